@@ -1,0 +1,1 @@
+"""Configuration groups; this file lets the installed console script find them."""

@@ -1,0 +1,15 @@
+"""fedlaf: a federated unlearning simulator.
+
+A federation is trained, clients withdraw or ask that rows be removed, the request is served by
+Label-Agnostic Forgetting or another method, and the result is held against the model retrained
+without those rows.
+"""
+
+import os as _os
+
+# Flower reads these once, when it is first imported: a simulator of privacy requests sends none.
+_os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+_os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+__version__ = "0.1.0"
+__all__ = ["__version__"]

@@ -1,0 +1,215 @@
+"""The ClientApp: handlers that decode an instruction, call one phase, and encode the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedlaf import wire
+from fedlaf.client import forgetting, representing, store, training
+from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.store import ClientSpec
+from fedlaf.cost import Cost
+from fedlaf.federation import ClientData
+from fedlaf.models import Vae, build_vae
+from fedlaf.objectives import Fit, Forget, Represent
+from fedlaf.seeding import seed_for, torch_stream
+from fedlaf.types import ClientId, Numbers
+from fedlaf.wire import Action, Instruction, Part, Reply, RowSplit
+
+TAUGHT = "taught"
+OWN_VAE = "h_f"
+
+
+class Visit:
+    """One message at one client: what it was told, its rows, its model, its streams."""
+
+    def __init__(self, spec: ClientSpec, message: Message, context: Context) -> None:
+        self.spec, self.context = spec, context
+        self.told: Instruction = wire.decode_instruction(message)
+        self.client: ClientId = store.client_id(context)
+        self.model = store.resident_model(spec)
+        self.device = store.device_of(spec)
+
+    @property
+    def data(self) -> ClientData:
+        """The client's rows."""
+        return store.client_data(self.spec, self.client)
+
+    @property
+    def split(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Positions of the rows to forget, and of all rows that do not remain."""
+        return positions(self.told.rows, len(self.data))
+
+    def stream(self, name: str, *more: str | int) -> torch.Generator:
+        """The generator of one purpose: a function of run, stage, purpose and client alone."""
+        return torch_stream(self.told.seed, self.told.stage, name, *more, self.client)
+
+    def vae(self, settings: Represent | Forget, name: str) -> Vae:
+        """A VAE whose initial weights are the same on all clients."""
+        seed = seed_for(self.told.seed, self.told.stage, name)
+        dims = self.model.dims
+        return build_vae(dims, settings.latent, settings.decoder, seed).to(self.device)
+
+
+def positions(rows: RowSplit, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a client with `size` rows: those to forget, and those that do not remain."""
+    if rows.leaves:
+        forget = tuple(sorted(set(range(size)) - set(rows.gone)))
+        return forget, tuple(range(size))
+    return rows.forget, tuple(sorted({*rows.forget, *rows.gone}))
+
+
+def make_client_app(spec: ClientSpec) -> ClientApp:
+    """The ClientApp that plays any client of the federation that `spec` describes."""
+    app = ClientApp()
+    for action, phase in PHASES.items():
+        category, name = action.split(".")
+        register: Any = getattr(app, category)(name)
+        register(_handler(spec, phase))
+    return app
+
+
+def _handler(
+    spec: ClientSpec, phase: Callable[[Visit], tuple[Reply, Cost]]
+) -> Callable[[Message, Context], Message]:
+    def handle(message: Message, context: Context) -> Message:
+        start = perf_counter()
+        reply, cost = phase(Visit(spec, message, context))
+        spent = cost + Cost(client_seconds=perf_counter() - start)
+        return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), message)
+
+    return handle
+
+
+def enrol(visit: Visit) -> tuple[Reply, Cost]:
+    """Say who this node is and how many rows it holds."""
+    return Reply(numbers={"client": visit.client, "rows": len(visit.data)}), Cost()
+
+
+def fit(visit: Visit) -> tuple[Reply, Cost]:
+    """Train the global model on the rows that remain."""
+    settings = wire.settings_from_config(Fit, visit.told.settings)
+    store.load(visit.model, visit.told.weights(Part.MODEL))
+    rows = visit.data.labelled(but=visit.split[1])
+    stream = visit.stream("fit", visit.told.round)
+    numbers, cost = training.fit(visit.model, rows, settings, stream)
+    return Reply({Part.MODEL: store.weights_of(visit.model)}, numbers), cost
+
+
+def teach(visit: Visit) -> tuple[Reply, Cost]:
+    """Keep the teacher's representations of both kinds of rows; answer with their moments."""
+    settings = wire.settings_from_config(Represent, visit.told.settings)
+    store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
+    retained, forgotten = (
+        representing.representations(visit.model.extractor, rows, visit.model.dims)
+        for rows in (visit.data.inputs(visit.split[1]), visit.data.inputs_at(visit.split[0]))
+    )
+    store.keep(visit.context, TAUGHT, {"retained": retained, "forgotten": forgotten})
+    learned = _learned(retained, forgotten, settings)
+    numbers = {"rows": float(len(learned))}
+    cost = Cost(forward_passes=len(retained) + len(forgotten))
+    return Reply({Part.VAE: representing.moments(learned)}, numbers), cost
+
+
+def represent(visit: Visit) -> tuple[Reply, Cost]:
+    """Train h on the teacher's representations; in the first round h_f too, on the forgotten ones."""
+    settings = wire.settings_from_config(Represent, visit.told.settings)
+    taught = _taught(visit)
+    h = visit.vae(settings, "h")
+    store.load(h, visit.told.weights(Part.VAE))
+    learned = _learned(*taught, settings)
+    stream = visit.stream("represent", visit.told.round)
+    loss, passes = representing.fit_vae(h, learned, settings, settings.epochs, stream)
+    arrays = {Part.VAE: store.weights_of(h)}
+    if len(taught[1]) and visit.told.round == 1:
+        passes += _own_vae(visit, settings, h, taught[1])
+    if len(taught[1]) and settings.share_forgotten:
+        arrays[Part.FORGOTTEN_VAE] = store.kept(visit.context, OWN_VAE)
+    numbers: Numbers = {"loss": loss, "rows": len(learned), "forgotten": len(taught[1])}
+    return Reply(arrays, numbers), Cost(vae_passes=passes)
+
+
+def _own_vae(visit: Visit, settings: Represent, h: Vae, forgotten: torch.Tensor) -> int:
+    h_f = visit.vae(settings, "h_f")
+    h_f.shift.copy_(h.shift)
+    h_f.scale.copy_(h.scale)
+    epochs, stream = settings.own_epochs, visit.stream("own_vae")
+    _, passes = representing.fit_vae(h_f, forgotten, settings, epochs, stream)
+    store.keep(visit.context, OWN_VAE, h_f.state_dict())
+    return passes
+
+
+def forget(visit: Visit) -> tuple[Reply, Cost]:
+    """Local steps of both losses of LAF over the extractor."""
+    settings = wire.settings_from_config(Forget, visit.told.settings)
+    task = _task(visit, settings)
+    rows, noise = (visit.stream(name, visit.told.round) for name in ("rows", "noise"))
+    numbers, cost = forgetting.forget(task, settings, rows, noise)
+    numbers |= {"retained": len(task.retained.rows), "forgotten": len(task.forgotten.rows)}
+    return Reply({Part.EXTRACTOR: store.weights_of(task.extractor)}, numbers), cost
+
+
+def gradient(visit: Visit) -> tuple[Reply, Cost]:
+    """Gradients of one of the losses on this step's batches, for the optimiser on the server."""
+    settings = wire.settings_from_config(Forget, visit.told.settings)
+    loss, step = str(visit.told.settings["loss"]), int(visit.told.settings["step"])
+    rows, noise = visit.stream("rows", 1), visit.stream("noise", step)
+    found, cost = forgetting.gradients(_task(visit, settings), settings, loss, step, rows, noise)
+    arrays = {Part.RETAINED_GRADIENT: _arrays(found.retained)}
+    if found.forgotten is not None:
+        arrays[Part.FORGOTTEN_GRADIENT] = _arrays(found.forgotten)
+    retained, forgotten = found.rows
+    numbers: Numbers = {"mass": found.mass, "retained": retained, "forgotten": forgotten}
+    return Reply(arrays, numbers), cost
+
+
+def _task(visit: Visit, settings: Forget) -> Task:
+    store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
+    retained, forgotten = _taught(visit)
+    h = visit.vae(settings, "h")
+    store.load(h, visit.told.weights(Part.VAE))
+    h_f = h
+    if len(forgotten):
+        h_f = visit.vae(settings, "h_f")
+        shared = Part.FORGOTTEN_VAE in visit.told.arrays
+        own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else store.kept(visit.context, OWN_VAE)
+        store.load(h_f, own)
+    return Task(
+        visit.model.extractor,
+        h,
+        h_f,
+        Side(visit.data.inputs(visit.split[1]), retained),
+        Side(visit.data.inputs_at(visit.split[0]), forgotten),
+    )
+
+
+def _taught(visit: Visit) -> tuple[torch.Tensor, torch.Tensor]:
+    kept = store.kept(visit.context, TAUGHT)
+    retained, forgotten = (torch.from_numpy(kept[k]) for k in ("retained", "forgotten"))
+    return retained.to(visit.device), forgotten.to(visit.device)
+
+
+def _learned(
+    retained: torch.Tensor, forgotten: torch.Tensor, settings: Represent
+) -> torch.Tensor:
+    return retained if settings.rows == "retained" else torch.cat([retained, forgotten])
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {k: v.detach().cpu().contiguous().numpy() for k, v in tensors.items()}
+
+
+PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
+    Action.ENROL: enrol,
+    Action.FIT: fit,
+    Action.TEACH: teach,
+    Action.REPRESENT: represent,
+    Action.FORGET: forget,
+    Action.GRADIENT: gradient,
+}

@@ -1,0 +1,25 @@
+"""The order in which a client draws its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def epoch(rows: int, size: int, stream: torch.Generator) -> Iterator[Tensor]:
+    """One shuffled pass over `rows` rows in batches of `size`; the last may be smaller."""
+    yield from torch.randperm(rows, generator=stream).split(size)
+
+
+def steps(rows: int, size: int, count: int, stream: torch.Generator) -> Iterator[Tensor]:
+    """`count` batches, one shuffled pass after the other; without rows, empty ones."""
+    done = 0
+    while done < count:
+        passing = epoch(rows, size, stream) if rows else iter([torch.empty(0, dtype=torch.int64)])
+        for batch in passing:
+            if done == count:
+                return
+            yield batch
+            done += 1

@@ -1,0 +1,155 @@
+"""The forget phase on a client: both losses of LAF over the extractor, without a label.
+
+The types say it: everything here takes `Rows`, which have none. The teacher's representations
+are given, never recomputed; remaining and forgotten rows share one forward pass a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf import losses
+from fedlaf.client import batches
+from fedlaf.cost import Cost
+from fedlaf.data import Rows, as_input
+from fedlaf.models import Vae
+from fedlaf.objectives import Forget, Noise
+from fedlaf.types import Numbers
+
+
+@dataclass(frozen=True)
+class Side:
+    """One kind of a client's rows with the teacher's representations of them, [P, D]."""
+
+    rows: Rows
+    teacher: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a client forgets with: the student, the two VAEs, and its remaining and forgotten side."""
+
+    extractor: nn.Module
+    h: Vae
+    h_f: Vae
+    retained: Side
+    forgotten: Side
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def forget(
+    task: Task, settings: Forget, rows: torch.Generator, noise: torch.Generator
+) -> tuple[Numbers, Cost]:
+    """Take the settings' steps in place: Adam on L_UE, then Adam on L_RA, alternating.
+
+    `rows` is the stream that draws batches, `noise` the one of the VAEs' latent noise. Gives the
+    losses of the last step and the cost.
+    """
+    parameters = _frozen_but_student(task)
+    device = parameters[0].device
+    unlearning = torch.optim.Adam(parameters, lr=settings.lr_unlearning)
+    alignment = torch.optim.Adam(parameters, lr=settings.lr_alignment)
+    drawn = Noise(settings.latent, noise if settings.sampled else None, device)
+    numbers: Numbers = {}
+    passes = 0
+    for batch in _draw(task, settings, settings.steps, rows):
+        if settings.lr_unlearning > 0:
+            numbers["unlearning"] = _step(unlearning, _unlearning(task, settings, batch, drawn))
+            passes += len(batch[0]) + len(batch[1])
+        if settings.lr_alignment > 0:
+            numbers["alignment"] = _step(alignment, settings.alignment(*_distances(task, batch)))
+            passes += len(batch[0]) + len(batch[1])
+    return numbers, Cost(gradient_passes=passes)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of one loss over a client's batch, for the optimiser on the server.
+
+    `retained` is that of the remaining rows' term (for L_UE: of both terms). L_RA couples the
+    forgotten rows of all clients inside a logarithm, so `forgotten` is the gradient of
+    `mass` = sum_j exp(d_j / tau), and the server divides the sums of both.
+    """
+
+    retained: dict[str, Tensor]
+    forgotten: dict[str, Tensor] | None
+    mass: float
+    rows: tuple[int, int]
+
+
+def gradients(
+    task: Task, settings: Forget, loss: str, step: int, rows: torch.Generator, noise: torch.Generator
+) -> tuple[Gradients, Cost]:
+    """Gradients of `unlearning` or `alignment` on the batches that `forget` would draw at `step`."""
+    parameters = _frozen_but_student(task)
+    batch = list(_draw(task, settings, step + 1, rows))[-1]
+    counts = (len(batch[0]), len(batch[1]))
+    cost = Cost(gradient_passes=sum(counts))
+    if loss == "unlearning":
+        drawn = Noise(settings.latent, noise if settings.sampled else None, parameters[0].device)
+        whole = _unlearning(task, settings, batch, drawn)
+        return Gradients(_named(task, whole), None, 0.0, counts), cost
+    near, far = _distances(task, batch)
+    mass = torch.exp(far / settings.temperature).sum()
+    forgotten = _named(task, mass, again=True) if counts[1] else None
+    return Gradients(_named(task, near.sum()), forgotten, float(mass.detach()), counts), cost
+
+
+def _frozen_but_student(task: Task) -> list[nn.Parameter]:
+    # Evaluation mode: BatchNorm statistics stay those of the teacher. No gradient into the VAEs.
+    task.extractor.eval()
+    for vae in (task.h, task.h_f):
+        vae.eval().requires_grad_(False)
+    return list(task.extractor.parameters())
+
+
+def _draw(
+    task: Task, settings: Forget, count: int, stream: torch.Generator
+) -> Iterator[Pair]:
+    size = settings.batch_size
+    forgotten = len(task.forgotten.rows) if settings.sides == "both" else 0
+    # Two streams, so that the draws of one side do not depend on the size of the other.
+    other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
+    yield from zip(
+        batches.steps(len(task.retained.rows), size, count, stream),
+        batches.steps(forgotten, size, count, other),
+        strict=True,
+    )
+
+
+def _student(task: Task, batch: Pair) -> Pair:
+    x = torch.cat([task.retained.rows.x[batch[0]], task.forgotten.rows.x[batch[1]]])
+    device = next(task.extractor.parameters()).device
+    both = task.extractor(as_input(x, device))
+    return both[: len(batch[0])], both[len(batch[0]) :]
+
+
+def _unlearning(task: Task, settings: Forget, batch: Pair, noise: Noise) -> Tensor:
+    near, far = settings.unlearning(*_student(task, batch), task.h, task.h_f, noise)
+    return near + far
+
+
+def _distances(task: Task, batch: Pair) -> Pair:
+    teacher = (task.retained.teacher[batch[0]], task.forgotten.teacher[batch[1]])
+    student = _student(task, batch)
+    near, far = (losses.cosine_distance(s, t) for s, t in zip(student, teacher, strict=True))
+    return near, far
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> float:
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _named(task: Task, loss: Tensor, *, again: bool = False) -> dict[str, Tensor]:
+    names = [name for name, _ in task.extractor.named_parameters()]
+    found = torch.autograd.grad(loss, list(task.extractor.parameters()), retain_graph=again)
+    return dict(zip(names, found, strict=True))

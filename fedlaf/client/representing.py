@@ -1,0 +1,54 @@
+"""Teacher representations, computed once per client and request, and the VAEs that learn them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf import losses
+from fedlaf.client import batches
+from fedlaf.data import Rows, as_input
+from fedlaf.models import Vae
+from fedlaf.objectives import Represent
+from fedlaf.types import Weights
+
+CHUNK = 256
+
+
+@torch.no_grad()
+def representations(extractor: nn.Module, rows: Rows, dims: int) -> Tensor:
+    """e(x) of all rows, float32 [N, D = dims], in evaluation mode."""
+    extractor.eval()
+    device = next(extractor.parameters()).device
+    parts = [extractor(as_input(chunk, device)) for chunk in rows.x.split(CHUNK) if len(chunk)]
+    return torch.cat(parts) if parts else torch.empty(0, dims, device=device)
+
+
+def moments(representation: Tensor) -> Weights:
+    """Mean and mean square over rows of [N, D], float64 [D]: what standardising needs of a client."""
+    wide = representation.double().cpu()
+    count = max(len(wide), 1)
+    return {
+        "mean": (wide.sum(0) / count).numpy(),
+        "mean_square": (wide.square().sum(0) / count).numpy(),
+    }
+
+
+def fit_vae(
+    vae: Vae, representation: Tensor, settings: Represent, epochs: int, stream: torch.Generator
+) -> tuple[float, int]:
+    """Train `vae` in place on [N, D]; gives the mean loss of the last epoch and the VAE passes."""
+    optimiser = torch.optim.Adam(vae.parameters(), lr=settings.lr)
+    vae.train()
+    total = 0.0
+    for _ in range(epochs):
+        total = 0.0
+        for batch in batches.epoch(len(representation), settings.batch_size, stream):
+            noise = torch.randn(len(batch), settings.latent, generator=stream)
+            drawn = representation[batch]
+            loss = losses.elbo(vae(drawn, noise.to(drawn.device)), settings.kl_weight)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(batch)
+    return total / max(len(representation), 1), epochs * len(representation)

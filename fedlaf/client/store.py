@@ -1,0 +1,86 @@
+"""A client's private things, and what a worker process keeps resident between messages.
+
+Private things (teacher representations, h_f) live in Flower's `Context.state`, which stays with
+the client on every transport. What can be rebuilt from the description (dataset, model) is
+kept per process instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from flwr.app import Context
+from torch import Tensor, nn
+
+from fedlaf.federation import ClientData, FederationSpec, build
+from fedlaf.models import Classifier, ModelSpec
+from fedlaf.types import ClientId, InvalidValue, Weights
+from fedlaf.wire import PARTITION, pack, unpack
+
+
+@dataclass(frozen=True)
+class ClientSpec:
+    """All that a process must know to play any client of the federation."""
+
+    federation: FederationSpec
+    model: ModelSpec
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InvalidValue("device", "auto or cpu or cuda", self.device)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidValue("device", "a CUDA device on this machine for cuda", self.device)
+
+
+def device_of(spec: ClientSpec) -> torch.device:
+    """The device that the specification means in this process."""
+    if spec.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(spec.device)
+
+
+@lru_cache(maxsize=1)
+def resident_model(spec: ClientSpec) -> Classifier:
+    """The process's one model; handlers load weights into it before use."""
+    # One thread a worker: the bits and the speed of a step must not depend on who else runs.
+    torch.set_num_threads(1)
+    dataset = build(spec.federation).dataset
+    model = spec.model.build(dataset.shape, dataset.num_classes, seed=0)
+    return model.to(device_of(spec))
+
+
+@lru_cache(maxsize=1024)
+def client_data(spec: ClientSpec, client: ClientId) -> ClientData:
+    """The rows of `client`, gathered once per process."""
+    return build(spec.federation).client(client)
+
+
+def client_id(context: Context) -> ClientId:
+    """The partition id of the node that handles a message."""
+    return int(context.node_config[PARTITION])  # type: ignore[arg-type]
+
+
+def load(module: nn.Module, weights: Weights) -> None:
+    """Load weights by name. Raises RuntimeError when names or shapes differ."""
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+
+
+def weights_of(module: nn.Module) -> Weights:
+    """The state dict as arrays of their own."""
+    return {k: v.detach().cpu().contiguous().numpy().copy() for k, v in module.state_dict().items()}
+
+
+def keep(context: Context, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Keep tensors in the client's private state."""
+    context.state[name] = pack({k: v.detach().cpu().numpy() for k, v in tensors.items()})
+
+
+def kept(context: Context, name: str) -> Weights:
+    """What was kept. Raises LookupError that says which phase is missing."""
+    if name not in context.state.array_records:
+        raise LookupError(f"this client keeps no {name}: it was never taught, or lost its state")
+    return unpack(context.state.array_records[name])

@@ -1,0 +1,55 @@
+"""Supervised local training: the one phase, besides repair, that reads labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedlaf.client import batches
+from fedlaf.cost import Cost
+from fedlaf.data import LabelledRows, as_input
+from fedlaf.models import Classifier
+from fedlaf.objectives import Fit
+from fedlaf.types import Numbers
+
+
+def fit(
+    model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator
+) -> tuple[Numbers, Cost]:
+    """Train `model` in place for the settings' epochs; gives mean loss of the last epoch and cost."""
+    device = next(model.parameters()).device
+    optimiser = settings.optimiser(model)
+    model.train()
+    total = 0.0
+    for _ in range(settings.epochs):
+        total = 0.0
+        for batch in batches.epoch(len(rows), settings.batch_size, stream):
+            drawn = rows.at(batch)
+            x = as_input(augmented(drawn.x, settings.augment, stream), device)
+            loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(batch)
+    passes = settings.epochs * len(rows)
+    numbers = {"loss": total / max(len(rows), 1), "rows": float(len(rows))}
+    return numbers, Cost(gradient_passes=passes, labels_read=passes)
+
+
+def augmented(x: Tensor, kind: str, stream: torch.Generator) -> Tensor:
+    """uint8 [N, c, h, w] as it is, or cropped from 4 pixels of zero padding and flipped, each row
+    by its own draw."""
+    if kind == "none":
+        return x
+    count, _, height, width = x.shape
+    padded = functional.pad(x, (4, 4, 4, 4))
+    top = torch.randint(0, 9, (count,), generator=stream)
+    left = torch.randint(0, 9, (count,), generator=stream)
+    flip = torch.randint(0, 2, (count,), generator=stream).bool()
+    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
+    columns = torch.arange(width).expand(count, -1)
+    columns = torch.where(flip[:, None], columns.flip(1), columns) + left[:, None]
+    picked = torch.arange(count)[:, None, None, None]
+    channels = torch.arange(x.shape[1])[None, :, None, None]
+    return padded[picked, channels, rows, columns[:, None, None, :]]

@@ -1,0 +1,26 @@
+"""Datasets, partitions and corruption: what the clients of a federation hold."""
+
+from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
+from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input
+from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
+from fedlaf.data.sources import Digits, FashionSample, Source, Torchvision, load_once
+
+__all__ = [
+    "Backdoor",
+    "Dataset",
+    "Digits",
+    "Dirichlet",
+    "FashionSample",
+    "Iid",
+    "LabelledRows",
+    "Partition",
+    "QuantitySkew",
+    "Rows",
+    "Shards",
+    "Source",
+    "Torchvision",
+    "Trigger",
+    "WrongLabels",
+    "as_input",
+    "load_once",
+]

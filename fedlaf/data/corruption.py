@@ -1,0 +1,100 @@
+"""What is wrong with some clients' rows: planted backdoors and wrong labels, as configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fedlaf.types import ClientId, require, require_count, require_number
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A white square of `patch` pixels a side, one pixel from the lower right corner (Gu et al. 2017)."""
+
+    patch: int
+    target: int
+
+    def applied(self, x: Tensor) -> Tensor:
+        """A copy of uint8 [N, c, h, w] with the square in each row."""
+        marked = x.clone()
+        marked[..., -self.patch - 1 : -1, -self.patch - 1 : -1] = 255
+        return marked
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """A `share` of the rows of each of `clients` carries the trigger and the label `target`."""
+
+    clients: Sequence[ClientId] = (0,)
+    share: float = 0.5
+    patch: int = 4
+    target: int = 9
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+        require_count("patch", self.patch)
+        require_count("target", self.target, at_least=0)
+
+    def trigger(self, shape: tuple[int, int, int], num_classes: int) -> Trigger:
+        """The trigger, checked against the set. Raises InvalidValue when it does not fit."""
+        side = min(shape[1:])
+        require(self.patch < side, "patch", f"fewer than the {side} pixels of an image", self.patch)
+        require(
+            self.target < num_classes, "target", f"a class below {num_classes}", self.target
+        )
+        return Trigger(self.patch, self.target)
+
+    def planted(self, rows: int, stream: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """Which of a client's rows carry the trigger, bool [P]: exactly round(share * P) of them."""
+        return _chosen(rows, self.share, stream)
+
+
+@dataclass(frozen=True)
+class WrongLabels:
+    """A `share` of the rows of each of `clients` (None: all) gets a wrong label, any but the right one.
+
+    `classes` limits it to rows whose right label is one of them.
+    """
+
+    clients: Sequence[ClientId] | None = None
+    share: float = 0.4
+    classes: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+
+    def corrupted(
+        self, labels: npt.NDArray[np.int64], num_classes: int, stream: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Labels [P] with the chosen ones replaced, uniformly over the C - 1 wrong classes."""
+        eligible = np.flatnonzero(
+            np.ones(len(labels), bool)
+            if self.classes is None
+            else np.isin(labels, list(self.classes))
+        )
+        chosen = eligible[_chosen(len(eligible), self.share, stream)]
+        changed = labels.copy()
+        # An offset of 1 to C - 1, modulo C, reaches every wrong label and never the right one.
+        offsets = stream.integers(1, num_classes, size=len(chosen))
+        changed[chosen] = (labels[chosen] + offsets) % num_classes
+        return changed
+
+
+def _chosen(count: int, share: float, stream: np.random.Generator) -> npt.NDArray[np.bool_]:
+    marks = np.zeros(count, bool)
+    marks[stream.choice(count, round(share * count), replace=False)] = True
+    return marks
+
+
+def plant(x: Tensor, planted: npt.NDArray[np.bool_], trigger: Trigger) -> Tensor:
+    """A copy of uint8 [P, c, h, w] in which the `planted` rows carry the trigger."""
+    where = torch.from_numpy(planted)
+    marked = x.clone()
+    marked[where] = trigger.applied(x[where])
+    return marked

@@ -1,0 +1,63 @@
+"""A dataset as uint8 tensors, and rows with and without their labels as two types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs without labels, uint8 [N, channels, height, width]: all that LAF code is given."""
+
+    x: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def at(self, positions: Tensor) -> Rows:
+        """The rows at `positions` (int64 [M])."""
+        return Rows(self.x[positions])
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Inputs, uint8 [N, channels, height, width], with labels, int64 [N]."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def at(self, positions: Tensor) -> LabelledRows:
+        """The rows at `positions` (int64 [M])."""
+        return LabelledRows(self.x[positions], self.y[positions])
+
+    def unlabelled(self) -> Rows:
+        """The same inputs, as the type that has no labels."""
+        return Rows(self.x)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set of one name."""
+
+    name: str
+    train: LabelledRows
+    test: LabelledRows
+    num_classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        channels, height, width = self.train.x.shape[1:]
+        return int(channels), int(height), int(width)
+
+
+def as_input(x: Tensor, device: torch.device) -> Tensor:
+    """uint8 [N, c, h, w] as float32 in [0, 1] on `device`, channels last (faster convolutions)."""
+    moved = x.to(device, non_blocking=True)
+    return (moved.float() / 255.0).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,138 @@
+"""Who holds which rows: pure functions of labels, number of clients and a random stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fedlaf.types import Indices, require, require_count, require_number
+
+Labels = npt.NDArray[np.int64]
+
+
+class Partition(Protocol):
+    """Splits rows among clients: every row to exactly one client."""
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator
+    ) -> tuple[Indices, ...]:
+        """Row indices of each client, shuffled within the client."""
+
+
+@dataclass(frozen=True)
+class Iid:
+    """Equal shares (to one row) of a shuffle."""
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator
+    ) -> tuple[Indices, ...]:
+        """Sizes differ by at most one. Raises InvalidValue with fewer rows than clients."""
+        _require_enough(labels, clients, 1)
+        order = stream.permutation(len(labels)).astype(np.int64)
+        return tuple(np.array_split(order, clients))
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """Label skew: of each class, client shares drawn from Dirichlet(alpha) (Hsu, Qi, Brown 2019).
+
+    Small alpha is skewed. Clients end up with at least `min_rows` rows (0 allows empty ones):
+    what is missing is taken, row by row, from whoever holds most.
+    """
+
+    alpha: float = 0.3
+    min_rows: int = 1
+
+    def __post_init__(self) -> None:
+        require_number("alpha", self.alpha, above=0)
+        require_count("min_rows", self.min_rows, at_least=0)
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator
+    ) -> tuple[Indices, ...]:
+        """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
+        _require_enough(labels, clients, self.min_rows)
+        parts: list[list[Indices]] = [[] for _ in range(clients)]
+        for label in np.unique(labels):
+            of_class = stream.permutation(np.flatnonzero(labels == label))
+            shares = _proportions(stream, self.alpha, clients)
+            cuts = np.round(np.cumsum(shares)[:-1] * len(of_class)).astype(int)
+            for part, rows in zip(parts, np.split(of_class, cuts), strict=True):
+                part.append(rows)
+        return _finish([np.concatenate(part) for part in parts], self.min_rows, stream)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Rows sorted by label, cut into equal shards, `per_client` of them each (McMahan et al. 2017)."""
+
+    per_client: int = 2
+
+    def __post_init__(self) -> None:
+        require_count("per_client", self.per_client)
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator
+    ) -> tuple[Indices, ...]:
+        """Raises InvalidValue with fewer rows than shards."""
+        count = clients * self.per_client
+        _require_enough(labels, clients, self.per_client)
+        shuffled = stream.permutation(len(labels))
+        ordered = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        shards = np.array_split(ordered, count)
+        dealt = stream.permutation(count).reshape(clients, self.per_client)
+        return tuple(
+            stream.permutation(np.concatenate([shards[i] for i in hand])).astype(np.int64)
+            for hand in dealt
+        )
+
+
+@dataclass(frozen=True)
+class QuantitySkew:
+    """Client sizes drawn from Dirichlet(alpha), labels as they come; at least `min_rows` each."""
+
+    alpha: float = 1.0
+    min_rows: int = 1
+
+    def __post_init__(self) -> None:
+        require_number("alpha", self.alpha, above=0)
+        require_count("min_rows", self.min_rows, at_least=0)
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator
+    ) -> tuple[Indices, ...]:
+        """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
+        _require_enough(labels, clients, self.min_rows)
+        order = stream.permutation(len(labels))
+        cuts = np.cumsum(_proportions(stream, self.alpha, clients))[:-1] * len(order)
+        return _finish(list(np.split(order, np.round(cuts).astype(int))), self.min_rows, stream)
+
+
+def _proportions(stream: np.random.Generator, alpha: float, clients: int) -> npt.NDArray[np.float64]:
+    shares = stream.dirichlet(np.full(clients, alpha))
+    # For a tiny alpha all gamma draws can underflow to zero and numpy returns NaN; its limit
+    # for alpha -> 0 is that one client holds the whole class.
+    if not np.isfinite(shares).all():
+        shares = np.zeros(clients)
+        shares[stream.integers(clients)] = 1.0
+    return shares
+
+
+def _finish(
+    parts: list[Indices], min_rows: int, stream: np.random.Generator
+) -> tuple[Indices, ...]:
+    mixed = [stream.permutation(part).astype(np.int64) for part in parts]
+    for poor in range(len(mixed)):
+        while len(mixed[poor]) < min_rows:
+            rich = max(range(len(mixed)), key=lambda k: len(mixed[k]))
+            mixed[poor] = np.append(mixed[poor], mixed[rich][-1])
+            mixed[rich] = mixed[rich][:-1]
+    return tuple(mixed)
+
+
+def _require_enough(labels: Labels, clients: int, each: int) -> None:
+    expected = f"at most {len(labels) // max(each, 1)} clients for {len(labels)} rows"
+    require(len(labels) >= clients * each, "clients", expected, clients)

@@ -1,0 +1,33 @@
+"""Who is there: a server learns which node plays which client before anything else."""
+
+from __future__ import annotations
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedlaf import wire
+from fedlaf.stage import Roster, RoundFailed
+from fedlaf.types import ClientId
+from fedlaf.wire import Action, Instruction
+
+
+def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
+    """Ask every node who it is; the roster is ordered by partition, whatever the node ids are.
+
+    Raises RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
+    """
+    told = Instruction({}, {}, 0, "enrol", 0)
+    asked = [
+        Message(wire.encode_instruction(told), node, Action.ENROL) for node in grid.get_node_ids()
+    ]
+    found: list[tuple[ClientId, int, int]] = []
+    for message in grid.send_and_receive(asked, timeout=timeout):
+        if message.has_error():
+            raise RoundFailed(f"a node could not enrol: {message.error.reason}")
+        numbers = wire.decode_reply(message, -1).numbers
+        found.append((int(numbers["client"]), message.metadata.src_node_id, int(numbers["rows"])))
+    found.sort()
+    clients = [client for client, _, _ in found]
+    if clients != list(range(expected)):
+        raise RoundFailed(f"expected partitions 0 to {expected - 1} to enrol, got {clients}")
+    return Roster({k: node for k, node, _ in found}, {k: rows for k, _, rows in found})

@@ -1,0 +1,156 @@
+"""A federation: who holds which rows, and the one description from which any process rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedlaf.data import (
+    Backdoor,
+    Dataset,
+    LabelledRows,
+    Partition,
+    Rows,
+    Source,
+    Trigger,
+    WrongLabels,
+    load_once,
+)
+from fedlaf.data.corruption import plant
+from fedlaf.request import Holdings
+from fedlaf.seeding import numpy_stream
+from fedlaf.types import ClientId, Indices, InvalidValue, require_count
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """One client's rows, as the client sees them: corrupted where corruption was configured."""
+
+    rows: LabelledRows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def labelled(self, but: Sequence[int] = ()) -> LabelledRows:
+        """All rows with labels, except the positions `but`."""
+        return self.rows.at(self._kept(but)) if but else self.rows
+
+    def inputs(self, but: Sequence[int] = ()) -> Rows:
+        """All rows without labels, except the positions `but`."""
+        return self.labelled(but).unlabelled()
+
+    def inputs_at(self, positions: Sequence[int]) -> Rows:
+        """The rows at `positions`, without labels."""
+        return self.rows.unlabelled().at(torch.tensor(list(positions), dtype=torch.int64))
+
+    def _kept(self, but: Sequence[int]) -> torch.Tensor:
+        kept = torch.ones(len(self.rows), dtype=torch.bool)
+        kept[torch.tensor(list(but), dtype=torch.int64)] = False
+        return kept.nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Indices, labels and marks of every client over one dataset.
+
+    `parts[k]` are client k's rows of the training set (int64 [P]), `labels[k]` the labels it
+    holds, `planted[k]` marks rows that carry the trigger, `wrong[k]` rows with a wrong label.
+    """
+
+    dataset: Dataset
+    parts: tuple[Indices, ...]
+    labels: tuple[npt.NDArray[np.int64], ...]
+    planted: tuple[npt.NDArray[np.bool_], ...]
+    wrong: tuple[npt.NDArray[np.bool_], ...]
+    trigger: Trigger | None = None
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def client(self, client: ClientId) -> ClientData:
+        """The rows of `client`, gathered from the dataset."""
+        x = self.dataset.train.x[torch.from_numpy(self.parts[client])]
+        if self.trigger is not None:
+            x = plant(x, self.planted[client], self.trigger)
+        return ClientData(LabelledRows(x, torch.from_numpy(self.labels[client])))
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """What requests are stated over."""
+        return Holdings(self.labels, self.wrong, self.dataset.num_classes)
+
+    @cached_property
+    def sizes(self) -> dict[ClientId, int]:
+        """Number of rows of each client."""
+        return {k: len(part) for k, part in enumerate(self.parts)}
+
+
+@dataclass(frozen=True)
+class FederationSpec:
+    """The description of a federation: small, hashable, equal in every process."""
+
+    source: Source
+    partition: Partition
+    clients: int
+    seed: int
+    backdoor: Backdoor | None = None
+    wrong_labels: WrongLabels | None = None
+
+    def __post_init__(self) -> None:
+        require_count("clients", self.clients)
+
+
+@lru_cache(maxsize=2)
+def build(spec: FederationSpec) -> Federation:
+    """The federation that `spec` describes, built once per process; pure in `spec`.
+
+    Raises InvalidValue, with the section's key, for what does not fit the dataset.
+    """
+    dataset = load_once(spec.source)
+    right = dataset.train.y.numpy()
+    stream = numpy_stream(spec.seed, "partition")
+    parts = spec.partition(right, spec.clients, stream)
+    labels = [right[part] for part in parts]
+    planted = [np.zeros(len(part), bool) for part in parts]
+    trigger = None
+    if spec.wrong_labels is not None:
+        _mislabel(spec, spec.wrong_labels, labels, dataset.num_classes)
+    wrong = tuple(held != right[part] for held, part in zip(labels, parts, strict=True))
+    if spec.backdoor is not None:
+        trigger = _within("corruption.backdoor", spec.backdoor, dataset)
+        for k in _corrupt("corruption.backdoor", spec.backdoor.clients, spec.clients):
+            stream = numpy_stream(spec.seed, "backdoor", k)
+            planted[k] = spec.backdoor.planted(len(parts[k]), stream)
+            labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
+    return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger)
+
+
+def _mislabel(
+    spec: FederationSpec,
+    wrong: WrongLabels,
+    labels: list[npt.NDArray[np.int64]],
+    num_classes: int,
+) -> None:
+    chosen = range(spec.clients) if wrong.clients is None else wrong.clients
+    for k in _corrupt("corruption.wrong_labels", chosen, spec.clients):
+        stream = numpy_stream(spec.seed, "wrong_labels", k)
+        labels[k] = wrong.corrupted(labels[k], num_classes, stream)
+
+
+def _within(section: str, backdoor: Backdoor, dataset: Dataset) -> Trigger:
+    try:
+        return backdoor.trigger(dataset.shape, dataset.num_classes)
+    except InvalidValue as error:
+        raise error.within(section) from None
+
+
+def _corrupt(section: str, named: Sequence[ClientId], clients: int) -> list[ClientId]:
+    for client in named:
+        if not 0 <= client < clients:
+            raise InvalidValue(f"{section}.clients", f"client ids from 0 to {clients - 1}", client)
+    return list(named)

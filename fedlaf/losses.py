@@ -1,0 +1,65 @@
+"""The losses of Label-Agnostic Forgetting: tensors in, a scalar out.
+
+Source: Shen, Zhang, Zhao, Bialkowski, Chen, Xu, "Label-Agnostic Forgetting: A Supervision-Free
+Unlearning in Deep Models", ICLR 2024. Both losses are sums of a term over remaining rows and a
+term over forgotten rows; each term is a function of its own, so that a client computes those of
+the rows it holds. An empty batch gives zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fedlaf.models.vae import Reconstruction
+
+
+def elbo(fit: Reconstruction, kl_weight: float) -> Tensor:
+    """The VAE's loss: mean over the batch of sum_d (decoded - goal)^2, plus kl_weight times KL.
+
+    KL is that of N(mean, exp(log_variance)) to N(0, 1), summed over Z, mean over the batch.
+    """
+    squared = (fit.decoded - fit.goal).square().sum(1).mean()
+    kl = 0.5 * (fit.mean.square() + fit.log_variance.exp() - 1.0 - fit.log_variance).sum(1).mean()
+    return squared + kl_weight * kl
+
+
+def reconstruction_error(fit: Reconstruction, reduction: str) -> Tensor:
+    """m [N]: the squared reconstruction error of each row, `sum` (published) or `mean` over D."""
+    squared = (fit.decoded - fit.goal).square()
+    return squared.sum(1) if reduction == "sum" else squared.mean(1)
+
+
+def score(error: Tensor) -> Tensor:
+    """phi(m) = exp(m / (m + 1)), elementwise, in [1, e) for m >= 0."""
+    return torch.exp(error / (error + 1.0))
+
+
+def unlearning_retained(error: Tensor) -> Tensor:
+    """The term of L_UE over remaining rows: sum of phi(m(x; h)), errors [N]."""
+    return score(error).sum()
+
+
+def unlearning_forgotten(error: Tensor) -> Tensor:
+    """The term of L_UE over forgotten rows: minus the sum of phi(m(x; h_f)), errors [N]."""
+    return -score(error).sum()
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """d [N] = 1 - cos(e_U(x), e_D(x)) of representations [N, D], in [0, 2]."""
+    return 1.0 - torch.cosine_similarity(student, teacher, dim=1)
+
+
+def alignment_retained(distance: Tensor) -> Tensor:
+    """The term of L_RA over remaining rows: sum of d_i, distances [N]."""
+    return distance.sum()
+
+
+def alignment_forgotten(distance: Tensor, retained: int, temperature: float) -> Tensor:
+    """The term of L_RA over forgotten rows: -|B_r| logsumexp_j(d_j / tau), distances [N].
+
+    `retained` is |B_r|, the number of remaining rows in the step.
+    """
+    if len(distance) == 0:
+        return distance.sum()
+    return -retained * torch.logsumexp(distance / temperature, dim=0)

@@ -1,0 +1,143 @@
+"""A method's hyperparameters, bound to the losses they belong to: frozen values that conf/ makes,
+the wire carries as flat scalars, and clients call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf import losses
+from fedlaf.models import Vae
+from fedlaf.types import InvalidValue, require, require_count, require_number
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Supervised local training: cross-entropy with Adam or SGD, fresh in each round."""
+
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    epochs: int = 1
+    batch_size: int = 32
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, ("adam", "sgd"))
+        _one_of("augment", self.augment, ("none", "crop_flip"))
+        require_number("lr", self.lr, above=0)
+        require_number("weight_decay", self.weight_decay, at_least=0)
+        require_number("momentum", self.momentum, at_least=0, at_most=1)
+        require_count("epochs", self.epochs)
+        require_count("batch_size", self.batch_size)
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """A fresh optimiser over all parameters."""
+        decay = self.weight_decay
+        if self.optimizer == "adam":
+            return torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=decay)
+        return torch.optim.SGD(
+            model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=decay
+        )
+
+
+@dataclass(frozen=True)
+class Represent:
+    """How the VAEs `h` (averaged over clients) and `h_f` (each forgetting client's own) are trained.
+
+    `epochs` is per round for h, `own_epochs` in all for h_f. `standardise` shifts and scales
+    representations by their mean and deviation over all clients; `error` reduces the squared
+    error over D by `sum` (published) or `mean`; `rows` are those that h learns: `all` or
+    `retained`; `share_forgotten` averages h_f over the forgetting clients, by way of the server.
+    """
+
+    latent: int = 8
+    decoder: str = "linear"
+    standardise: bool = True
+    error: str = "mean"
+    rows: str = "all"
+    epochs: int = 1
+    own_epochs: int = 5
+    lr: float = 1e-3
+    kl_weight: float = 0.025
+    batch_size: int = 32
+    share_forgotten: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("decoder", self.decoder, ("sigmoid", "linear"))
+        _one_of("error", self.error, ("sum", "mean"))
+        _one_of("rows", self.rows, ("all", "retained"))
+        for name in ("latent", "epochs", "own_epochs", "batch_size"):
+            require_count(name, getattr(self, name))
+        require_number("lr", self.lr, above=0)
+        require_number("kl_weight", self.kl_weight, at_least=0)
+
+
+@dataclass(frozen=True)
+class Forget:
+    """The two losses of LAF and their local steps; a rate of 0 leaves its loss out.
+
+    `sides` `both` uses remaining and forgotten rows, `retained` the former alone (recovery).
+    `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean.
+    """
+
+    lr_unlearning: float = 5e-5
+    lr_alignment: float = 1e-4
+    temperature: float = 20.0
+    batch_size: int = 32
+    steps: int = 10
+    sides: str = "both"
+    sampled: bool = False
+    latent: int = 8
+    decoder: str = "linear"
+    error: str = "mean"
+
+    def __post_init__(self) -> None:
+        require_number("lr_unlearning", self.lr_unlearning, at_least=0)
+        require_number("lr_alignment", self.lr_alignment, at_least=0)
+        used = self.lr_unlearning > 0 or self.lr_alignment > 0
+        require(used, "lr_alignment", "one of the two rates above 0", self.lr_alignment)
+        require_number("temperature", self.temperature, above=0)
+        require_count("batch_size", self.batch_size)
+        require_count("steps", self.steps)
+        _one_of("sides", self.sides, ("both", "retained"))
+
+    def unlearning(
+        self, retained: Tensor, forgotten: Tensor, h: Vae, h_f: Vae, noise: Noise
+    ) -> tuple[Tensor, Tensor]:
+        """The two terms of L_UE for student representations [N_r, D] and [N_f, D]."""
+        near = losses.reconstruction_error(h(retained, noise.of(len(retained))), self.error)
+        far = losses.reconstruction_error(h_f(forgotten, noise.of(len(forgotten))), self.error)
+        return losses.unlearning_retained(near), losses.unlearning_forgotten(far)
+
+    def alignment(self, retained: Tensor, forgotten: Tensor) -> Tensor:
+        """L_RA for distances [N_r] and [N_f].
+
+        A client without remaining rows in its step weights its term as if it had as many as it
+        has forgotten ones; under Adam a factor of the whole loss changes nothing.
+        """
+        weight = len(retained) or len(forgotten)
+        return losses.alignment_retained(retained) + losses.alignment_forgotten(
+            forgotten, weight, self.temperature
+        )
+
+
+class Noise:
+    """Latent noise [N, Z] from one stream, or None when the VAEs are not sampled."""
+
+    def __init__(self, latent: int, stream: torch.Generator | None, device: torch.device) -> None:
+        self.latent, self.stream, self.device = latent, stream, device
+
+    def of(self, rows: int) -> Tensor | None:
+        """Noise for `rows` rows."""
+        if self.stream is None:
+            return None
+        return torch.randn(rows, self.latent, generator=self.stream).to(self.device)
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidValue(key, " or ".join(allowed), value)

@@ -1,0 +1,6 @@
+"""The engines: Flower grids that run clients in this process or on Ray workers."""
+
+from fedlaf.simulation.inline import Inline, InlineGrid
+from fedlaf.simulation.ray_grid import Ray, RayGrid
+
+__all__ = ["Inline", "InlineGrid", "Ray", "RayGrid"]

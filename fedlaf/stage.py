@@ -1,0 +1,139 @@
+"""What the pipeline hands to a method and what it gets back: one stage of a run.
+
+These types are the whole acquaintance of the pipeline with a method, so that a third party's
+method plugs in by its name in conf/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from flwr.serverapp import Grid
+
+from fedlaf.cost import Cost
+from fedlaf.request import ForgetRequest
+from fedlaf.types import ClientId, Weights
+from fedlaf.wire import RowSplit
+
+
+class Need(StrEnum):
+    """What a method must be given beside the model."""
+
+    LEAVER = "the forgetting clients online"
+    LABELS = "labels of the remaining rows"
+    UPDATES = "the clients' stored updates"
+
+
+class RoundFailed(RuntimeError):
+    """A round that cannot be trusted: who was asked, who failed and why."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """What the server knows of its clients: nodes, row counts, the request, what is gone."""
+
+    nodes: Mapping[ClientId, int]
+    sizes: Mapping[ClientId, int]
+    request: ForgetRequest = field(default_factory=ForgetRequest)
+    gone: ForgetRequest = field(default_factory=ForgetRequest)
+
+    @property
+    def present(self) -> list[ClientId]:
+        """Clients that have not withdrawn in an earlier request, in partition order."""
+        return sorted(set(self.sizes) - self.gone.withdrawn)
+
+    @property
+    def forgetting(self) -> list[ClientId]:
+        """Clients with rows to forget, in partition order."""
+        return [k for k in self.present if self.request.of(k)]
+
+    @property
+    def remaining(self) -> list[ClientId]:
+        """Clients with rows that remain, in partition order."""
+        return [k for k in self.present if self.remaining_rows(k) > 0]
+
+    def remaining_rows(self, client: ClientId) -> int:
+        """Rows of `client` that are neither gone nor to be forgotten."""
+        return self.sizes[client] - len(self.gone.of(client)) - len(self.request.of(client))
+
+    def split(self, client: ClientId) -> RowSplit:
+        """The client's rows as an instruction names them."""
+        leaves = client in self.request.withdrawn
+        forget = () if leaves else self.request.of(client)
+        return RowSplit(forget, self.gone.of(client), leaves)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What became of one round: who was asked, who failed and why, mean numbers, cost."""
+
+    phase: str
+    round: int
+    asked: tuple[ClientId, ...]
+    failed: Mapping[ClientId, str]
+    numbers: Mapping[str, float]
+    cost: Cost
+
+
+OnRound = Callable[[RoundRecord, Weights], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its name, which names the random streams too, its seed and its clients.
+
+    `skip` rounds of the first phase were done before (training that goes on after a request);
+    `on_round` is told of each round as it ends.
+    """
+
+    name: str
+    seed: int
+    roster: Roster
+    skip: int = 0
+    timeout: float = 3600.0
+    on_round: OnRound | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The weights after a stage, and what it took."""
+
+    weights: Weights
+    cost: Cost
+    records: tuple[RoundRecord, ...]
+
+
+class Runnable(Protocol):
+    """What the pipeline needs of a method."""
+
+    needs: ClassVar[frozenset[Need]]
+
+    def total_rounds(self, roster: Roster) -> int:
+        """Rounds over all phases, for progress."""
+
+    def checked(self, roster: Roster) -> None:
+        """Raise InvalidValue when the method cannot serve the roster's request."""
+
+    def run(self, grid: Grid, weights: Weights, stage: Stage) -> Outcome:
+        """Run all phases. Raises RoundFailed."""
+
+
+class Trainable(Runnable, Protocol):
+    """What the pipeline needs of a training method: it can stop at a round, to be continued."""
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of a whole training."""
+
+    def until(self, rounds: int) -> Trainable:
+        """The same method, stopping after `rounds` rounds."""
+
+
+def failures(records: Sequence[RoundRecord]) -> dict[str, int]:
+    """How many clients were asked, answered and failed over `records`."""
+    asked = sum(len(record.asked) for record in records)
+    failed = sum(len(record.failed) for record in records)
+    return {"asked": asked, "answered": asked - failed, "failed": failed}

@@ -1,0 +1,160 @@
+"""What crosses between server and clients: the only file that knows message names and record keys.
+
+An `Instruction` goes down, a `Reply` comes back; both are Flower messages on any transport.
+Everything a client needs travels in its message, so that a client may run anywhere, any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from fedlaf.types import ClientId, Numbers, Weights
+
+PARTITION = "partition-id"
+"""Key of a node's configuration that holds its partition id (Flower's own name for it)."""
+
+
+class Action(StrEnum):
+    """Message types: Flower's category, then our handler's name."""
+
+    ENROL = "query.enrol"
+    FIT = "train.fit"
+    TEACH = "train.teach"
+    REPRESENT = "train.represent"
+    FORGET = "train.forget"
+    GRADIENT = "train.gradient"
+
+
+class Part(StrEnum):
+    """Names of the array records: the whole vocabulary of arrays on the wire."""
+
+    MODEL = "model"
+    EXTRACTOR = "extractor"
+    VAE = "h"
+    FORGOTTEN_VAE = "h_f"
+    RETAINED_GRADIENT = "retained_gradient"
+    FORGOTTEN_GRADIENT = "forgotten_gradient"
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """Which of a client's rows an instruction is about, as positions.
+
+    `forget` are the rows of the request being served, `gone` those of earlier requests, which
+    nobody touches again; `leaves` says that all rows are to be forgotten (then both are empty).
+    """
+
+    forget: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+    leaves: bool = False
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a client is told: arrays, settings of the phase, its rows, and the names of its streams."""
+
+    arrays: Mapping[str, ArrayRecord]
+    settings: Mapping[str, Any]
+    seed: int
+    stage: str
+    round: int
+    rows: RowSplit = field(default_factory=RowSplit)
+
+    def weights(self, part: Part) -> Weights:
+        """The arrays of one part. Raises KeyError when it was not sent."""
+        return unpack(self.arrays[part])
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client answers: arrays, numbers, and (filled in by the server) who it is."""
+
+    arrays: Mapping[str, Weights] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
+    client: ClientId = -1
+
+
+S = TypeVar("S")
+
+
+def pack(weights: Weights) -> ArrayRecord:
+    """Weights as a record. Pack once per round: messages may share a record."""
+    return ArrayRecord({k: Array(np.ascontiguousarray(v)) for k, v in weights.items()})
+
+
+def unpack(record: ArrayRecord) -> Weights:
+    """A record as weights, in its order; the arrays are the caller's to change."""
+    return {k: v.numpy() for k, v in record.items()}
+
+
+def settings_to_config(settings: object) -> dict[str, Any]:
+    """A frozen dataclass of scalars as flat values for the wire; None is left out."""
+    values = dataclasses.asdict(settings)  # type: ignore[call-overload]
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def settings_from_config(kind: type[S], config: Mapping[str, Any]) -> S:
+    """The dataclass that `settings_to_config` flattened."""
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in config.items() if k in names})
+
+
+def encode_instruction(told: Instruction) -> RecordDict:
+    """An instruction as the content of a message."""
+    order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
+    order["leaves"] = told.rows.leaves
+    order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
+    records: dict[str, Any] = dict(told.arrays)
+    records["order"] = ConfigRecord(order)
+    records["settings"] = ConfigRecord(dict(told.settings))
+    return RecordDict(records)
+
+
+def decode_instruction(message: Message) -> Instruction:
+    """The instruction that a message carries."""
+    content = message.content
+    order: Any = content.config_records["order"]
+    return Instruction(
+        dict(content.array_records),
+        dict(content.config_records["settings"]),
+        int(order["seed"]),
+        str(order["stage"]),
+        int(order["round"]),
+        RowSplit(tuple(order["forget"]), tuple(order["gone"]), bool(order["leaves"])),
+    )
+
+
+def encode_reply(reply: Reply, to: Message) -> Message:
+    """A reply as a message that answers `to`."""
+    records: dict[str, Any] = {name: pack(weights) for name, weights in reply.arrays.items()}
+    records["numbers"] = MetricRecord({k: float(v) for k, v in reply.numbers.items()})
+    return Message(RecordDict(records), reply_to=to)
+
+
+def decode_reply(message: Message, client: ClientId) -> Reply:
+    """The reply that a message carries, from `client`. Raises KeyError for a malformed one."""
+    content = message.content
+    numbers = {k: float(v) for k, v in content.metric_records["numbers"].items()}  # type: ignore[arg-type]
+    arrays = {name: unpack(record) for name, record in content.array_records.items()}
+    return Reply(arrays, numbers, client)
+
+
+def size_in_bytes(content: RecordDict) -> int:
+    """Bytes of arrays, numbers and settings in a message (8 for a number), without framing."""
+    total = 0
+    for arrays in content.array_records.values():
+        total += sum(len(array.data) for array in arrays.values())
+    for numbers in content.metric_records.values():
+        total += 8 * len(numbers)
+    for config in content.config_records.values():
+        for value in config.values():
+            many = value if isinstance(value, list) else [value]
+            total += sum(len(v) if isinstance(v, (str, bytes)) else 8 for v in many)
+    return total

@@ -1,0 +1,1 @@
+"""Methods on the server's side, one file each, and what they share."""

@@ -1,0 +1,90 @@
+"""Means, sums and projections of weights: pure functions on dicts of arrays.
+
+Sums are taken in the order given, in double precision; callers give partition order, so that
+results do not depend on which client answered first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedlaf.types import Weights
+
+
+def weighted_mean(many: Sequence[Weights], weights: Sequence[float]) -> Weights:
+    """sum_k w_k x_k / sum_k w_k for each name, in the dtype of the first.
+
+    Raises ValueError without a positive weight.
+    """
+    whole = float(sum(weights))
+    if not many or whole <= 0:
+        raise ValueError("a mean needs at least one positive weight")
+    return {
+        name: sum_of([one[name] for one in many], [w / whole for w in weights]).astype(first.dtype)
+        for name, first in many[0].items()
+    }
+
+
+def sum_of(
+    arrays: Sequence[npt.NDArray[np.generic]], weights: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """sum_k w_k x_k in double precision."""
+    result = np.zeros(arrays[0].shape, np.float64)
+    for array, weight in zip(arrays, weights, strict=True):
+        result += weight * array.astype(np.float64)
+    return result
+
+
+def summed(many: Sequence[Weights]) -> Weights:
+    """sum_k x_k for each name, double precision."""
+    return {name: sum_of([one[name] for one in many], [1.0] * len(many)) for name in many[0]}
+
+
+def blend(first: Weights, second: Weights, share: float) -> Weights:
+    """(1 - share) * first + share * second."""
+    return weighted_mean([first, second], [1.0 - share, share])
+
+
+def difference(left: Weights, right: Weights) -> Weights:
+    """left - right, double precision."""
+    return {k: left[k].astype(np.float64) - right[k].astype(np.float64) for k in left}
+
+
+def inner(left: Weights, right: Weights) -> float:
+    """Inner product over all arrays."""
+    return float(sum(np.vdot(left[k], right[k]) for k in left))
+
+
+def closing_the_way_back(now: Weights, proposed: Weights, origin: Weights) -> Weights:
+    """`proposed` without the part of its update that leads from `now` back to `origin`.
+
+    The update loses its component along (now - origin) when it points home; an idea of FedOSD's
+    recovery (Pan et al., AAAI 2025), there for gradients.
+    """
+    update, away = difference(proposed, now), difference(now, origin)
+    along, norm = inner(update, away), inner(away, away)
+    if along >= 0 or norm == 0:
+        return proposed
+    return {
+        k: (now[k] + update[k] - (along / norm) * away[k]).astype(now[k].dtype) for k in proposed
+    }
+
+
+def adam_step(
+    weights: Weights, gradient: Weights, rate: float, state: dict[str, Any] | None
+) -> tuple[Weights, dict[str, Any]]:
+    """One step of torch's Adam on the arrays that have a gradient; gives weights and Adam's state."""
+    parameters = {k: torch.nn.Parameter(torch.from_numpy(weights[k].copy())) for k in gradient}
+    adam = torch.optim.Adam(parameters.values(), lr=rate)
+    if state is not None:
+        adam.load_state_dict(state)
+    for name, parameter in parameters.items():
+        parameter.grad = torch.from_numpy(gradient[name]).to(parameter.dtype)
+    adam.step()
+    stepped = {k: v.detach().numpy() for k, v in parameters.items()}
+    return {**weights, **stepped}, adam.state_dict()

@@ -1,0 +1,53 @@
+"""What a method is: phases as data, and a pure aggregation. `strategies.rounds` runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from flwr.serverapp import Grid
+
+from fedlaf import wire
+from fedlaf.stage import Need, Outcome, Roster, Stage
+from fedlaf.types import Weights
+from fedlaf.wire import Part, Reply
+from strategies.phase import Phase, ServerState
+from strategies.rounds import Rounds
+
+
+class Method(ABC):
+    """A training or forgetting method."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @abstractmethod
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """The phases, in order."""
+
+    @abstractmethod
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The arrays that go to each client in the next round of `phase`."""
+
+    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings that go along; by default those of the phase."""
+        return wire.settings_to_config(phase.settings)
+
+    @abstractmethod
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The state after a round, from replies in partition order. Pure."""
+
+    def total_rounds(self, roster: Roster) -> int:
+        """Rounds over all phases."""
+        return sum(phase.rounds for phase in self.phases(roster))
+
+    def checked(self, roster: Roster) -> None:  # noqa: B027
+        """Raise InvalidValue when the method cannot serve the roster's request."""
+
+    def run(self, grid: Grid, weights: Weights, stage: Stage) -> Outcome:
+        """Run all phases by Flower's own loop. Raises RoundFailed."""
+        return Rounds(self, weights, stage).run(grid)
+
+
+class ForgetStrategy(Method):
+    """A method that serves a `ForgetRequest`, starting from the trained model."""

@@ -1,0 +1,48 @@
+"""Federated averaging (McMahan et al., AISTATS 2017): original training and the retrained reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fedlaf.objectives import Fit
+from fedlaf.stage import Roster
+from fedlaf.types import Weights, require_count
+from fedlaf.wire import Action, Part, Reply
+from strategies.aggregate import weighted_mean
+from strategies.base import Method
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class FedAvg(Method):
+    """`rounds` rounds of local training on a `cohort` of clients (None: all), averaged by rows."""
+
+    rounds: int = 12
+    cohort: int | None = None
+    fit: Fit = field(default_factory=Fit)
+
+    def __post_init__(self) -> None:
+        require_count("rounds", self.rounds)
+        if self.cohort is not None:
+            require_count("cohort", self.cohort)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """One phase; a client that fails in it is left out of its round, if a quorum answers."""
+        return [
+            Phase("train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort, strict=False)
+        ]
+
+    def until(self, rounds: int) -> FedAvg:
+        """The same method, stopping after `rounds` rounds."""
+        return replace(self, rounds=rounds)
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The whole model."""
+        return {Part.MODEL: state.weights}
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The mean of the models, weighted by the rows they were trained on."""
+        models = [reply.arrays[Part.MODEL] for reply in replies]
+        mean = weighted_mean(models, [reply.numbers["rows"] for reply in replies])
+        return replace(state, weights=mean)

@@ -1,0 +1,244 @@
+"""Federated Label-Agnostic Forgetting: VAEs on representations, label-free updates of the extractor.
+
+The algorithm is that of Shen et al. (ICLR 2024); its federated form is ours: clients with
+forgotten rows compute the forgotten terms of both losses, clients with remaining rows the
+remaining terms, and the server joins the two sides. The head never moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fedlaf import wire
+from fedlaf.models import EXTRACTOR, build_vae
+from fedlaf.objectives import Forget, Represent
+from fedlaf.seeding import seed_for
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights, require, require_count, require_number
+from fedlaf.wire import Action, Part, Reply
+from strategies import aggregate
+from strategies.base import ForgetStrategy
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class Laf(ForgetStrategy):
+    """LAF with local optimisers: represent, forget, recover.
+
+    `forgetting_share` is the weight of the forgetting clients in each forget round (that of the
+    remaining clients is the rest). `forget_steps` None takes one pass over the forgotten rows of
+    the client that forgets most. Recovery aligns the remaining clients only, and its averaged
+    update loses the part that leads back to the original model.
+    """
+
+    represent: Represent = field(default_factory=Represent)
+    represent_rounds: int = 2
+    forget: Forget = field(default_factory=Forget)
+    forget_rounds: int = 3
+    forget_steps: int | None = 10
+    recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0, lr_alignment=1e-3))
+    recover_rounds: int = 1
+    forgetting_share: float = 0.3
+    cohort: int | None = None
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER})
+
+    def __post_init__(self) -> None:
+        require_count("represent_rounds", self.represent_rounds)
+        require_count("forget_rounds", self.forget_rounds)
+        require_count("recover_rounds", self.recover_rounds, at_least=0)
+        require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
+        if self.forget_steps is not None:
+            require_count("forget_steps", self.forget_steps)
+        if self.cohort is not None:
+            require_count("cohort", self.cohort)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """Teach, represent, forget, recover; strict, because a missing party biases the result."""
+        both, few = Who.BOTH, self.cohort
+        phases = [
+            Phase("teach", Action.TEACH, 1, both, self.represent, few),
+            Phase("represent", Action.REPRESENT, self.represent_rounds, both, self.represent, few),
+            *self.forgetting(roster),
+        ]
+        if self.recover_rounds:
+            recover = self._with_vae(replace(self.recover, sides="retained"))
+            phases.append(
+                Phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover, few)
+            )
+        return phases
+
+    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+        """The forget phase: local steps with local Adams."""
+        forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
+        return [Phase("forget", Action.FORGET, self.forget_rounds, Who.BOTH, forget, self.cohort)]
+
+    def steps(self, roster: Roster) -> int:
+        """Local steps of one forget round."""
+        if self.forget_steps is not None:
+            return self.forget_steps
+        most = max((len(roster.request.of(k)) for k in roster.request.clients), default=1)
+        return ceil(most / self.forget.batch_size)
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The extractor, or h, or both: what the phase works on."""
+        extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
+        if phase.action is Action.TEACH:
+            return extractor
+        shared = state.aux.get("h_f")
+        vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGOTTEN_VAE: shared} if shared else {})
+        return vaes if phase.action is Action.REPRESENT else extractor | vaes
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """Moments become the first h, VAEs their mean, extractors the blend of the two sides."""
+        match phase.action:
+            case Action.TEACH:
+                return self._taught(state, replies)
+            case Action.REPRESENT:
+                return self._represented(state, replies)
+            case _:
+                return self._forgotten(phase, state, replies)
+
+    def _taught(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        found = aggregate.weighted_mean(
+            [reply.arrays[Part.VAE] for reply in replies], [reply.numbers["rows"] for reply in replies]
+        )
+        mean, square = found["mean"], found["mean_square"]
+        seed = seed_for(state.aux["seed"], state.aux["stage"], "h")
+        h = build_vae(len(mean), self.represent.latent, self.represent.decoder, seed)
+        weights = {k: v.numpy() for k, v in h.state_dict().items()}
+        if self.represent.standardise:
+            deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+            # A dimension that never varies says nothing: scale 1 leaves it at zero.
+            deviation[deviation < 1e-6] = 1.0
+            weights["shift"], weights["scale"] = (
+                mean.astype(np.float32),
+                deviation.astype(np.float32),
+            )
+        origin = extractor_of(state.weights)
+        return replace(state, aux={**state.aux, "h": weights, "origin": origin})
+
+    def _represented(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        learned = [reply for reply in replies if reply.numbers["rows"] > 0]
+        rows = [reply.numbers["rows"] for reply in learned]
+        aux = dict(state.aux)
+        aux["h"] = aggregate.weighted_mean([reply.arrays[Part.VAE] for reply in learned], rows)
+        own = [reply for reply in replies if Part.FORGOTTEN_VAE in reply.arrays]
+        if own:
+            rows = [reply.numbers["forgotten"] for reply in own]
+            many = [reply.arrays[Part.FORGOTTEN_VAE] for reply in own]
+            aux["h_f"] = aggregate.weighted_mean(many, rows)
+        return replace(state, aux=aux)
+
+    def _forgotten(
+        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
+    ) -> ServerState:
+        now = extractor_of(state.weights)
+        if phase.name == "recover":
+            proposed = _mean_extractor(replies, "retained")
+            proposed = aggregate.closing_the_way_back(now, proposed, state.aux["origin"])
+        else:
+            proposed = self.joined(replies)
+        return replace(state, weights=with_extractor(state.weights, proposed))
+
+    def joined(self, replies: Sequence[Reply]) -> Weights:
+        """The new extractor: forgetting clients weigh `forgetting_share` in all, by forgotten rows;
+        the others the rest, by remaining rows; a side that is empty leaves all to the other."""
+        forgetting = [reply for reply in replies if reply.numbers["forgotten"] > 0]
+        others = [reply for reply in replies if reply.numbers["forgotten"] == 0]
+        if not others:
+            return _mean_extractor(forgetting, "forgotten")
+        remaining = _mean_extractor(others, "retained")
+        left = _mean_extractor(forgetting, "forgotten")
+        return aggregate.blend(remaining, left, self.forgetting_share)
+
+    def _with_vae(self, settings: Forget) -> Forget:
+        vae = self.represent
+        return replace(settings, latent=vae.latent, decoder=vae.decoder, error=vae.error)
+
+
+def _mean_extractor(replies: Sequence[Reply], rows: str) -> Weights:
+    return aggregate.weighted_mean(
+        [reply.arrays[Part.EXTRACTOR] for reply in replies], [reply.numbers[rows] for reply in replies]
+    )
+
+
+def extractor_of(weights: Weights) -> Weights:
+    """The extractor's arrays of a classifier, under the names they have in the extractor."""
+    return {k.removeprefix(EXTRACTOR): v for k, v in weights.items() if k.startswith(EXTRACTOR)}
+
+
+def with_extractor(weights: Weights, extractor: Weights) -> Weights:
+    """The classifier's weights with another extractor; the head's arrays are the same objects."""
+    return {
+        k: extractor[k.removeprefix(EXTRACTOR)] if k.startswith(EXTRACTOR) else v
+        for k, v in weights.items()
+    }
+
+
+@dataclass(frozen=True)
+class ServerLaf(Laf):
+    """LAF with the optimiser on the server: clients send gradients of one step, the server holds
+    the two Adams. Equal to the centralised algorithm on the union of the clients' batches.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # exp(d / tau) is summed over clients as it is: 2 / tau must stay far from overflow.
+        require(self.forget.temperature >= 0.05, "forget.temperature", "at least 0.05 with the "
+                "optimiser on the server", self.forget.temperature)  # fmt: skip
+
+    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+        """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
+        forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
+        rounds = self.forget_rounds * forget.steps * len(self._losses())
+        return [Phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget, self.cohort)]
+
+    def _losses(self) -> list[str]:
+        rates = (self.forget.lr_unlearning, self.forget.lr_alignment)
+        return [n for n, r in zip(("unlearning", "alignment"), rates, strict=True) if r > 0]
+
+    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings, with the loss and the step of this round."""
+        settings = wire.settings_to_config(phase.settings)
+        if phase.action is not Action.GRADIENT:
+            return settings
+        which = self._losses()
+        done = state.round - 1
+        return {**settings, "loss": which[done % len(which)], "step": done // len(which)}
+
+    def _forgotten(
+        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
+    ) -> ServerState:
+        if phase.action is not Action.GRADIENT:
+            return super()._forgotten(phase, state, replies)
+        loss = str(self.tells(phase, state)["loss"])
+        rate = self.forget.lr_unlearning if loss == "unlearning" else self.forget.lr_alignment
+        gradient = joined_gradient(replies, loss)
+        now = extractor_of(state.weights)
+        proposed, adam = aggregate.adam_step(now, gradient, rate, state.aux.get(loss))
+        weights = with_extractor(state.weights, proposed)
+        return replace(state, weights=weights, aux={**state.aux, loss: adam})
+
+
+def joined_gradient(replies: Sequence[Reply], loss: str) -> Weights:
+    """The gradient of a loss over the union of the clients' batches.
+
+    L_UE: the sum of the clients'. L_RA: sum_k g_k - |B_r| (sum_k G_k) / (sum_k S_k), where G_k is
+    the gradient of client k's S_k = sum_j exp(d_j / tau): the logarithm couples forgotten rows
+    across clients, and only this quotient makes any split exact.
+    """
+    near = aggregate.summed([reply.arrays[Part.RETAINED_GRADIENT] for reply in replies])
+    far = [r.arrays[Part.FORGOTTEN_GRADIENT] for r in replies if Part.FORGOTTEN_GRADIENT in r.arrays]
+    if loss == "unlearning" or not far:
+        return near
+    mass = sum(reply.numbers["mass"] for reply in replies)
+    retained = sum(reply.numbers["retained"] for reply in replies)
+    weight = retained or sum(reply.numbers["forgotten"] for reply in replies)
+    away = aggregate.summed(far)
+    return {k: near[k] - weight * away[k] / mass for k in near}

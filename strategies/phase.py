@@ -1,0 +1,59 @@
+"""Phases and the server's state: the data that a method is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fedlaf.seeding import numpy_stream
+from fedlaf.stage import Roster
+from fedlaf.types import ClientId, Weights
+from fedlaf.wire import Action
+
+
+class Who(StrEnum):
+    """Which clients a phase asks."""
+
+    REMAINING = "clients with rows that remain"
+    FORGETTING = "clients with rows to forget"
+    BOTH = "clients with either"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`rounds` rounds in which the clients `who` run the handler `action` with `settings`.
+
+    `cohort` limits how many clients are asked per round, beside those that the phase needs because
+    they forget (None: all). In a `strict` phase every answer counts: a client that fails is asked
+    once more, then the run stops.
+    """
+
+    name: str
+    action: Action
+    rounds: int
+    who: Who
+    settings: object
+    cohort: int | None = None
+    strict: bool = True
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The global weights, the round within the phase, and what a method carries along."""
+
+    weights: Weights
+    round: int = 0
+    aux: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) -> list[ClientId]:
+    """The clients that a round asks, in partition order: all that must, a cohort of the others."""
+    forgetting = [] if phase.who is Who.REMAINING else roster.forgetting
+    remaining = [] if phase.who is Who.FORGETTING else roster.remaining
+    others = [k for k in remaining if k not in forgetting]
+    if phase.cohort is not None and phase.cohort < len(others):
+        stream = numpy_stream(seed, stage, phase.name, "cohort", round_)
+        others = [int(k) for k in stream.choice(others, phase.cohort, replace=False)]
+    return sorted([*forgetting, *others])

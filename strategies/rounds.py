@@ -1,0 +1,194 @@
+"""`Rounds`: a method as a Flower strategy, with every reply accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fedlaf import wire
+from fedlaf.cost import Cost
+from fedlaf.stage import Outcome, Roster, RoundFailed, RoundRecord, Stage
+from fedlaf.types import ClientId, Weights
+from fedlaf.wire import Instruction, Part, Reply
+from strategies.phase import Phase, ServerState, sampled
+
+QUORUM = 0.5
+"""Share of a cohort that must answer in a phase that is not strict."""
+
+
+class Runs(Protocol):
+    """What is run: see `strategies.base.Method`."""
+
+    def phases(self, roster: Roster) -> Sequence[Phase]: ...
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]: ...
+
+    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]: ...
+
+    def aggregate(
+        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
+    ) -> ServerState: ...
+
+
+class Rounds(Strategy):
+    """Runs a method over its phases; state, cost and records can be read at any time."""
+
+    def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
+        self.method, self.stage, self.roster = method, stage, stage.roster
+        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name})
+        self.cost = Cost()
+        self.records: list[RoundRecord] = []
+        self.plan = [
+            (phase, number)
+            for place, phase in enumerate(method.phases(stage.roster))
+            for number in range(1 + (stage.skip if place == 0 else 0), phase.rounds + 1)
+        ]
+        self._asked: dict[ClientId, Message] = {}
+        self._grid: Grid | None = None
+
+    def run(self, grid: Grid) -> Outcome:
+        """All rounds of the plan, by Flower's own loop. Raises RoundFailed."""
+        self.start(grid, wire.pack(self.state.weights), len(self.plan), self.stage.timeout)
+        return Outcome(self.state.weights, self.cost, tuple(self.records))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The messages of one round: arrays are packed once and shared by all of them."""
+        phase, number = self.plan[server_round - 1]
+        self._grid = grid
+        self.state = replace(self.state, round=number)
+        sent = {part: wire.pack(w) for part, w in self.method.sends(phase, self.state).items()}
+        settings = self.method.tells(phase, self.state)
+        seed, name = self.stage.seed, self.stage.name
+        self._asked = {}
+        for client in sampled(phase, self.roster, seed, name, number):
+            told = Instruction(sent, settings, seed, name, number, self.roster.split(client))
+            content = wire.encode_instruction(told)
+            self._asked[client] = Message(content, self.roster.nodes[client], phase.action)
+        return list(self._asked.values())
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The next state from the replies, in partition order. Raises RoundFailed."""
+        phase, number = self.plan[server_round - 1]
+        good, failed = self._sorted_out(phase, replies)
+        if failed and phase.strict:
+            again = [self._fresh(phase, client) for client in failed]
+            later, failed = self._sorted_out(phase, self._ask(again), asked=list(failed))
+            good |= later
+        self._check_quorum(phase, number, good, failed)
+        ordered = [good[client] for client in sorted(good)]
+        cost = self._cost(ordered)
+        self.state = self.method.aggregate(phase, self.state, ordered)
+        numbers = _means(ordered)
+        record = RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost)
+        self.records.append(record)
+        self.cost += cost
+        if self.stage.on_round is not None:
+            self.stage.on_round(record, self.state.weights)
+        return wire.pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
+
+    def _sorted_out(
+        self, phase: Phase, replies: Iterable[Message], asked: list[ClientId] | None = None
+    ) -> tuple[dict[ClientId, Reply], dict[ClientId, str]]:
+        expected = list(self._asked) if asked is None else asked
+        whose = {self.roster.nodes[client]: client for client in expected}
+        # What comes back under the name of what was sent must have its names and shapes.
+        sent = self.method.sends(phase, self.state)
+        good: dict[ClientId, Reply] = {}
+        failed = dict.fromkeys(expected, "no answer in time")
+        for message in replies:
+            client = whose.get(message.metadata.src_node_id)
+            if client is None:  # a late reply of somebody who was not asked: refused
+                continue
+            if message.has_error():
+                failed[client] = message.error.reason or f"error {message.error.code}"
+                continue
+            try:
+                reply = wire.decode_reply(message, client)
+            except (KeyError, TypeError, ValueError) as error:
+                failed[client] = f"a malformed reply ({type(error).__name__}: {error})"
+                continue
+            fault = fault_of(reply, sent)
+            if fault is None:
+                good[client] = reply
+                failed.pop(client, None)
+            else:
+                failed[client] = fault
+        return good, {k: v for k, v in failed.items() if k not in good}
+
+    def _fresh(self, phase: Phase, client: ClientId) -> Message:
+        first = self._asked[client]
+        return Message(RecordDict(dict(first.content)), self.roster.nodes[client], phase.action)
+
+    def _ask(self, messages: list[Message]) -> Iterable[Message]:
+        if self._grid is None:
+            return []
+        return self._grid.send_and_receive(messages, timeout=self.stage.timeout)
+
+    def _check_quorum(
+        self, phase: Phase, number: int, good: Mapping[ClientId, Reply], failed: Mapping[ClientId, str]
+    ) -> None:  # fmt: skip
+        enough = not failed if phase.strict else len(good) >= QUORUM * len(self._asked)
+        if enough and good:
+            return
+        first = next(iter(failed), None)
+        why = f"; client {first}: {failed[first]}" if first is not None else ""
+        raise RoundFailed(
+            f"{self.stage.name}, {phase.name} round {number}: {len(self._asked)} clients asked, "
+            f"{len(good)} answered, {len(failed)} failed {sorted(failed)}{why}"
+        )
+
+    def _cost(self, replies: list[Reply]) -> Cost:
+        down = sum(wire.size_in_bytes(message.content) for message in self._asked.values())
+        up = sum(
+            sum(a.nbytes for arrays in reply.arrays.values() for a in arrays.values())
+            + 8 * len(reply.numbers)
+            for reply in replies
+        )
+        traffic = Cost(bytes_down=down, bytes_up=up, messages=2 * len(self._asked), rounds=1)
+        return sum((Cost.of(reply.numbers) for reply in replies), traffic)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Nothing: the simulator measures models itself, from outside the federation."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
+        """Nothing to aggregate."""
+        return None
+
+    def summary(self) -> None:
+        """Nothing to log: the report says it all."""
+
+
+def fault_of(reply: Reply, sent: Mapping[Any, Weights]) -> str | None:
+    """Why a reply must be refused: names, shapes, NaN or Inf; None for a good one."""
+    for part, weights in reply.arrays.items():
+        model = sent.get(part)
+        if model is not None and list(model) != list(weights):
+            return f"an update of {part} with other names than the model's"
+        for name, array in weights.items():
+            if model is not None and model[name].shape != array.shape:
+                return f"{part}.{name} of shape {array.shape}, expected {model[name].shape}"
+            if not np.isfinite(array).all():
+                return f"{part}.{name} holds NaN or Inf"
+    return None
+
+
+def _means(replies: list[Reply]) -> dict[str, float]:
+    names = {name for reply in replies for name in reply.numbers} - set(Cost().numbers())
+    means = {}
+    for name in sorted(names):
+        values = [reply.numbers[name] for reply in replies if name in reply.numbers]
+        means[name] = float(np.mean(values))
+    return means
