@@ -17,9 +17,7 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     Raises RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
     """
     told = Instruction({}, {}, 0, "enrol", 0)
-    asked = [
-        Message(wire.encode_instruction(told), node, Action.ENROL) for node in grid.get_node_ids()
-    ]
+    asked = [Message(wire.encode_instruction(told), node, Action.ENROL) for node in grid.get_node_ids()]
     found: list[tuple[ClientId, int, int]] = []
     for message in grid.send_and_receive(asked, timeout=timeout):
         if message.has_error():

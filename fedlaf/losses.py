@@ -25,7 +25,7 @@ def elbo(fit: Reconstruction, kl_weight: float) -> Tensor:
 
 
 def reconstruction_error(fit: Reconstruction, reduction: str) -> Tensor:
-    """m [N]: the squared reconstruction error of each row, `sum` (published) or `mean` over D."""
+    """M [N]: the squared reconstruction error of each row, `sum` (published) or `mean` over D."""
     squared = (fit.decoded - fit.goal).square()
     return squared.sum(1) if reduction == "sum" else squared.mean(1)
 
@@ -46,7 +46,7 @@ def unlearning_forgotten(error: Tensor) -> Tensor:
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """d [N] = 1 - cos(e_U(x), e_D(x)) of representations [N, D], in [0, 2]."""
+    """D [N] = 1 - cos(e_U(x), e_D(x)) of representations [N, D], in [0, 2]."""
     return 1.0 - torch.cosine_similarity(student, teacher, dim=1)
 
 

@@ -1,5 +1,6 @@
 """A method's hyperparameters, bound to the losses they belong to: frozen values that conf/ makes,
-the wire carries as flat scalars, and clients call."""
+the wire carries as flat scalars, and clients call.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +40,7 @@ class Fit:
         decay = self.weight_decay
         if self.optimizer == "adam":
             return torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=decay)
-        return torch.optim.SGD(
-            model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=decay
-        )
+        return torch.optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=decay)
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,7 @@ class ForgetRequest:
         return cls(normal, withdrawn)
 
     @classmethod
-    def of_clients(
-        cls, clients: Sequence[ClientId], sizes: Mapping[ClientId, int]
-    ) -> ForgetRequest:
+    def of_clients(cls, clients: Sequence[ClientId], sizes: Mapping[ClientId, int]) -> ForgetRequest:
         """The request for all rows of `clients`. Raises InvalidValue for unknown or repeated ones."""
         require(len(set(clients)) == len(clients), "clients", "each client once", list(clients))
         for client in clients:
@@ -98,14 +96,10 @@ class ForgetRequest:
         count = holdings.num_classes
         for label in classes:
             require(0 <= label < count, "classes", f"classes from 0 to {count - 1}", label)
-        return cls._marked(
-            {k: np.isin(holdings.labels[k], list(classes)) for k in holdings.known(clients)}
-        )
+        return cls._marked({k: np.isin(holdings.labels[k], list(classes)) for k in holdings.known(clients)})
 
     @classmethod
-    def of_wrong_labels(
-        cls, holdings: Holdings, clients: Iterable[ClientId] | None = None
-    ) -> ForgetRequest:
+    def of_wrong_labels(cls, holdings: Holdings, clients: Iterable[ClientId] | None = None) -> ForgetRequest:
         """The request for the rows whose labels were planted wrong."""
         return cls._marked({k: holdings.wrong[k] for k in holdings.known(clients)})
 
@@ -124,14 +118,12 @@ class ForgetRequest:
         return self.rows.get(client, ())
 
     def joined(self, other: ForgetRequest, sizes: Mapping[ClientId, int]) -> ForgetRequest:
-        """This request and `other` as one."""
+        """The union: this request and `other` as one."""
         clients = {*self.rows, *other.rows}
-        return ForgetRequest.of_samples(
-            {k: sorted({*self.of(k), *other.of(k)}) for k in clients}, sizes
-        )
+        return ForgetRequest.of_samples({k: sorted({*self.of(k), *other.of(k)}) for k in clients}, sizes)
 
     def without(self, gone: ForgetRequest) -> ForgetRequest:
-        """This request less the rows that are `gone`; a client left with none has left it."""
+        """What is left of this request without the rows `gone`; a client left with none has left it."""
         rows = {k: tuple(sorted(set(v) - set(gone.of(k)))) for k, v in self.rows.items()}
         return ForgetRequest({k: v for k, v in rows.items() if v}, self.withdrawn - gone.withdrawn)
 

@@ -60,7 +60,7 @@ class RowSplit:
 class Instruction:
     """What a client is told: arrays, settings of the phase, its rows, and the names of its streams."""
 
-    arrays: Mapping[str, ArrayRecord]
+    arrays: Mapping[Part, ArrayRecord]
     settings: Mapping[str, Any]
     seed: int
     stage: str
@@ -76,7 +76,7 @@ class Instruction:
 class Reply:
     """What a client answers: arrays, numbers, and (filled in by the server) who it is."""
 
-    arrays: Mapping[str, Weights] = field(default_factory=dict)
+    arrays: Mapping[Part, Weights] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=dict)
     client: ClientId = -1
 
@@ -111,7 +111,7 @@ def encode_instruction(told: Instruction) -> RecordDict:
     order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
     order["leaves"] = told.rows.leaves
     order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
-    records: dict[str, Any] = dict(told.arrays)
+    records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
     records["order"] = ConfigRecord(order)
     records["settings"] = ConfigRecord(dict(told.settings))
     return RecordDict(records)
@@ -122,7 +122,7 @@ def decode_instruction(message: Message) -> Instruction:
     content = message.content
     order: Any = content.config_records["order"]
     return Instruction(
-        dict(content.array_records),
+        {Part(name): record for name, record in content.array_records.items()},
         dict(content.config_records["settings"]),
         int(order["seed"]),
         str(order["stage"]),
@@ -133,16 +133,16 @@ def decode_instruction(message: Message) -> Instruction:
 
 def encode_reply(reply: Reply, to: Message) -> Message:
     """A reply as a message that answers `to`."""
-    records: dict[str, Any] = {name: pack(weights) for name, weights in reply.arrays.items()}
+    records: dict[str, Any] = {str(part): pack(weights) for part, weights in reply.arrays.items()}
     records["numbers"] = MetricRecord({k: float(v) for k, v in reply.numbers.items()})
     return Message(RecordDict(records), reply_to=to)
 
 
 def decode_reply(message: Message, client: ClientId) -> Reply:
-    """The reply that a message carries, from `client`. Raises KeyError for a malformed one."""
+    """The reply that a message carries, from `client`. Raises KeyError or ValueError for a malformed one."""
     content = message.content
     numbers = {k: float(v) for k, v in content.metric_records["numbers"].items()}  # type: ignore[arg-type]
-    arrays = {name: unpack(record) for name, record in content.array_records.items()}
+    arrays = {Part(name): unpack(record) for name, record in content.array_records.items()}
     return Reply(arrays, numbers, client)
 
 

@@ -30,9 +30,7 @@ def weighted_mean(many: Sequence[Weights], weights: Sequence[float]) -> Weights:
     }
 
 
-def sum_of(
-    arrays: Sequence[npt.NDArray[np.generic]], weights: Sequence[float]
-) -> npt.NDArray[np.float64]:
+def sum_of(arrays: Sequence[npt.NDArray[np.generic]], weights: Sequence[float]) -> npt.NDArray[np.float64]:
     """sum_k w_k x_k in double precision."""
     result = np.zeros(arrays[0].shape, np.float64)
     for array, weight in zip(arrays, weights, strict=True):
@@ -51,7 +49,7 @@ def blend(first: Weights, second: Weights, share: float) -> Weights:
 
 
 def difference(left: Weights, right: Weights) -> Weights:
-    """left - right, double precision."""
+    """Left - right, double precision."""
     return {k: left[k].astype(np.float64) - right[k].astype(np.float64) for k in left}
 
 
@@ -70,9 +68,7 @@ def closing_the_way_back(now: Weights, proposed: Weights, origin: Weights) -> We
     along, norm = inner(update, away), inner(away, away)
     if along >= 0 or norm == 0:
         return proposed
-    return {
-        k: (now[k] + update[k] - (along / norm) * away[k]).astype(now[k].dtype) for k in proposed
-    }
+    return {k: (now[k] + update[k] - (along / norm) * away[k]).astype(now[k].dtype) for k in proposed}
 
 
 def adam_step(

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from fedlaf import wire
 from fedlaf.stage import Need, Outcome, Roster, Stage
-from fedlaf.types import Weights
+from fedlaf.types import Weights, require
 from fedlaf.wire import Part, Reply
 from strategies.phase import Phase, ServerState
 from strategies.rounds import Rounds
@@ -51,3 +51,9 @@ class Method(ABC):
 
 class ForgetStrategy(Method):
     """A method that serves a `ForgetRequest`, starting from the trained model."""
+
+
+def check_cohort(cohort: int, roster: Roster) -> None:
+    """Raise InvalidValue for a cohort larger than the federation."""
+    clients = len(roster.sizes)
+    require(cohort <= clients, "cohort", f"at most the {clients} clients of the federation", cohort)

@@ -10,7 +10,7 @@ from fedlaf.stage import Roster
 from fedlaf.types import Weights, require_count
 from fedlaf.wire import Action, Part, Reply
 from strategies.aggregate import weighted_mean
-from strategies.base import Method
+from strategies.base import Method, check_cohort
 from strategies.phase import Phase, ServerState, Who
 
 
@@ -29,9 +29,12 @@ class FedAvg(Method):
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """One phase; a client that fails in it is left out of its round, if a quorum answers."""
-        return [
-            Phase("train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort, strict=False)
-        ]
+        return [Phase("train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort, strict=False)]
+
+    def checked(self, roster: Roster) -> None:
+        """Raise InvalidValue for a cohort larger than the federation."""
+        if self.cohort is not None:
+            check_cohort(self.cohort, roster)
 
     def until(self, rounds: int) -> FedAvg:
         """The same method, stopping after `rounds` rounds."""

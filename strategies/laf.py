@@ -22,7 +22,7 @@ from fedlaf.stage import Need, Roster
 from fedlaf.types import Weights, require, require_count, require_number
 from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate
-from strategies.base import ForgetStrategy
+from strategies.base import ForgetStrategy, check_cohort
 from strategies.phase import Phase, ServerState, Who
 
 
@@ -58,6 +58,11 @@ class Laf(ForgetStrategy):
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
+    def checked(self, roster: Roster) -> None:
+        """Raise InvalidValue for a cohort larger than the federation."""
+        if self.cohort is not None:
+            check_cohort(self.cohort, roster)
+
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Teach, represent, forget, recover; strict, because a missing party biases the result."""
         both, few = Who.BOTH, self.cohort
@@ -68,9 +73,7 @@ class Laf(ForgetStrategy):
         ]
         if self.recover_rounds:
             recover = self._with_vae(replace(self.recover, sides="retained"))
-            phases.append(
-                Phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover, few)
-            )
+            phases.append(Phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover, few))
         return phases
 
     def forgetting(self, roster: Roster) -> Sequence[Phase]:
@@ -135,9 +138,7 @@ class Laf(ForgetStrategy):
             aux["h_f"] = aggregate.weighted_mean(many, rows)
         return replace(state, aux=aux)
 
-    def _forgotten(
-        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
-    ) -> ServerState:
+    def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         now = extractor_of(state.weights)
         if phase.name == "recover":
             proposed = _mean_extractor(replies, "retained")
@@ -148,7 +149,8 @@ class Laf(ForgetStrategy):
 
     def joined(self, replies: Sequence[Reply]) -> Weights:
         """The new extractor: forgetting clients weigh `forgetting_share` in all, by forgotten rows;
-        the others the rest, by remaining rows; a side that is empty leaves all to the other."""
+        the others the rest, by remaining rows; a side that is empty leaves all to the other.
+        """
         forgetting = [reply for reply in replies if reply.numbers["forgotten"] > 0]
         others = [reply for reply in replies if reply.numbers["forgotten"] == 0]
         if not others:
@@ -176,8 +178,7 @@ def extractor_of(weights: Weights) -> Weights:
 def with_extractor(weights: Weights, extractor: Weights) -> Weights:
     """The classifier's weights with another extractor; the head's arrays are the same objects."""
     return {
-        k: extractor[k.removeprefix(EXTRACTOR)] if k.startswith(EXTRACTOR) else v
-        for k, v in weights.items()
+        k: extractor[k.removeprefix(EXTRACTOR)] if k.startswith(EXTRACTOR) else v for k, v in weights.items()
     }
 
 
@@ -212,9 +213,7 @@ class ServerLaf(Laf):
         done = state.round - 1
         return {**settings, "loss": which[done % len(which)], "step": done // len(which)}
 
-    def _forgotten(
-        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
-    ) -> ServerState:
+    def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         if phase.action is not Action.GRADIENT:
             return super()._forgotten(phase, state, replies)
         loss = str(self.tells(phase, state)["loss"])

@@ -31,9 +31,7 @@ class Runs(Protocol):
 
     def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]: ...
 
-    def aggregate(
-        self, phase: Phase, state: ServerState, replies: Sequence[Reply]
-    ) -> ServerState: ...
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState: ...
 
 
 class Rounds(Strategy):

@@ -195,9 +195,7 @@ def _taught(visit: Visit) -> tuple[torch.Tensor, torch.Tensor]:
     return retained.to(visit.device), forgotten.to(visit.device)
 
 
-def _learned(
-    retained: torch.Tensor, forgotten: torch.Tensor, settings: Represent
-) -> torch.Tensor:
+def _learned(retained: torch.Tensor, forgotten: torch.Tensor, settings: Represent) -> torch.Tensor:
     return retained if settings.rows == "retained" else torch.cat([retained, forgotten])
 
 

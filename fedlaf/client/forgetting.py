@@ -109,9 +109,7 @@ def _frozen_but_student(task: Task) -> list[nn.Parameter]:
     return list(task.extractor.parameters())
 
 
-def _draw(
-    task: Task, settings: Forget, count: int, stream: torch.Generator
-) -> Iterator[Pair]:
+def _draw(task: Task, settings: Forget, count: int, stream: torch.Generator) -> Iterator[Pair]:
     size = settings.batch_size
     forgotten = len(task.forgotten.rows) if settings.sides == "both" else 0
     # Two streams, so that the draws of one side do not depend on the size of the other.

@@ -39,7 +39,8 @@ def fit(
 
 def augmented(x: Tensor, kind: str, stream: torch.Generator) -> Tensor:
     """uint8 [N, c, h, w] as it is, or cropped from 4 pixels of zero padding and flipped, each row
-    by its own draw."""
+    by its own draw.
+    """
     if kind == "none":
         return x
     count, _, height, width = x.shape

@@ -37,6 +37,7 @@ class Backdoor:
     target: int = 9
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "clients", tuple(self.clients))
         require_number("share", self.share, above=0, at_most=1)
         require_count("patch", self.patch)
         require_count("target", self.target, at_least=0)
@@ -45,9 +46,7 @@ class Backdoor:
         """The trigger, checked against the set. Raises InvalidValue when it does not fit."""
         side = min(shape[1:])
         require(self.patch < side, "patch", f"fewer than the {side} pixels of an image", self.patch)
-        require(
-            self.target < num_classes, "target", f"a class below {num_classes}", self.target
-        )
+        require(self.target < num_classes, "target", f"a class below {num_classes}", self.target)
         return Trigger(self.patch, self.target)
 
     def planted(self, rows: int, stream: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -67,6 +66,9 @@ class WrongLabels:
     classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("clients", "classes"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         require_number("share", self.share, above=0, at_most=1)
 
     def corrupted(
@@ -74,9 +76,7 @@ class WrongLabels:
     ) -> npt.NDArray[np.int64]:
         """Labels [P] with the chosen ones replaced, uniformly over the C - 1 wrong classes."""
         eligible = np.flatnonzero(
-            np.ones(len(labels), bool)
-            if self.classes is None
-            else np.isin(labels, list(self.classes))
+            np.ones(len(labels), bool) if self.classes is None else np.isin(labels, list(self.classes))
         )
         chosen = eligible[_chosen(len(eligible), self.share, stream)]
         changed = labels.copy()

@@ -18,6 +18,7 @@ TARGET = Path(__file__).parent / "fashion_sample.npz"
 
 
 def main() -> None:
+    """Draw the rows and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default=None, help="folder with torchvision's files")
     parser.add_argument("--to", type=Path, default=TARGET)

@@ -16,9 +16,7 @@ Labels = npt.NDArray[np.int64]
 class Partition(Protocol):
     """Splits rows among clients: every row to exactly one client."""
 
-    def __call__(
-        self, labels: Labels, clients: int, stream: np.random.Generator
-    ) -> tuple[Indices, ...]:
+    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
         """Row indices of each client, shuffled within the client."""
 
 
@@ -26,9 +24,7 @@ class Partition(Protocol):
 class Iid:
     """Equal shares (to one row) of a shuffle."""
 
-    def __call__(
-        self, labels: Labels, clients: int, stream: np.random.Generator
-    ) -> tuple[Indices, ...]:
+    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
         """Sizes differ by at most one. Raises InvalidValue with fewer rows than clients."""
         _require_enough(labels, clients, 1)
         order = stream.permutation(len(labels)).astype(np.int64)
@@ -50,9 +46,7 @@ class Dirichlet:
         require_number("alpha", self.alpha, above=0)
         require_count("min_rows", self.min_rows, at_least=0)
 
-    def __call__(
-        self, labels: Labels, clients: int, stream: np.random.Generator
-    ) -> tuple[Indices, ...]:
+    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
         """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
         _require_enough(labels, clients, self.min_rows)
         parts: list[list[Indices]] = [[] for _ in range(clients)]
@@ -74,9 +68,7 @@ class Shards:
     def __post_init__(self) -> None:
         require_count("per_client", self.per_client)
 
-    def __call__(
-        self, labels: Labels, clients: int, stream: np.random.Generator
-    ) -> tuple[Indices, ...]:
+    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
         """Raises InvalidValue with fewer rows than shards."""
         count = clients * self.per_client
         _require_enough(labels, clients, self.per_client)
@@ -85,8 +77,7 @@ class Shards:
         shards = np.array_split(ordered, count)
         dealt = stream.permutation(count).reshape(clients, self.per_client)
         return tuple(
-            stream.permutation(np.concatenate([shards[i] for i in hand])).astype(np.int64)
-            for hand in dealt
+            stream.permutation(np.concatenate([shards[i] for i in hand])).astype(np.int64) for hand in dealt
         )
 
 
@@ -101,9 +92,7 @@ class QuantitySkew:
         require_number("alpha", self.alpha, above=0)
         require_count("min_rows", self.min_rows, at_least=0)
 
-    def __call__(
-        self, labels: Labels, clients: int, stream: np.random.Generator
-    ) -> tuple[Indices, ...]:
+    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
         """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
         _require_enough(labels, clients, self.min_rows)
         order = stream.permutation(len(labels))
@@ -121,9 +110,7 @@ def _proportions(stream: np.random.Generator, alpha: float, clients: int) -> npt
     return shares
 
 
-def _finish(
-    parts: list[Indices], min_rows: int, stream: np.random.Generator
-) -> tuple[Indices, ...]:
+def _finish(parts: list[Indices], min_rows: int, stream: np.random.Generator) -> tuple[Indices, ...]:
     mixed = [stream.permutation(part).astype(np.int64) for part in parts]
     for poor in range(len(mixed)):
         while len(mixed[poor]) < min_rows:

@@ -23,7 +23,10 @@ from fedlaf.types import Indices, require, require_count
 
 
 class Source(Protocol):
-    """What a data configuration instantiates to."""
+    """What a data configuration instantiates to: hashable, so that a process loads it once."""
+
+    def __hash__(self) -> int:
+        """Equal sources have equal hashes."""
 
     def prepare(self) -> None:
         """Make sure that `load` will find the data; InvalidValue names what is missing."""

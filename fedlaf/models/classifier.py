@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from fedlaf.types import require, require_count
+
 EXTRACTOR = "extractor."
 """Prefix of the extractor's names in a classifier's state dict."""
 
@@ -50,19 +52,23 @@ class Cnn:
     dims: int = 256
     hidden: int = 128
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        require(len(self.channels) == 2, "channels", "two numbers of channels", self.channels)
+        for name, value in (("channels", min(self.channels)), ("dims", self.dims), ("hidden", self.hidden)):
+            require_count(name, value)
+
     def build(self, shape: tuple[int, int, int], num_classes: int, seed: int) -> Classifier:
         """Raises nothing: any input of at least 4 x 4 pixels fits."""
         first, second = self.channels
         flat = second * (shape[1] // 4) * (shape[2] // 4)
-        with _seeded(seed):
+        with Seeded(seed):
             extractor = nn.Sequential(
                 nn.Conv2d(shape[0], first, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
                 nn.Conv2d(first, second, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
                 nn.Flatten(), nn.Linear(flat, self.dims),
             )  # fmt: skip
-            head = nn.Sequential(
-                nn.Linear(self.dims, self.hidden), nn.Linear(self.hidden, num_classes)
-            )
+            head = nn.Sequential(nn.Linear(self.dims, self.hidden), nn.Linear(self.hidden, num_classes))
             return _channels_last(Classifier(extractor, head, self.dims))
 
 
@@ -73,10 +79,14 @@ class SmallCnn:
     channels: int = 8
     dims: int = 32
 
+    def __post_init__(self) -> None:
+        require_count("channels", self.channels)
+        require_count("dims", self.dims)
+
     def build(self, shape: tuple[int, int, int], num_classes: int, seed: int) -> Classifier:
         """Raises nothing: any input of at least 2 x 2 pixels fits."""
         flat = self.channels * (shape[1] // 2) * (shape[2] // 2)
-        with _seeded(seed):
+        with Seeded(seed):
             extractor = nn.Sequential(
                 nn.Conv2d(shape[0], self.channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
                 nn.Flatten(), nn.Linear(flat, self.dims),
@@ -96,16 +106,14 @@ class ResNet18:
     stem: str = "cifar"
 
     def __post_init__(self) -> None:
-        if self.stem not in ("cifar", "imagenet"):
-            from fedlaf.types import InvalidValue
-
-            raise InvalidValue("stem", "cifar or imagenet", self.stem)
+        require(self.stem in ("cifar", "imagenet"), "stem", "cifar or imagenet", self.stem)
+        require_count("dims", self.dims)
 
     def build(self, shape: tuple[int, int, int], num_classes: int, seed: int) -> Classifier:
         """Any number of channels; BatchNorm statistics travel with the weights."""
         from torchvision.models import resnet18
 
-        with _seeded(seed):
+        with Seeded(seed):
             extractor = resnet18(weights=None, num_classes=self.dims)
             if self.stem == "cifar":
                 extractor.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
@@ -116,7 +124,7 @@ class ResNet18:
             return _channels_last(Classifier(extractor, head, self.dims))
 
 
-class _seeded:
+class Seeded:
     """Initial weights from a seed of their own, leaving torch's global generator as it was."""
 
     def __init__(self, seed: int) -> None:

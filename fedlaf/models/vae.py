@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fedlaf.models.classifier import _seeded
+from fedlaf.models.classifier import Seeded
 
 
 class Reconstruction(NamedTuple):
@@ -55,5 +55,5 @@ class Vae(nn.Module):
 
 def build_vae(dims: int, latent: int, decoder: str, seed: int) -> Vae:
     """A VAE with initial weights drawn from `seed` alone."""
-    with _seeded(seed):
+    with Seeded(seed):
         return Vae(dims, latent, decoder)

@@ -9,6 +9,7 @@ that gives the same bits, since every draw is seeded by its purpose.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -16,18 +17,17 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
+import ray
+from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
+from ray.exceptions import RayActorError
 
 from fedlaf.simulation import flower_private
 from fedlaf.simulation.flower_private import FIRST_NODE
 from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid, new_context, turn
 from fedlaf.simulation.inline import server_context
 from fedlaf.types import ClientId, InvalidValue, require_count, require_number
-
-import ray
-from ray.exceptions import RayActorError
 
 ATTEMPTS = 3
 """How often a client is started before the death of its workers counts as its own failure."""
@@ -117,9 +117,7 @@ class RayGrid(LocalGrid):
             queues[client % len(queues)].append(job)
         return queues
 
-    def _next(
-        self, worker: int, queues: list[deque[Job]], running: dict[Any, Job]
-    ) -> None:
+    def _next(self, worker: int, queues: list[deque[Job]], running: dict[Any, Job]) -> None:
         own = queues[worker]
         longest = max(queues, key=len)
         if not own and not longest:
@@ -211,7 +209,7 @@ class Ray:
             num_cpus=max(1, round(workers * self.cpus_per_worker)),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
         )

@@ -1,0 +1,86 @@
+"""The entry: compose the configuration, make a plan, run it, say where the report is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fedlaf import config as configuration
+from fedlaf.plan import prepare
+from fedlaf.stage import RoundFailed
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def run(config: DictConfig) -> float | None:
+    """One job: from the composed configuration to the report's files.
+
+    Returns the mean distance to the retrained model, for sweepers.
+    """
+    # Hydra prints a page for exceptions that reach it, but lets SystemExit pass.
+    with _explaining():
+        return _job(config)
+
+
+def main() -> None:
+    """The console script: exit code 2 and one line for a wrong configuration, 1 for a failed run."""
+    configuration.register()
+    # Without it Hydra would print its own page for a wrong override, and exit with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with _explaining():
+        run()
+
+
+def _job(config: DictConfig) -> float | None:
+    from fedlaf import pipeline, report
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
+    with report.watching() as watch:
+        told = pipeline.run(plan, folder, watch)
+    report.write(told, folder)
+    report.tell(told, folder)
+    return told.served[-1].measure("gap", "unlearned") if told.served else None
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    kept = "finished stages are kept, resume= takes them up"
+    try:
+        yield
+    except configuration.USER_ERRORS as error:
+        _leave_nothing()
+        _fail(configuration.explained(error), 2)
+    except RoundFailed as error:
+        _fail(f"{error}; {kept}", 1)
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {kept}", 130)
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    print(f"fedlaf: error: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _leave_nothing() -> None:
+    # Hydra makes the run's folder before it calls us; an empty one is no use to anybody.
+    if not HydraConfig.initialized():
+        return
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with contextlib.suppress(OSError):
+        for empty in (folder, folder.parent, folder.parent.parent):
+            if empty == Path.cwd():
+                return
+            empty.rmdir()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""From a composed configuration to checked values: schemas, instantiation, and one-line errors."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from fedlaf.types import InvalidValue
+
+
+@dataclass
+class CorruptionConfig:
+    """What is planted in clients' rows; null is nothing."""
+
+    backdoor: Any = None
+    wrong_labels: Any = None
+
+
+@dataclass
+class EvaluationConfig:
+    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain."""
+
+    curve_rows: int = 400
+    reference: str = "each"
+
+
+@dataclass
+class Config:
+    """The whole configuration; groups hold a `_target_` and its arguments."""
+
+    seed: int = 0
+    clients: int = 10
+    device: str = "auto"
+    timeout: float = 3600.0
+    resume: str | None = None
+    data: Any = MISSING
+    partition: Any = MISSING
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    model: Any = MISSING
+    train: Any = MISSING
+    request: Any = MISSING
+    requests: list[Any] = field(default_factory=list)
+    forget: Any = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    engine: Any = MISSING
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that conf/config.yaml builds on."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def made(config: DictConfig, key: str) -> Any:
+    """The value that the section `key` describes, None for null.
+
+    Raises InvalidValue with the full key for anything that its class refuses.
+    """
+    node = OmegaConf.select(config, key)
+    if node is None:
+        return None
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        raise _refused(error, key) from error
+    except OmegaConfBaseException as error:
+        raise InvalidValue(key, "a value that can be resolved", _first_line(error)) from error
+
+
+def only_known(config: DictConfig) -> None:
+    """Raise InvalidValue for a key at the top that nobody reads (Hydra's `+` lets it in)."""
+    known = {f.name for f in fields(Config)}
+    for key in config:
+        if key not in known:
+            raise InvalidValue(str(key), f"one of {', '.join(sorted(known))}", config[key])
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, for the report and for fingerprints."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def explained(error: Exception) -> str:
+    """An error of the configuration in one line: key, what was expected, what came."""
+    if isinstance(error, InvalidValue):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}: expected one of {', '.join(error.options)}, got {name!r}"
+    cause = error.__cause__ or error.__context__ or error
+    text = " ".join(f"{error} {cause}".split())
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override and isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        return _unknown_key(override[1], cause)
+    key = re.search(r"full_key: (\S+)", text)
+    value = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", text)
+    if key and value:
+        return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
+    return " ".join(str(error).split())
+
+
+USER_ERRORS = (InvalidValue, HydraException, OmegaConfBaseException)
+"""What a wrong configuration can raise."""
+
+
+def _refused(error: InstantiationException, key: str) -> InvalidValue:
+    path = re.search(r"full_key: (\S+)", str(error))
+    section = path[1] if path else key
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InvalidValue):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, InvalidValue):
+        return cause.within(section)
+    root = error.__cause__ or error
+    return InvalidValue(section, "arguments that its class takes", _first_line(root))
+
+
+def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
+    parent = cause.parent_node
+    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    near = difflib.get_close_matches(str(cause.key), known, n=1)
+    expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{override}: no such key {str(cause.key)!r}; {expected}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,5 @@
+"""What is measured of a model, and how far it is from the retrained one."""
+
+from fedlaf.evaluation.evaluate import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of
+
+__all__ = ["Evaluation", "Predictions", "Subjects", "evaluate", "predict", "subjects_of"]

@@ -1,0 +1,126 @@
+"""Weights and rows in, measures out: the simulator's view from outside the federation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedlaf.data import LabelledRows, Rows, as_input
+from fedlaf.evaluation.measures import Probabilities, accuracy, backdoor_success, js_divergence
+from fedlaf.federation import Federation
+from fedlaf.models import Classifier
+from fedlaf.request import ForgetRequest
+from fedlaf.types import Weights
+
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The rows that models are measured on; `triggered` are test rows with the trigger, or None."""
+
+    retained: LabelledRows
+    forgotten: LabelledRows
+    test: LabelledRows
+    triggered: Rows | None = None
+    target: int = -1
+
+    def some(self, rows: int) -> Subjects:
+        """At most the first `rows` of each kind: enough for a curve."""
+        few = torch.arange(rows)
+        triggered = self.triggered and self.triggered.at(few[: len(self.triggered)])
+        kinds = [r.at(few[: len(r)]) for r in (self.retained, self.forgotten, self.test)]
+        return Subjects(kinds[0], kinds[1], kinds[2], triggered, self.target)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities [N, C] of one model on each kind of rows."""
+
+    retained: Probabilities
+    forgotten: Probabilities
+    test: Probabilities
+    triggered: Probabilities | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Named measures of one model: accuracies and backdoor success in percent, JS in bits."""
+
+    measures: Mapping[str, float]
+
+    def gap(self, reference: Evaluation) -> float:
+        """Mean absolute distance to `reference` in points, over what both have in percent."""
+        names = [n for n in self.measures if n in PERCENT and not np.isnan(reference.measures[n])]
+        return float(np.mean([abs(self.measures[n] - reference.measures[n]) for n in names]))
+
+
+PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success")
+
+
+def subjects_of(federation: Federation, request: ForgetRequest, gone: ForgetRequest) -> Subjects:
+    """The rows of a request's measurement: what it forgets, what remains, and the test set.
+
+    Rows `gone` in earlier requests are in neither.
+    """
+    retained, forgotten = [], []
+    for k in range(len(federation)):
+        data = federation.client(k)
+        asked = request.of(k)
+        if asked:
+            forgotten.append(data.rows.at(torch.tensor(asked)))
+        kept = data.labelled(sorted({*asked, *gone.of(k)}))
+        if len(kept):
+            retained.append(kept)
+    test = federation.dataset.test
+    triggered, target = None, -1
+    if federation.trigger is not None:
+        target = federation.trigger.target
+        triggered = Rows(federation.trigger.applied(test.x[test.y != target]))
+    return Subjects(_joined(retained), _joined(forgotten), test, triggered, target)
+
+
+@torch.no_grad()
+def predict(model: Classifier, weights: Weights, subjects: Subjects) -> Predictions:
+    """Load `weights` into `model` and predict all subjects, in evaluation mode."""
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    model.eval()
+    return Predictions(
+        _probabilities(model, subjects.retained.x),
+        _probabilities(model, subjects.forgotten.x),
+        _probabilities(model, subjects.test.x),
+        None if subjects.triggered is None else _probabilities(model, subjects.triggered.x),
+    )
+
+
+def evaluate(found: Predictions, subjects: Subjects, reference: Predictions | None = None) -> Evaluation:
+    """The measures of one model; divergences only where there is a reference."""
+    measures = {
+        "accuracy_retained": accuracy(found.retained, subjects.retained.y.numpy()),
+        "accuracy_forgotten": accuracy(found.forgotten, subjects.forgotten.y.numpy()),
+        "accuracy_test": accuracy(found.test, subjects.test.y.numpy()),
+    }
+    if found.triggered is not None:
+        measures["backdoor_success"] = backdoor_success(found.triggered, subjects.target)
+    if reference is not None:
+        for kind in ("retained", "forgotten", "test"):
+            divergence = js_divergence(getattr(found, kind), getattr(reference, kind))
+            measures[f"js_{kind}"] = divergence
+    return Evaluation(measures)
+
+
+def _probabilities(model: Classifier, x: torch.Tensor) -> Probabilities:
+    device = next(model.parameters()).device
+    parts = [model(as_input(chunk, device)).logits.softmax(1) for chunk in x.split(CHUNK) if len(chunk)]
+    if not parts:
+        return np.empty((0, 1))
+    return torch.cat(parts).double().cpu().numpy()
+
+
+def _joined(parts: list[LabelledRows]) -> LabelledRows:
+    if not parts:
+        raise ValueError("a measurement needs at least one row of each kind")
+    return LabelledRows(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))

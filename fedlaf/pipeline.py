@@ -1,0 +1,200 @@
+"""The story: enrol, train, serve each request, retrain without its rows, measure, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from time import perf_counter
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedlaf import __version__
+from fedlaf.client import make_client_app
+from fedlaf.client.store import resident_model
+from fedlaf.cost import Cost
+from fedlaf.enrolment import enrol
+from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of
+from fedlaf.plan import FEDERATION, Plan
+from fedlaf.report import Point, Report, Served, Watch
+from fedlaf.request import ForgetRequest
+from fedlaf.seeding import seed_for
+from fedlaf.stage import Outcome, Roster, RoundRecord, Runnable, Stage, failures
+from fedlaf.stages import Shelf
+from fedlaf.types import Weights
+
+LIBRARIES = ("flwr", "ray", "torch", "numpy")
+
+
+def run(plan: Plan, folder: Path, watch: Watch) -> Report:
+    """Run the plan on its engine; each stage's result is saved in `folder` as it comes.
+
+    Raises RoundFailed when clients fail; what was finished before is then in `folder`.
+    """
+    told: list[Report] = []
+    server = ServerApp()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        told.append(Story(plan, grid, Shelf(folder, plan.resume), watch).tell())
+
+    plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
+    return told[0]
+
+
+@dataclass
+class Story:
+    """One run in progress."""
+
+    plan: Plan
+    grid: Grid
+    shelf: Shelf
+    watch: Watch
+    curves: list[Point] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def tell(self) -> Report:
+        """Everything, in order."""
+        plan = self.plan
+        clock = perf_counter()
+        roster = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
+        self.seconds["enrolment"] = perf_counter() - clock
+        served: list[Served] = []
+        weights, done, spent = self.start(), 0, Cost()
+        for number, (arrives, request) in enumerate(plan.schedule, 1):
+            trained = self.train(weights, roster, done, arrives)
+            asked = replace(roster, request=request)
+            last = number == len(plan.schedule)
+            name = f"request-{number}"
+            answer, weights = self.serve(name, arrives, trained.weights, asked, last)
+            served.append(answer)
+            done, spent = arrives, spent + trained.cost
+            gone = roster.gone.joined(request, roster.sizes)
+            roster = replace(roster, gone=gone)
+        if done < plan.train.rounds:
+            trained = self.train(weights, roster, done, plan.train.rounds)
+            spent += trained.cost
+            if plan.schedule:
+                served.append(self.afterwards(trained.weights, roster))
+        versions = {"fedlaf": __version__, "python": python_version()}
+        versions |= {name: version(name) for name in LIBRARIES}
+        return Report(
+            plan.seed, plan.method_name, tuple(served), tuple(self.curves), spent, self.seconds,
+            versions, plan.config,
+        )  # fmt: skip
+
+    def start(self) -> Weights:
+        """The initial weights: a function of the seed alone, shared by training and retraining."""
+        dataset = self.plan.federation.dataset
+        seed = seed_for(self.plan.seed, "initial weights")
+        model = self.plan.spec.model.build(dataset.shape, dataset.num_classes, seed)
+        return {k: v.numpy().copy() for k, v in model.state_dict().items()}
+
+    def train(self, weights: Weights, roster: Roster, done: int, until: int) -> Outcome:
+        """Train from round `done` to `until` on all rows that are not gone."""
+        name = "train" if done == 0 else f"train-from-{done}"
+        subjects = self._curve_subjects(roster, until)
+        method = self.plan.train.until(until)
+        stage = Stage("train", self.plan.seed, roster, skip=done, timeout=self.plan.timeout)
+        return self._stage(name, method, weights, stage, subjects)
+
+    def serve(
+        self, name: str, arrives: int, original: Weights, roster: Roster, last: bool
+    ) -> tuple[Served, Weights]:
+        """Forget the roster's request, retrain without its rows, and compare; the report of it and
+        the weights to go on with.
+        """
+        subjects = subjects_of(self.plan.federation, roster.request, roster.gone)
+        few = subjects.some(self.plan.curve_rows) if self.plan.curve_rows else None
+        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout)
+        forgotten = self._stage(name, self.plan.method, original, stage, few)
+        models = {"original": original, "unlearned": forgotten.weights}
+        costs = {"unlearned": forgotten.cost}
+        if last or self.plan.reference == "each":
+            gone = roster.gone.joined(roster.request, roster.sizes)
+            left = replace(roster, request=ForgetRequest(), gone=gone)
+            retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
+            models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
+        request = roster.request
+        rows = sum(len(request.of(k)) for k in request.clients)
+        answer = Served(
+            name, arrives, request.clients, rows, tuple(sorted(request.withdrawn)),
+            self._measured(models, subjects), costs, failures(forgotten.records),
+        )  # fmt: skip
+        return answer, forgotten.weights
+
+    def afterwards(self, weights: Weights, roster: Roster) -> Served:
+        """The model trained to the end, against the one retrained to the end."""
+        last = ForgetRequest(roster.gone.rows, roster.gone.withdrawn)
+        subjects = subjects_of(self.plan.federation, last, ForgetRequest())
+        rounds = self.plan.train.rounds
+        retrained = self._retrain("retrain-end", roster, rounds, None)
+        models = {"unlearned": weights, "retrained": retrained.weights}
+        return Served("end", rounds, (), 0, (), self._measured(models, subjects), {})
+
+    def _retrain(self, name: str, roster: Roster, until: int, few: Subjects | None) -> Outcome:
+        stage = Stage("train", self.plan.seed, roster, timeout=self.plan.timeout)
+        return self._stage(name, self.plan.train.until(until), self.start(), stage, few)
+
+    def _stage(
+        self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
+    ) -> Outcome:
+        """One stage: from the shelf when an earlier run finished the same, else run and saved."""
+        forgets = name.startswith("request")
+        sections = ("train", "requests", *(("forget",) if forgets else ()))
+        fingerprint = self.plan.fingerprint(*FEDERATION, *sections)
+        found = self.shelf.get(name, fingerprint)
+        clock = perf_counter()
+        if found is None:
+            curve = Curve(name, self.plan, few)
+            rounds = method.total_rounds(stage.roster) - stage.skip
+            self.watch.stage(name, rounds)
+
+            def on_round(record: RoundRecord, now: Weights) -> None:
+                curve.follow(record, now)
+                self.watch.advance(name)
+
+            outcome = method.run(self.grid, weights, replace(stage, on_round=on_round))
+            found = outcome, curve.points
+        outcome, points = found
+        self.shelf.put(name, fingerprint, outcome, points)
+        self.curves += points
+        self.seconds[name] = perf_counter() - clock
+        return outcome
+
+    def _curve_subjects(self, roster: Roster, until: int) -> Subjects | None:
+        """Rows to follow training on: those that the next request will ask to forget."""
+        coming = [request for at, request in self.plan.schedule if at >= until]
+        if not self.plan.curve_rows or not coming:
+            return None
+        whole = subjects_of(self.plan.federation, coming[0], roster.gone)
+        return whole.some(self.plan.curve_rows)
+
+    def _measured(self, models: dict[str, Weights], subjects: Subjects) -> dict[str, Evaluation]:
+        model = resident_model(self.plan.spec)
+        found: dict[str, Predictions] = {
+            name: predict(model, weights, subjects) for name, weights in models.items()
+        }
+        reference = found.get("retrained")
+        return {name: evaluate(seen, subjects, reference) for name, seen in found.items()}
+
+
+class Curve:
+    """Measures on a few rows after each round that changes the weights."""
+
+    def __init__(self, stage: str, plan: Plan, few: Subjects | None) -> None:
+        self.stage, self.plan, self.few = stage, plan, few
+        self.passes = 0.0
+        self.points: list[Point] = []
+
+    def follow(self, record: RoundRecord, weights: Weights) -> None:
+        """A round ended with `weights`."""
+        self.passes += record.cost.passes
+        if self.few is None or record.phase in ("teach", "represent"):
+            return
+        seen = predict(resident_model(self.plan.spec), weights, self.few)
+        place = len(self.points) + 1
+        measures = evaluate(seen, self.few).measures
+        self.points.append(Point(self.stage, place, self.passes, measures))

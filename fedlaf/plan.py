@@ -1,0 +1,114 @@
+"""A run before it starts: every value built and checked, so that nothing can be wrong half-way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fedlaf.client import ClientSpec
+from fedlaf.config import made, only_known, plain
+from fedlaf.federation import Federation, FederationSpec, build
+from fedlaf.request import ForgetRequest, schedule
+from fedlaf.stage import Roster, Runnable, Trainable
+from fedlaf.types import InvalidValue, require, require_count, require_number
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the story is told from."""
+
+    spec: ClientSpec
+    federation: Federation
+    train: Trainable
+    schedule: tuple[tuple[int, ForgetRequest], ...]
+    method: Runnable
+    engine: Any
+    seed: int
+    timeout: float
+    curve_rows: int
+    reference: str
+    method_name: str
+    resume: Path | None
+    config: Mapping[str, Any]
+
+    def fingerprint(self, *sections: str) -> str:
+        """A hash of those sections of the configuration: what a stage's result depends on."""
+        chosen = {name: self.config[name] for name in sections}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+FEDERATION = ("seed", "clients", "data", "partition", "corruption", "model")
+"""Sections that describe the federation and its start."""
+
+
+def prepare(config: DictConfig, method_name: str = "") -> Plan:
+    """Build and check everything that the configuration names. Raises InvalidValue, nothing else.
+
+    Data are found (or downloaded) here; nothing is trained and nothing written to the run's folder.
+    """
+    only_known(config)
+    _check_scalars(config)
+    spec = _spec(config)
+    _located(spec.federation.source.prepare, "data")
+    federation = _located(lambda: build(spec.federation), "data")
+    train: Trainable = made(config, "train")
+    method: Runnable = made(config, "forget")
+    demands = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
+    served = _located(lambda: schedule(demands, federation.holdings, train.rounds), "request")
+    _check_methods(train, method, served, federation)
+    return Plan(
+        spec, federation, train, served, method, made(config, "engine"), config.seed,
+        config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
+        method_name or type(method).__name__, Path(config.resume) if config.resume else None,
+        plain(config),
+    )  # fmt: skip
+
+
+def _spec(config: DictConfig) -> ClientSpec:
+    federation = FederationSpec(
+        made(config, "data"), made(config, "partition"), config.clients, config.seed,
+        made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),
+    )  # fmt: skip
+    return ClientSpec(federation, made(config, "model"), config.device)
+
+
+def _check_scalars(config: DictConfig) -> None:
+    require_count("seed", config.seed, at_least=0)
+    require_count("clients", config.clients)
+    require_number("timeout", config.timeout, above=0)
+    require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
+    when = config.evaluation.reference
+    require(when in ("each", "last"), "evaluation.reference", "each or last", when)
+    folder = config.resume
+    found = folder is None or Path(folder).is_dir()
+    require(found, "resume", "the folder of an earlier run", folder)
+
+
+def _check_methods(
+    train: Trainable,
+    method: Runnable,
+    served: tuple[tuple[int, ForgetRequest], ...],
+    federation: Federation,
+) -> None:
+    roster = Roster({}, federation.sizes)
+    _located(lambda: train.checked(roster), "train")
+    gone = ForgetRequest()
+    for _, request in served:
+        asked = Roster({}, federation.sizes, request, gone)
+        _located(lambda asked=asked: method.checked(asked), "forget")  # type: ignore[misc]
+        gone = gone.joined(request, federation.sizes)
+
+
+def _located(call: Any, section: str) -> Any:
+    # Values know their own key, the section is known here; keys of the root stay as they are.
+    try:
+        return call()
+    except InvalidValue as error:
+        rooted = error.key == section or (section == "data" and error.key == "clients")
+        raise (error if "." in error.key or rooted else error.within(section)) from None

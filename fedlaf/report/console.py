@@ -1,0 +1,45 @@
+"""What a person sees while a run goes on: one progress bar a stage, nothing when not a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fedlaf.report.report import Report
+from fedlaf.report.tables import show
+
+
+class Watch:
+    """Progress bars, one a stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def stage(self, name: str, rounds: int) -> None:
+        """A stage of `rounds` rounds begins."""
+        self._bars[name] = self._progress.add_task(name, total=rounds)
+
+    def advance(self, name: str) -> None:
+        """A round of the stage has ended."""
+        self._progress.advance(self._bars[name])
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Bars on stderr while the context lasts; off when it is not a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Watch(progress)
+
+
+def tell(report: Report, folder: Path) -> None:
+    """Print the tables and where the files are."""
+    console = Console(width=None if Console().is_terminal else 100)
+    show(report, console)
+    console.print(f"report, weights and curves: {folder}", soft_wrap=True)

@@ -1,0 +1,40 @@
+"""What a run leaves in its folder: report.json, report.md, curves.png."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fedlaf.report.plot import plot
+from fedlaf.report.report import Report, as_json
+from fedlaf.report.tables import cost_rows, markdown, measure_rows, title
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write the three files; a file is complete or not there."""
+    _replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
+    plot(report, folder / "curves.png")
+    _replace(folder / "report.md", document(report))
+
+
+def document(report: Report) -> str:
+    """The report as Markdown."""
+    parts = [f"# fedlaf: {report.method}, seed {report.seed}"]
+    for served in report.served:
+        parts += [f"## {title(served)}", markdown(measure_rows(served))]
+        if served.costs:
+            parts.append(markdown(cost_rows(served)))
+        if served.answers:
+            counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
+            parts.append(f"Messages to clients while forgetting: {counts}.")
+    parts.append("![curves](curves.png)")
+    spent = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in report.seconds.items())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    parts += [f"Wall time: {spent}.", f"Made with {versions}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,132 @@
+"""The report of a run, as values: what the console, the files and the plot show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isnan
+from typing import Any
+
+from fedlaf.cost import Cost
+from fedlaf.evaluation import Evaluation
+
+MODELS = ("original", "unlearned", "retrained")
+
+MEASURES = {
+    "accuracy_retained": "accuracy, remaining rows (%)",
+    "accuracy_forgotten": "accuracy, forgotten rows (%)",
+    "accuracy_test": "accuracy, test rows (%)",
+    "backdoor_success": "backdoor success (%)",
+    "js_retained": "JS to retrained, remaining (bits)",
+    "js_forgotten": "JS to retrained, forgotten (bits)",
+    "js_test": "JS to retrained, test (bits)",
+    "gap": "mean distance to retrained (points)",
+}
+
+COSTS = {
+    "passes": "client passes over samples",
+    "gradient_passes": "  of these with gradient",
+    "forward_passes": "  of these forward only",
+    "bytes_down": "bytes down",
+    "bytes_up": "bytes up",
+    "client_seconds": "client seconds",
+    "labels_read": "labels read",
+    "rounds": "rounds",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: after `passes` client passes of its stage."""
+
+    stage: str
+    round: int
+    passes: float
+    measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request: when it came, whom it concerned, how models compare, what it cost.
+
+    `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`).
+    """
+
+    name: str
+    round: int
+    clients: tuple[int, ...]
+    rows: int
+    withdrawn: tuple[int, ...]
+    models: Mapping[str, Evaluation]
+    costs: Mapping[str, Cost]
+    answers: Mapping[str, int] = field(default_factory=dict)
+
+    def measure(self, name: str, model: str) -> float | None:
+        """A measure of a model, `gap` computed here; None where there is none."""
+        evaluation = self.models.get(model)
+        if evaluation is None:
+            return None
+        if name == "gap":
+            reference = self.models.get("retrained")
+            return None if reference is None else evaluation.gap(reference)
+        return evaluation.measures.get(name)
+
+    def cost(self, name: str, model: str) -> float | None:
+        """A cost of a stage; None where that stage was not run."""
+        cost = self.costs.get(model)
+        return None if cost is None else float(getattr(cost, name))
+
+    def share(self, name: str) -> float | None:
+        """The forgetting's cost as a percentage of the retraining's."""
+        spent, whole = self.cost(name, "unlearned"), self.cost(name, "retrained")
+        return None if spent is None or not whole else 100.0 * spent / whole
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run."""
+
+    seed: int
+    method: str
+    served: tuple[Served, ...]
+    curves: tuple[Point, ...]
+    training: Cost
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    config: Mapping[str, Any]
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain values; NaN, where a measure has no rows, becomes null."""
+    return {
+        "seed": report.seed,
+        "method": report.method,
+        "requests": [_served(served) for served in report.served],
+        "training": report.training.numbers(),
+        "seconds": dict(report.seconds),
+        "versions": dict(report.versions),
+        "curves": [
+            {"stage": p.stage, "round": p.round, "passes": p.passes, "measures": _plain(p.measures)}
+            for p in report.curves
+        ],
+        "config": dict(report.config),
+    }
+
+
+def _served(served: Served) -> dict[str, Any]:
+    names = [m for m in MODELS if m in served.models]
+    return {
+        "name": served.name,
+        "round": served.round,
+        "clients": list(served.clients),
+        "rows": served.rows,
+        "withdrawn": list(served.withdrawn),
+        "models": {m: _plain({k: served.measure(k, m) for k in MEASURES}) for m in names},
+        "costs": {m: {"passes": c.passes, **c.numbers()} for m, c in served.costs.items()},
+        "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
+        "answers": dict(served.answers),
+    }
+
+
+def _plain(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {k: None if isnan(v) else v for k, v in values.items() if v is not None}

@@ -1,0 +1,56 @@
+"""Finished stages on disk: each result is saved as it comes, and taken up again by `resume=`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from fedlaf.cost import Cost
+from fedlaf.report import Point
+from fedlaf.stage import Outcome, RoundRecord
+
+
+class Shelf:
+    """Results of stages by name, in the run's folder; an earlier run's are read, never changed."""
+
+    def __init__(self, folder: Path, earlier: Path | None) -> None:
+        self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
+
+    def put(self, name: str, fingerprint: str, outcome: Outcome, curve: list[Point]) -> None:
+        """Save a finished stage; its JSON comes last, so that it is there only when all is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(outcome.weights), self.folder / f"{name}.safetensors")
+        record = {
+            "fingerprint": fingerprint,
+            "names": list(outcome.weights),
+            "cost": outcome.cost.numbers(),
+            "records": [asdict(r) for r in outcome.records],
+            "curve": [asdict(point) for point in curve],
+        }
+        draft = self.folder / f"{name}.json.part"
+        draft.write_text(json.dumps(record))
+        draft.replace(self.folder / f"{name}.json")
+
+    def get(self, name: str, fingerprint: str) -> tuple[Outcome, list[Point]] | None:
+        """The stage as an earlier run left it; None when it has none made from the same values."""
+        if self.earlier is None or not (self.earlier / f"{name}.json").is_file():
+            return None
+        record = json.loads((self.earlier / f"{name}.json").read_text())
+        if record["fingerprint"] != fingerprint:
+            return None
+        held = load_file(self.earlier / f"{name}.safetensors")
+        weights = {key: held[key] for key in record["names"]}
+        records = tuple(_record(r) for r in record["records"])
+        curve = [Point(**point) for point in record["curve"]]
+        return Outcome(weights, Cost.of(record["cost"]), records), curve
+
+
+def _record(saved: dict[str, object]) -> RoundRecord:
+    values = dict(saved)
+    values["cost"] = Cost.of(values["cost"])  # type: ignore[arg-type]
+    values["asked"] = tuple(values["asked"])  # type: ignore[arg-type]
+    values["failed"] = {int(k): v for k, v in values["failed"].items()}  # type: ignore[attr-defined]
+    return RoundRecord(**values)  # type: ignore[arg-type]
