@@ -40,9 +40,12 @@ def unlearning_retained(error: Tensor) -> Tensor:
     return score(error).sum()
 
 
-def unlearning_forgotten(error: Tensor) -> Tensor:
-    """The term of L_UE over forgotten rows: minus the sum of phi(m(x; h_f)), errors [N]."""
-    return -score(error).sum()
+def unlearning_forgotten(error: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The term of L_UE over forgotten rows: -sum_j w_j phi(m(x_j; h_f)), errors [N].
+
+    `weights` [N] are ours; without them the term is the published one, w = 1.
+    """
+    return -(score(error) if weights is None else weights * score(error)).sum()
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -55,11 +58,18 @@ def alignment_retained(distance: Tensor) -> Tensor:
     return distance.sum()
 
 
-def alignment_forgotten(distance: Tensor, retained: int, temperature: float) -> Tensor:
-    """The term of L_RA over forgotten rows: -|B_r| logsumexp_j(d_j / tau), distances [N].
+def alignment_forgotten(
+    distance: Tensor, retained: int, temperature: float, weights: Tensor | None = None
+) -> Tensor:
+    """The term of L_RA over forgotten rows: -|B_r| log sum_j w_j exp(d_j / tau), distances [N].
 
-    `retained` is |B_r|, the number of remaining rows in the step.
+    `retained` is |B_r|, the number of remaining rows in the step. `weights` [N] are ours; without
+    them the term is the published one, w = 1.
     """
     if len(distance) == 0:
         return distance.sum()
-    return -retained * torch.logsumexp(distance / temperature, dim=0)
+    exponent = distance / temperature
+    if weights is not None:
+        # The floor keeps a row of weight 0 out without an infinite gradient.
+        exponent = exponent + torch.log(weights.clamp_min(1e-9))
+    return -retained * torch.logsumexp(exponent, dim=0)

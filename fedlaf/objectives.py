@@ -48,9 +48,10 @@ class Represent:
     """How the VAEs `h` (averaged over clients) and `h_f` (each forgetting client's own) are trained.
 
     `epochs` is per round for h, `own_epochs` in all for h_f. `standardise` shifts and scales
-    representations by their mean and deviation over all clients; `error` reduces the squared
-    error over D by `sum` (published) or `mean`; `rows` are those that h learns: `all` or
-    `retained`; `share_forgotten` averages h_f over the forgetting clients, by way of the server.
+    representations by mean and deviation over the clients' rows that h learns: `rows` says `all`
+    or `retained`. `most_rows` is how many of its remaining rows, drawn once, a client uses for the
+    request (None: all). `error` reduces the squared error over D by `sum` (published) or `mean`;
+    `share_forgotten` averages h_f over the forgetting clients, by way of the server.
     """
 
     latent: int = 8
@@ -64,6 +65,7 @@ class Represent:
     kl_weight: float = 0.025
     batch_size: int = 32
     share_forgotten: bool = False
+    most_rows: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("decoder", self.decoder, ("sigmoid", "linear"))
@@ -73,6 +75,8 @@ class Represent:
             require_count(name, getattr(self, name))
         require_number("lr", self.lr, above=0)
         require_number("kl_weight", self.kl_weight, at_least=0)
+        if self.most_rows is not None:
+            require_count("most_rows", self.most_rows)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class Forget:
     """The two losses of LAF and their local steps; a rate of 0 leaves its loss out.
 
     `sides` `both` uses remaining and forgotten rows, `retained` the former alone (recovery).
-    `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean.
+    `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean. `weighting` `none`
+    is published; `oddness` weighs a forgotten row by its reconstruction error under h, over their
+    mean: what is special about the leaver moves most, what looks like everyone's least.
     """
 
     lr_unlearning: float = 5e-5
@@ -90,6 +96,7 @@ class Forget:
     steps: int = 10
     sides: str = "both"
     sampled: bool = False
+    weighting: str = "none"
     latent: int = 8
     decoder: str = "linear"
     error: str = "mean"
@@ -103,24 +110,33 @@ class Forget:
         require_count("batch_size", self.batch_size)
         require_count("steps", self.steps)
         _one_of("sides", self.sides, ("both", "retained"))
+        _one_of("weighting", self.weighting, ("none", "oddness"))
+
+    def weights(self, teacher: Tensor, h: Vae) -> Tensor:
+        """Weights [N_f] of forgotten rows from their teacher representations [N_f, D]; mean 1."""
+        if self.weighting == "none" or len(teacher) == 0:
+            return torch.ones(len(teacher), device=teacher.device)
+        with torch.no_grad():
+            error = losses.reconstruction_error(h(teacher), self.error)
+        return error / error.mean()
 
     def unlearning(
-        self, retained: Tensor, forgotten: Tensor, h: Vae, h_f: Vae, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
-        """The two terms of L_UE for student representations [N_r, D] and [N_f, D]."""
+        self, retained: Tensor, forgotten: Tensor, weights: Tensor, h: Vae, h_f: Vae, noise: Noise
+    ) -> Tensor:
+        """L_UE for student representations [N_r, D] and [N_f, D], forgotten rows weighted [N_f]."""
         near = losses.reconstruction_error(h(retained, noise.of(len(retained))), self.error)
         far = losses.reconstruction_error(h_f(forgotten, noise.of(len(forgotten))), self.error)
-        return losses.unlearning_retained(near), losses.unlearning_forgotten(far)
+        return losses.unlearning_retained(near) + losses.unlearning_forgotten(far, weights)
 
-    def alignment(self, retained: Tensor, forgotten: Tensor) -> Tensor:
-        """L_RA for distances [N_r] and [N_f].
+    def alignment(self, retained: Tensor, forgotten: Tensor, weights: Tensor) -> Tensor:
+        """L_RA for distances [N_r] and [N_f], forgotten rows weighted [N_f].
 
         A client without remaining rows in its step weights its term as if it had as many as it
         has forgotten ones; under Adam a factor of the whole loss changes nothing.
         """
         weight = len(retained) or len(forgotten)
         return losses.alignment_retained(retained) + losses.alignment_forgotten(
-            forgotten, weight, self.temperature
+            forgotten, weight, self.temperature, weights
         )
 
 

@@ -28,6 +28,7 @@ class Action(StrEnum):
     FIT = "train.fit"
     TEACH = "train.teach"
     REPRESENT = "train.represent"
+    REPRESENT_OWN = "train.represent_own"
     FORGET = "train.forget"
     GRADIENT = "train.gradient"
 

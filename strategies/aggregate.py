@@ -58,13 +58,13 @@ def inner(left: Weights, right: Weights) -> float:
     return float(sum(np.vdot(left[k], right[k]) for k in left))
 
 
-def closing_the_way_back(now: Weights, proposed: Weights, origin: Weights) -> Weights:
-    """`proposed` without the part of its update that leads from `now` back to `origin`.
+def closing_the_way_back(now: Weights, proposed: Weights, start: Weights, origin: Weights) -> Weights:
+    """`proposed` without the part of its update from `now` that leads from `start` back to `origin`.
 
-    The update loses its component along (now - origin) when it points home; an idea of FedOSD's
-    recovery (Pan et al., AAAI 2025), there for gradients.
+    The update loses its component along (start - origin) when it points home; an idea of FedOSD's
+    recovery (Pan et al., AAAI 2025), there for gradients and with start = now.
     """
-    update, away = difference(proposed, now), difference(now, origin)
+    update, away = difference(proposed, now), difference(start, origin)
     along, norm = inner(update, away), inner(away, away)
     if along >= 0 or norm == 0:
         return proposed

@@ -28,22 +28,24 @@ from strategies.phase import Phase, ServerState, Who
 
 @dataclass(frozen=True)
 class Laf(ForgetStrategy):
-    """LAF with local optimisers: represent, forget, recover.
+    """LAF with local optimisers: teach, represent, forget, recover, close.
 
     `forgetting_share` is the weight of the forgetting clients in each forget round (that of the
     remaining clients is the rest). `forget_steps` None takes one pass over the forgotten rows of
-    the client that forgets most. Recovery aligns the remaining clients only, and its averaged
-    update loses the part that leads back to the original model.
+    the client that forgets most. In the last rounds only the remaining clients align, and the
+    averaged update loses the part that leads back to the original model: in `recover_rounds` the
+    way back from where the model is, in `closing_rounds` the one from where forgetting left it.
     """
 
     represent: Represent = field(default_factory=Represent)
-    represent_rounds: int = 2
+    represent_rounds: int = 10
     forget: Forget = field(default_factory=Forget)
-    forget_rounds: int = 3
+    forget_rounds: int = 2
     forget_steps: int | None = 10
     recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0, lr_alignment=1e-3))
-    recover_rounds: int = 1
-    forgetting_share: float = 0.3
+    recover_rounds: int = 2
+    closing_rounds: int = 1
+    forgetting_share: float = 0.5
     cohort: int | None = None
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER})
@@ -52,6 +54,7 @@ class Laf(ForgetStrategy):
         require_count("represent_rounds", self.represent_rounds)
         require_count("forget_rounds", self.forget_rounds)
         require_count("recover_rounds", self.recover_rounds, at_least=0)
+        require_count("closing_rounds", self.closing_rounds, at_least=0)
         require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
         if self.forget_steps is not None:
             require_count("forget_steps", self.forget_steps)
@@ -64,22 +67,27 @@ class Laf(ForgetStrategy):
             check_cohort(self.cohort, roster)
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
-        """Teach, represent, forget, recover; strict, because a missing party biases the result."""
-        both, few = Who.BOTH, self.cohort
-        phases = [
-            Phase("teach", Action.TEACH, 1, both, self.represent, few),
-            Phase("represent", Action.REPRESENT, self.represent_rounds, both, self.represent, few),
-            *self.forgetting(roster),
+        """Strict throughout, because a missing party biases the result; one panel of clients."""
+        learners = Who.BOTH if self.represent.rows == "all" else Who.REMAINING
+        recover = self._with_vae(replace(self.recover, sides="retained"))
+        rounds = self.represent_rounds
+        plan = [
+            self._phase("teach", Action.TEACH, 1, Who.BOTH, self.represent),
+            self._phase("represent", Action.REPRESENT, rounds, learners, self.represent),
+            self._phase("represent own", Action.REPRESENT_OWN, 1, Who.FORGETTING, self.represent),
+            self.forgetting(roster),
+            self._phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover),
+            self._phase("close", Action.FORGET, self.closing_rounds, Who.REMAINING, recover),
         ]
-        if self.recover_rounds:
-            recover = self._with_vae(replace(self.recover, sides="retained"))
-            phases.append(Phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover, few))
-        return phases
+        return [phase for phase in plan if phase.rounds]
 
-    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+    def forgetting(self, roster: Roster) -> Phase:
         """The forget phase: local steps with local Adams."""
         forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
-        return [Phase("forget", Action.FORGET, self.forget_rounds, Who.BOTH, forget, self.cohort)]
+        return self._phase("forget", Action.FORGET, self.forget_rounds, Who.BOTH, forget)
+
+    def _phase(self, name: str, action: Action, rounds: int, who: Who, settings: object) -> Phase:
+        return Phase(name, action, rounds, who, settings, self.cohort, panel=True)
 
     def steps(self, roster: Roster) -> int:
         """Local steps of one forget round."""
@@ -95,7 +103,8 @@ class Laf(ForgetStrategy):
             return extractor
         shared = state.aux.get("h_f")
         vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGOTTEN_VAE: shared} if shared else {})
-        return vaes if phase.action is Action.REPRESENT else extractor | vaes
+        learns = phase.action in (Action.REPRESENT, Action.REPRESENT_OWN)
+        return vaes if learns else extractor | vaes
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Moments become the first h, VAEs their mean, extractors the blend of the two sides."""
@@ -103,7 +112,9 @@ class Laf(ForgetStrategy):
             case Action.TEACH:
                 return self._taught(state, replies)
             case Action.REPRESENT:
-                return self._represented(state, replies)
+                return _averaged(state, replies, Part.VAE, "h")
+            case Action.REPRESENT_OWN:
+                return _averaged(state, replies, Part.FORGOTTEN_VAE, "h_f")
             case _:
                 return self._forgotten(phase, state, replies)
 
@@ -126,26 +137,17 @@ class Laf(ForgetStrategy):
         origin = extractor_of(state.weights)
         return replace(state, aux={**state.aux, "h": weights, "origin": origin})
 
-    def _represented(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        learned = [reply for reply in replies if reply.numbers["rows"] > 0]
-        rows = [reply.numbers["rows"] for reply in learned]
-        aux = dict(state.aux)
-        aux["h"] = aggregate.weighted_mean([reply.arrays[Part.VAE] for reply in learned], rows)
-        own = [reply for reply in replies if Part.FORGOTTEN_VAE in reply.arrays]
-        if own:
-            rows = [reply.numbers["forgotten"] for reply in own]
-            many = [reply.arrays[Part.FORGOTTEN_VAE] for reply in own]
-            aux["h_f"] = aggregate.weighted_mean(many, rows)
-        return replace(state, aux=aux)
-
     def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         now = extractor_of(state.weights)
-        if phase.name == "recover":
+        aux = dict(state.aux)
+        if phase.name in ("recover", "close"):
+            left = aux.setdefault("left", now)  # where forgetting left the model
             proposed = _mean_extractor(replies, "retained")
-            proposed = aggregate.closing_the_way_back(now, proposed, state.aux["origin"])
+            start = now if phase.name == "recover" else left
+            proposed = aggregate.closing_the_way_back(now, proposed, start, aux["origin"])
         else:
             proposed = self.joined(replies)
-        return replace(state, weights=with_extractor(state.weights, proposed))
+        return replace(state, weights=with_extractor(state.weights, proposed), aux=aux)
 
     def joined(self, replies: Sequence[Reply]) -> Weights:
         """The new extractor: forgetting clients weigh `forgetting_share` in all, by forgotten rows;
@@ -162,6 +164,15 @@ class Laf(ForgetStrategy):
     def _with_vae(self, settings: Forget) -> Forget:
         vae = self.represent
         return replace(settings, latent=vae.latent, decoder=vae.decoder, error=vae.error)
+
+
+def _averaged(state: ServerState, replies: Sequence[Reply], part: Part, name: str) -> ServerState:
+    learned = [reply for reply in replies if part in reply.arrays and reply.numbers["rows"] > 0]
+    if not learned:  # every client keeps its own
+        return state
+    rows = [reply.numbers["rows"] for reply in learned]
+    mean = aggregate.weighted_mean([reply.arrays[part] for reply in learned], rows)
+    return replace(state, aux={**state.aux, name: mean})
 
 
 def _mean_extractor(replies: Sequence[Reply], rows: str) -> Weights:
@@ -194,11 +205,11 @@ class ServerLaf(Laf):
         require(self.forget.temperature >= 0.05, "forget.temperature", "at least 0.05 with the "
                 "optimiser on the server", self.forget.temperature)  # fmt: skip
 
-    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+    def forgetting(self, roster: Roster) -> Phase:
         """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
         forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
         rounds = self.forget_rounds * forget.steps * len(self._losses())
-        return [Phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget, self.cohort)]
+        return self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)
 
     def _losses(self) -> list[str]:
         rates = (self.forget.lr_unlearning, self.forget.lr_alignment)

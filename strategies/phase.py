@@ -25,9 +25,9 @@ class Who(StrEnum):
 class Phase:
     """`rounds` rounds in which the clients `who` run the handler `action` with `settings`.
 
-    `cohort` limits how many clients are asked per round, beside those that the phase needs because
-    they forget (None: all). In a `strict` phase every answer counts: a client that fails is asked
-    once more, then the run stops.
+    `cohort` limits how many clients are asked per round, beside those that forget (None: all);
+    with `panel` they are the same in all rounds of the stage. In a `strict` phase every answer
+    counts: a client that fails is asked once more, then the run stops.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Phase:
     settings: object
     cohort: int | None = None
     strict: bool = True
+    panel: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,14 @@ class ServerState:
 
 def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) -> list[ClientId]:
     """The clients that a round asks, in partition order: all that must, a cohort of the others."""
-    forgetting = [] if phase.who is Who.REMAINING else roster.forgetting
-    remaining = [] if phase.who is Who.FORGETTING else roster.remaining
-    others = [k for k in remaining if k not in forgetting]
+    forgetting = roster.forgetting
+    others = [k for k in roster.remaining if k not in forgetting]
+    if phase.who is Who.REMAINING:
+        forgetting = [k for k in forgetting if roster.remaining_rows(k) > 0]
+    elif phase.who is Who.FORGETTING:
+        others = []
     if phase.cohort is not None and phase.cohort < len(others):
-        stream = numpy_stream(seed, stage, phase.name, "cohort", round_)
+        draw = ("panel",) if phase.panel else (phase.name, "cohort", round_)
+        stream = numpy_stream(seed, stage, *draw)
         others = [int(k) for k in stream.choice(others, phase.cohort, replace=False)]
     return sorted([*forgetting, *others])

@@ -106,43 +106,44 @@ def teach(visit: Visit) -> tuple[Reply, Cost]:
     """Keep the teacher's representations of both kinds of rows; answer with their moments."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
+    remaining = visit.data.inputs(visit.split[1])
+    pool = _pool(len(remaining), settings.most_rows, visit.stream("pool"))
     retained, forgotten = (
         representing.representations(visit.model.extractor, rows, visit.model.dims)
-        for rows in (visit.data.inputs(visit.split[1]), visit.data.inputs_at(visit.split[0]))
+        for rows in (remaining.at(pool), visit.data.inputs_at(visit.split[0]))
     )
-    store.keep(visit.context, TAUGHT, {"retained": retained, "forgotten": forgotten})
+    store.keep(visit.context, TAUGHT, {"pool": pool, "retained": retained, "forgotten": forgotten})
     learned = _learned(retained, forgotten, settings)
-    numbers = {"rows": float(len(learned))}
     cost = Cost(forward_passes=len(retained) + len(forgotten))
-    return Reply({Part.VAE: representing.moments(learned)}, numbers), cost
+    return Reply({Part.VAE: representing.moments(learned)}, {"rows": float(len(learned))}), cost
 
 
 def represent(visit: Visit) -> tuple[Reply, Cost]:
-    """Train h on the teacher's representations; in the first round h_f too, on the forgotten ones."""
+    """Train h on the teacher's representations."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
-    taught = _taught(visit)
+    _, retained, forgotten = _taught(visit)
     h = visit.vae(settings, "h")
     store.load(h, visit.told.weights(Part.VAE))
-    learned = _learned(*taught, settings)
+    learned = _learned(retained, forgotten, settings)
     stream = visit.stream("represent", visit.told.round)
     loss, passes = representing.fit_vae(h, learned, settings, settings.epochs, stream)
-    arrays = {Part.VAE: store.weights_of(h)}
-    if len(taught[1]) and visit.told.round == 1:
-        passes += _own_vae(visit, settings, h, taught[1])
-    if len(taught[1]) and settings.share_forgotten:
-        arrays[Part.FORGOTTEN_VAE] = store.kept(visit.context, OWN_VAE)
-    numbers: Numbers = {"loss": loss, "rows": len(learned), "forgotten": len(taught[1])}
-    return Reply(arrays, numbers), Cost(vae_passes=passes)
+    numbers: Numbers = {"loss": loss, "rows": len(learned)}
+    return Reply({Part.VAE: store.weights_of(h)}, numbers), Cost(vae_passes=passes)
 
 
-def _own_vae(visit: Visit, settings: Represent, h: Vae, forgotten: torch.Tensor) -> int:
-    h_f = visit.vae(settings, "h_f")
+def represent_own(visit: Visit) -> tuple[Reply, Cost]:
+    """Train h_f on the forgotten rows; it stays here, unless the settings share it."""
+    settings = wire.settings_from_config(Represent, visit.told.settings)
+    _, _, forgotten = _taught(visit)
+    h, h_f = visit.vae(settings, "h"), visit.vae(settings, "h_f")
+    store.load(h, visit.told.weights(Part.VAE))
     h_f.shift.copy_(h.shift)
     h_f.scale.copy_(h.scale)
-    epochs, stream = settings.own_epochs, visit.stream("own_vae")
-    _, passes = representing.fit_vae(h_f, forgotten, settings, epochs, stream)
+    stream = visit.stream("own_vae")
+    loss, passes = representing.fit_vae(h_f, forgotten, settings, settings.own_epochs, stream)
     store.keep(visit.context, OWN_VAE, h_f.state_dict())
-    return passes
+    arrays = {Part.FORGOTTEN_VAE: store.weights_of(h_f)} if settings.share_forgotten else {}
+    return Reply(arrays, {"loss": loss, "rows": len(forgotten)}), Cost(vae_passes=passes)
 
 
 def forget(visit: Visit) -> tuple[Reply, Cost]:
@@ -171,7 +172,7 @@ def gradient(visit: Visit) -> tuple[Reply, Cost]:
 
 def _task(visit: Visit, settings: Forget) -> Task:
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
-    retained, forgotten = _taught(visit)
+    pool, retained, forgotten = _taught(visit)
     h = visit.vae(settings, "h")
     store.load(h, visit.told.weights(Part.VAE))
     h_f = h
@@ -180,19 +181,25 @@ def _task(visit: Visit, settings: Forget) -> Task:
         shared = Part.FORGOTTEN_VAE in visit.told.arrays
         own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else store.kept(visit.context, OWN_VAE)
         store.load(h_f, own)
+    rows = (visit.data.inputs(visit.split[1]).at(pool), visit.data.inputs_at(visit.split[0]))
     return Task(
         visit.model.extractor,
         h,
         h_f,
-        Side(visit.data.inputs(visit.split[1]), retained),
-        Side(visit.data.inputs_at(visit.split[0]), forgotten),
+        Side(rows[0], retained, torch.ones(len(retained), device=visit.device)),
+        Side(rows[1], forgotten, settings.weights(forgotten, h)),
     )
 
 
-def _taught(visit: Visit) -> tuple[torch.Tensor, torch.Tensor]:
-    kept = store.kept(visit.context, TAUGHT)
-    retained, forgotten = (torch.from_numpy(kept[k]) for k in ("retained", "forgotten"))
-    return retained.to(visit.device), forgotten.to(visit.device)
+def _pool(rows: int, most: int | None, stream: torch.Generator) -> torch.Tensor:
+    if most is None or most >= rows:
+        return torch.arange(rows)
+    return torch.randperm(rows, generator=stream)[:most].sort().values
+
+
+def _taught(visit: Visit) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    kept = {k: torch.from_numpy(v) for k, v in store.kept(visit.context, TAUGHT).items()}
+    return kept["pool"], kept["retained"].to(visit.device), kept["forgotten"].to(visit.device)
 
 
 def _learned(retained: torch.Tensor, forgotten: torch.Tensor, settings: Represent) -> torch.Tensor:
@@ -208,6 +215,7 @@ PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.FIT: fit,
     Action.TEACH: teach,
     Action.REPRESENT: represent,
+    Action.REPRESENT_OWN: represent_own,
     Action.FORGET: forget,
     Action.GRADIENT: gradient,
 }

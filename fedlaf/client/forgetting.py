@@ -23,10 +23,11 @@ from fedlaf.types import Numbers
 
 @dataclass(frozen=True)
 class Side:
-    """One kind of a client's rows with the teacher's representations of them, [P, D]."""
+    """One kind of a client's rows, the teacher's representations [P, D] of them, their weights [P]."""
 
     rows: Rows
     teacher: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ def forget(
             numbers["unlearning"] = _step(unlearning, _unlearning(task, settings, batch, drawn))
             passes += len(batch[0]) + len(batch[1])
         if settings.lr_alignment > 0:
-            numbers["alignment"] = _step(alignment, settings.alignment(*_distances(task, batch)))
+            near, far = _distances(task, batch)
+            weights = task.forgotten.weights[batch[1]]
+            numbers["alignment"] = _step(alignment, settings.alignment(near, far, weights))
+            numbers |= _mean_distances(near, far)
             passes += len(batch[0]) + len(batch[1])
     return numbers, Cost(gradient_passes=passes)
 
@@ -74,7 +78,7 @@ class Gradients:
 
     `retained` is that of the remaining rows' term (for L_UE: of both terms). L_RA couples the
     forgotten rows of all clients inside a logarithm, so `forgotten` is the gradient of
-    `mass` = sum_j exp(d_j / tau), and the server divides the sums of both.
+    `mass` = sum_j w_j exp(d_j / tau), and the server divides the sums of both.
     """
 
     retained: dict[str, Tensor]
@@ -96,7 +100,8 @@ def gradients(
         whole = _unlearning(task, settings, batch, drawn)
         return Gradients(_named(task, whole), None, 0.0, counts), cost
     near, far = _distances(task, batch)
-    mass = torch.exp(far / settings.temperature).sum()
+    weights = task.forgotten.weights[batch[1]]
+    mass = (weights * torch.exp(far / settings.temperature)).sum()
     forgotten = _named(task, mass, again=True) if counts[1] else None
     return Gradients(_named(task, near.sum()), forgotten, float(mass.detach()), counts), cost
 
@@ -129,8 +134,8 @@ def _student(task: Task, batch: Pair) -> Pair:
 
 
 def _unlearning(task: Task, settings: Forget, batch: Pair, noise: Noise) -> Tensor:
-    near, far = settings.unlearning(*_student(task, batch), task.h, task.h_f, noise)
-    return near + far
+    weights = task.forgotten.weights[batch[1]]
+    return settings.unlearning(*_student(task, batch), weights, task.h, task.h_f, noise)
 
 
 def _distances(task: Task, batch: Pair) -> Pair:
@@ -138,6 +143,12 @@ def _distances(task: Task, batch: Pair) -> Pair:
     student = _student(task, batch)
     near, far = (losses.cosine_distance(s, t) for s, t in zip(student, teacher, strict=True))
     return near, far
+
+
+def _mean_distances(near: Tensor, far: Tensor) -> Numbers:
+    """How far both kinds of rows have moved: what tells forgetting from ruin, without a label."""
+    pairs = (("distance_retained", near), ("distance_forgotten", far))
+    return {name: float(d.detach().mean()) for name, d in pairs if len(d)}
 
 
 def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> float:

@@ -1,0 +1,109 @@
+"""Small federations and recorded grids that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedlaf.client import ClientSpec, make_client_app
+from fedlaf.data import Backdoor, Digits, Iid
+from fedlaf.enrolment import enrol
+from fedlaf.federation import FederationSpec, build
+from fedlaf.models import SmallCnn
+from fedlaf.simulation import InlineGrid
+from fedlaf.stage import Roster
+from fedlaf.types import Weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in every worker: bits must not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small_spec(clients: int = 4, *, rows: int = 400, seed: int = 0, **more: Any) -> ClientSpec:
+    """Digits for `clients` clients, client 0 backdoored, the small CNN."""
+    federation = FederationSpec(
+        Digits(train_rows=rows, test_rows=100),
+        Iid(),
+        clients,
+        seed,
+        backdoor=Backdoor(clients=(0,), share=0.5, patch=2),
+    )
+    return ClientSpec(replace(federation, **more), SmallCnn(), "cpu")
+
+
+def initial_weights(spec: ClientSpec, seed: int = 0) -> Weights:
+    """Fresh weights of the specification's model."""
+    dataset = build(spec.federation).dataset
+    model = spec.model.build(dataset.shape, dataset.num_classes, seed)
+    return {k: v.numpy().copy() for k, v in model.state_dict().items()}
+
+
+def enrolled(spec: ClientSpec, grid: Grid | None = None) -> tuple[Grid, Roster]:
+    """An inline grid (or the one given) over the specification's clients, and its roster."""
+    count = spec.federation.clients
+    grid = grid or InlineGrid(make_client_app(spec), count)
+    return grid, enrol(grid, expected=count, timeout=60)
+
+
+@dataclass
+class RecordingGrid(Grid):
+    """Passes everything on and keeps what went down and what came up."""
+
+    inner: Grid
+    sent: list[Message] = field(default_factory=list)
+    replies: list[Message] = field(default_factory=list)
+    tamper: Callable[[Message], Message | None] | None = None
+
+    def set_run(self, run: Any) -> None:
+        self.inner.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        return self.inner.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        return self.inner.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return self.inner.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return self.inner.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return self.inner.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        sent = list(messages)
+        self.sent += sent
+        replies = list(self.inner.send_and_receive(sent, timeout=timeout))
+        if self.tamper is not None:
+            replies = [kept for reply in replies if (kept := self.tamper(reply)) is not None]
+        self.replies += replies
+        return replies
+
+
+def same_bits(left: Weights, right: Weights) -> bool:
+    """Names, order, dtypes and every bit are equal."""
+    return list(left) == list(right) and all(
+        left[k].dtype == right[k].dtype and np.array_equal(left[k], right[k]) for k in left
+    )
+
+
+def furthest(left: Weights, right: Weights) -> float:
+    """The largest absolute difference of any weight."""
+    return max(float(np.abs(left[k].astype(float) - right[k].astype(float)).max()) for k in left)
