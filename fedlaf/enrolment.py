@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from time import monotonic, sleep
+
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -14,10 +17,13 @@ from fedlaf.wire import Action, Instruction
 def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     """Ask every node who it is; the roster is ordered by partition, whatever the node ids are.
 
-    Raises RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
+    Nodes of a deployment come when they come: they are waited for, up to `timeout` seconds. Raises
+    RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
     """
     told = Instruction({}, {}, 0, "enrol", 0)
-    asked = [Message(wire.encode_instruction(told), node, Action.ENROL) for node in grid.get_node_ids()]
+    asked = [
+        Message(wire.encode_instruction(told), node, Action.ENROL) for node in _nodes(grid, expected, timeout)
+    ]
     found: list[tuple[ClientId, int, int]] = []
     for message in grid.send_and_receive(asked, timeout=timeout):
         if message.has_error():
@@ -29,3 +35,10 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     if clients != list(range(expected)):
         raise RoundFailed(f"expected partitions 0 to {expected - 1} to enrol, got {clients}")
     return Roster({k: node for k, node, _ in found}, {k: rows for k, _, rows in found})
+
+
+def _nodes(grid: Grid, expected: int, timeout: float) -> Iterable[int]:
+    deadline = monotonic() + timeout
+    while len(nodes := list(grid.get_node_ids())) < expected and monotonic() < deadline:
+        sleep(min(0.5, timeout))
+    return nodes

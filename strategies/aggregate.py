@@ -7,6 +7,7 @@ results do not depend on which client answered first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def adam_step(
     parameters = {k: torch.nn.Parameter(torch.from_numpy(weights[k].copy())) for k in gradient}
     adam = torch.optim.Adam(parameters.values(), lr=rate)
     if state is not None:
-        adam.load_state_dict(state)
+        adam.load_state_dict(deepcopy(state))  # torch keeps some of what it loads
     for name, parameter in parameters.items():
         parameter.grad = torch.from_numpy(gradient[name]).to(parameter.dtype)
     adam.step()

@@ -26,6 +26,10 @@ from strategies.base import ForgetStrategy, check_cohort
 from strategies.phase import Phase, ServerState, Who
 
 
+RECOVERY = ("recover", "close")
+"""Phases in which the remaining clients align, without L_UE and so without h."""
+
+
 @dataclass(frozen=True)
 class Laf(ForgetStrategy):
     """LAF with local optimisers: teach, represent, forget, recover, close.
@@ -44,7 +48,7 @@ class Laf(ForgetStrategy):
     forget_steps: int | None = 10
     recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0, lr_alignment=1e-3))
     recover_rounds: int = 2
-    closing_rounds: int = 1
+    closing_rounds: int = 2
     forgetting_share: float = 0.5
     cohort: int | None = None
 
@@ -69,7 +73,7 @@ class Laf(ForgetStrategy):
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Strict throughout, because a missing party biases the result; one panel of clients."""
         learners = Who.BOTH if self.represent.rows == "all" else Who.REMAINING
-        recover = self._with_vae(replace(self.recover, sides="retained"))
+        recover = replace(self._with_vae(self.recover), sides="retained", lr_unlearning=0.0)
         rounds = self.represent_rounds
         plan = [
             self._phase("teach", Action.TEACH, 1, Who.BOTH, self.represent),
@@ -99,7 +103,7 @@ class Laf(ForgetStrategy):
     def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
         """The extractor, or h, or both: what the phase works on."""
         extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
-        if phase.action is Action.TEACH:
+        if phase.action is Action.TEACH or phase.name in RECOVERY:
             return extractor
         shared = state.aux.get("h_f")
         vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGOTTEN_VAE: shared} if shared else {})
@@ -140,7 +144,7 @@ class Laf(ForgetStrategy):
     def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         now = extractor_of(state.weights)
         aux = dict(state.aux)
-        if phase.name in ("recover", "close"):
+        if phase.name in RECOVERY:
             left = aux.setdefault("left", now)  # where forgetting left the model
             proposed = _mean_extractor(replies, "retained")
             start = now if phase.name == "recover" else left

@@ -17,9 +17,15 @@ from fedlaf.data import Backdoor, Digits, Iid
 from fedlaf.enrolment import enrol
 from fedlaf.federation import FederationSpec, build
 from fedlaf.models import SmallCnn
-from fedlaf.simulation import InlineGrid
+from fedlaf.simulation import InlineGrid, flower_private
 from fedlaf.stage import Roster
 from fedlaf.types import Weights
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_flower() -> None:
+    """Flower's own log of each round is no use in a failing test's output."""
+    flower_private.quiet()
 
 
 @pytest.fixture(autouse=True)

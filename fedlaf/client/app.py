@@ -174,7 +174,8 @@ def _task(visit: Visit, settings: Forget) -> Task:
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
     pool, retained, forgotten = _taught(visit)
     h = visit.vae(settings, "h")
-    store.load(h, visit.told.weights(Part.VAE))
+    if Part.VAE in visit.told.arrays:  # alignment alone needs none
+        store.load(h, visit.told.weights(Part.VAE))
     h_f = h
     if len(forgotten):
         h_f = visit.vae(settings, "h_f")

@@ -44,6 +44,10 @@ class Worker:
         flower_private.identify(run_id=1)
         self.app, self.clients = app, clients
 
+    def process(self) -> int:
+        """The id of this worker's process."""
+        return os.getpid()
+
     def turn(
         self, message: Message, state: RecordDict | None, names: list[str], *shared: ArrayRecord
     ) -> tuple[Message, RecordDict]:
@@ -77,7 +81,7 @@ class RayGrid(LocalGrid):
         super().__init__(clients)
         self._app = ray.put(app)
         self._options = options
-        self._workers = [self._start() for _ in range(workers)]
+        self.workers = [self._start() for _ in range(workers)]
         self._states: dict[ClientId, Any] = {}
 
     def _start(self) -> Any:
@@ -88,7 +92,7 @@ class RayGrid(LocalGrid):
         deadline = None if timeout is None else monotonic() + timeout
         queues = self._queues(messages)
         running: dict[Any, Job] = {}
-        for worker in range(len(self._workers)):
+        for worker in range(len(self.workers)):
             self._next(worker, queues, running)
         while running:
             left = None if deadline is None else max(0.0, deadline - monotonic())
@@ -103,7 +107,7 @@ class RayGrid(LocalGrid):
                 yield reply
 
     def _queues(self, messages: list[Message]) -> list[deque[Job]]:
-        queues: list[deque[Job]] = [deque() for _ in self._workers]
+        queues: list[deque[Job]] = [deque() for _ in self.workers]
         references: dict[int, Any] = {}
         for message in messages:
             arrays = message.content.array_records
@@ -125,7 +129,7 @@ class RayGrid(LocalGrid):
         job = own.popleft() if own else longest.pop()
         job.attempts += 1
         state = self._states.get(job.client)
-        method = self._workers[worker].turn.options(num_returns=2)
+        method = self.workers[worker].turn.options(num_returns=2)
         reply, job.kept = method.remote(job.message, state, job.names, *job.shared)
         job.worker = worker
         running[reply] = job
@@ -134,7 +138,7 @@ class RayGrid(LocalGrid):
         try:
             reply: Message = ray.get(reference)
         except RayActorError as death:
-            self._workers[job.worker] = self._start()
+            self.workers[job.worker] = self._start()
             if job.attempts < ATTEMPTS:
                 queues[job.worker].appendleft(job)
                 return None
@@ -147,12 +151,12 @@ class RayGrid(LocalGrid):
     def _abandon(self, running: dict[Any, Job]) -> None:
         # Too late for these clients: a fresh worker each, so that nobody waits for the old one.
         for job in running.values():
-            ray.kill(self._workers[job.worker])
-            self._workers[job.worker] = self._start()
+            ray.kill(self.workers[job.worker])
+            self.workers[job.worker] = self._start()
 
     def close(self) -> None:
         """End the workers."""
-        for worker in self._workers:
+        for worker in self.workers:
             ray.kill(worker)
 
 
@@ -180,7 +184,7 @@ class Ray:
         """Run a server app over `clients` clients on a Ray that is started here and ended after."""
         flower_private.quiet()
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
-        started = self._connect(workers)
+        started = self.connect(workers)
         try:
             options = {
                 "num_cpus": self.cpus_per_worker,
@@ -196,7 +200,8 @@ class Ray:
             if started:
                 ray.shutdown()
 
-    def _connect(self, workers: int) -> bool:
+    def connect(self, workers: int) -> bool:
+        """Start a Ray for `workers` workers; False when this process has one already."""
         if ray.is_initialized():
             return False
         # Read when Ray starts: no rebuilt environments under `uv run`, GPUs left visible, no telemetry.

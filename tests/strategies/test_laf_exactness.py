@@ -28,7 +28,7 @@ from strategies.laf import Laf, ServerLaf
 from strategies.rounds import Rounds
 
 SEED, STAGE = 7, "request-1"
-REPRESENT = Represent(latent=4, epochs=1, own_epochs=2, standardise=True, share_forgotten=True)
+REPRESENT = Represent(latent=4, rows="all", epochs=1, own_epochs=2, share_forgotten=True)
 FORGET = Forget(lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=16, steps=5)
 
 
@@ -78,19 +78,30 @@ def phi(vae: Vae, e: torch.Tensor) -> torch.Tensor:
     return torch.exp(m / (m + 1.0))
 
 
+def plain_weights(weighting: str, h: Vae, e_f: torch.Tensor) -> torch.Tensor:
+    """Each forgotten row's error under h over their mean, or 1."""
+    if weighting == "none" or len(e_f) == 0:
+        return torch.ones(len(e_f))
+    with torch.no_grad():
+        goal = (e_f - h.shift) / h.scale
+        m = (h.decoder(h.mean(h.encoder(goal))) - goal).square().mean(1)
+    return m / m.mean()
+
+
 def plain_step(
     extractor: nn.Module, loss_of: str, x_r: torch.Tensor, x_f: torch.Tensor, e_r: torch.Tensor,
-    e_f: torch.Tensor, h: Vae, h_f: Vae, adam: torch.optim.Optimizer,
+    e_f: torch.Tensor, w_f: torch.Tensor, h: Vae, h_f: Vae, adam: torch.optim.Optimizer,
 ) -> None:  # fmt: skip
     """One Adam step of one of the two losses, over one batch of remaining and of forgotten rows."""
     both = extractor(inputs(torch.cat([x_r, x_f])))
     s_r, s_f = both[: len(x_r)], both[len(x_r) :]
     if loss_of == "unlearning":
-        loss = phi(h, s_r).sum() - phi(h_f, s_f).sum()
+        loss = phi(h, s_r).sum() - (w_f * phi(h_f, s_f)).sum()
     else:
         d_r = 1 - torch.cosine_similarity(s_r, e_r, dim=1)
         d_f = 1 - torch.cosine_similarity(s_f, e_f, dim=1)
-        loss = d_r.sum() - len(d_r) * torch.logsumexp(d_f / FORGET.temperature, dim=0)
+        exponent = d_f / FORGET.temperature + torch.log(w_f)
+        loss = d_r.sum() - len(d_r) * torch.logsumexp(exponent, dim=0)
     adam.zero_grad()
     loss.backward()
     adam.step()
@@ -109,13 +120,19 @@ def rows_of(spec: ClientSpec, client: int, request: ForgetRequest) -> tuple[torc
     return data.inputs(request.of(client)).x, data.inputs_at(request.of(client)).x
 
 
-def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_bit() -> None:
+@pytest.mark.parametrize("weighting", ["none", "oddness"])
+@pytest.mark.parametrize("rows", ["all", "retained"])
+def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_bit(
+    weighting: str, rows: str
+) -> None:
+    """The published form has `none` and `all`, our default the others."""
     spec = small_spec(1, rows=300)
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: range(20, 110)}, {0: 300})
     method = Laf(
-        represent=replace(REPRESENT, share_forgotten=False), represent_rounds=1, forget=FORGET,
-        forget_steps=5, forget_rounds=1, recover_rounds=0,
+        represent=replace(REPRESENT, rows=rows, share_forgotten=False), represent_rounds=1,
+        forget=replace(FORGET, weighting=weighting), forget_steps=5, forget_rounds=1,
+        recover_rounds=0, closing_rounds=0,
     )  # fmt: skip
     federated = run_to(method, spec, weights, request).state.weights
 
@@ -123,7 +140,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
     x_r, x_f = rows_of(spec, 0, request)
     with torch.no_grad():
         e_r, e_f = (torch.cat([extractor(inputs(c)) for c in x.split(256)]) for x in (x_r, x_f))
-    e = torch.cat([e_r, e_f])
+    e = torch.cat([e_r, e_f]) if rows == "all" else e_r
     h, h_f = (build_vae(32, 4, "linear", seed_for(SEED, STAGE, name)) for name in ("h", "h_f"))
     wide = e.double()
     mean, square = wide.mean(0), wide.square().mean(0)
@@ -136,9 +153,11 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
         "unlearning": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_unlearning),
         "alignment": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_alignment),
     }
+    w = plain_weights(weighting, h, e_f)
     for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):
         for name, adam in adams.items():
-            plain_step(extractor, name, x_r[b_r], x_f[b_f], e_r[b_r], e_f[b_f], h, h_f, adam)
+            batch = (x_r[b_r], x_f[b_f], e_r[b_r], e_f[b_f], w[b_f])
+            plain_step(extractor, name, *batch, h, h_f, adam)
     central = {f"extractor.{k}": v.numpy() for k, v in extractor.state_dict().items()}
     found = {k: v for k, v in federated.items() if k.startswith("extractor.")}
     assert furthest(found, {k: weights[k] for k in found}) > 1e-3  # it moved at all
@@ -152,16 +171,17 @@ SPLITS = {
 }
 
 
+@pytest.mark.parametrize("weighting", ["none", "oddness"])
 @pytest.mark.parametrize("rows", SPLITS.values(), ids=SPLITS.keys())
 def test_any_split_with_the_optimiser_on_the_server_is_the_centralised_algorithm(
-    rows: dict[int, range],
+    rows: dict[int, range], weighting: str
 ) -> None:
     spec = small_spec(4, rows=400)
     weights = trained(spec)
     request = ForgetRequest.of_samples(rows, dict.fromkeys(range(4), 100))
     method = ServerLaf(
-        represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=5, forget_rounds=1,
-        recover_rounds=0,
+        represent=REPRESENT, represent_rounds=2, forget=replace(FORGET, weighting=weighting),
+        forget_steps=5, forget_rounds=1, recover_rounds=0, closing_rounds=0,
     )  # fmt: skip
     rounds = run_to(method, spec, weights, request)
 
@@ -176,13 +196,15 @@ def test_any_split_with_the_optimiser_on_the_server_is_the_centralised_algorithm
     sides = [rows_of(spec, k, request) for k in range(4)]
     with torch.no_grad():
         teacher = [tuple(extractor(inputs(x)) if len(x) else torch.empty(0, 32) for x in s) for s in sides]
+    weighed = [plain_weights(weighting, h, e_f) for _, e_f in teacher]
     draws = [drawn(k, len(sides[k][0]), len(sides[k][1]), 5) for k in range(4)]
     for step in range(5):
         batches = [draws[k][step] for k in range(4)]
         x_r, x_f = (torch.cat([sides[k][i][batches[k][i]] for k in range(4)]) for i in (0, 1))
         e_r, e_f = (torch.cat([teacher[k][i][batches[k][i]] for k in range(4)]) for i in (0, 1))
+        w_f = torch.cat([weighed[k][batches[k][1]] for k in range(4)])
         for name, adam in adams.items():
-            plain_step(extractor, name, x_r, x_f, e_r, e_f, h, h_f, adam)
+            plain_step(extractor, name, x_r, x_f, e_r, e_f, w_f, h, h_f, adam)
     central = {f"extractor.{k}": v.numpy() for k, v in extractor.state_dict().items()}
     found = {k: v for k, v in rounds.state.weights.items() if k.startswith("extractor.")}
     moved = furthest(found, {k: weights[k] for k in found})
@@ -196,8 +218,7 @@ def test_local_steps_are_an_approximation_whose_gap_shrinks_with_the_rate() -> N
     that goes to nothing with the step size."""
     spec = small_spec(4, rows=400)
     weights = trained(spec)
-    request = ForgetRequest.of_samples(SPLITS["spread over all"],
-                                       dict.fromkeys(range(4), 100))  # fmt: skip
+    request = ForgetRequest.of_samples(SPLITS["spread over all"], dict.fromkeys(range(4), 100))
 
     def gap(rate: float) -> float:
         forget = replace(FORGET, lr_unlearning=0, lr_alignment=rate)
@@ -207,6 +228,8 @@ def test_local_steps_are_an_approximation_whose_gap_shrinks_with_the_rate() -> N
             "forget_steps": 4,
             "forget_rounds": 1,
             "recover_rounds": 0,
+            "closing_rounds": 0,
+            "represent_rounds": 1,
         }
         local = run_to(Laf(**shared), spec, weights, request).state.weights
         server = run_to(ServerLaf(**shared), spec, weights, request).state.weights

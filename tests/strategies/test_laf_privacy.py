@@ -1,0 +1,157 @@
+"""What crosses the wire in a LAF request, who is asked, and that nobody reads a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+
+from fedlaf.data import Dataset, Digits, Iid, LabelledRows
+from fedlaf.federation import build
+from fedlaf.objectives import Forget, Represent
+from fedlaf.request import ForgetRequest
+from fedlaf.stage import Outcome, Stage
+from fedlaf.wire import Part
+from strategies.fedavg import FedAvg
+from strategies.laf import Laf, ServerLaf, extractor_of
+
+SIZES = dict.fromkeys(range(4), 100)
+REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)
+METHOD = Laf(represent=REPRESENT, represent_rounds=2, forget=Forget(weighting="oddness"), forget_steps=3)
+SERVER = ServerLaf(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
+
+
+@dataclass(frozen=True)
+class GarbageLabels:
+    """The same digits with every training label replaced by noise."""
+
+    seed: int
+
+    def prepare(self) -> None: ...
+
+    def load(self) -> Dataset:
+        whole = Digits(train_rows=400, test_rows=100).load()
+        noise = torch.randint(0, 10, (400,), generator=torch.Generator().manual_seed(self.seed))
+        return replace(whole, train=LabelledRows(whole.train.x, noise))
+
+
+@pytest.mark.parametrize("method", [METHOD, SERVER], ids=["local", "server"])
+def test_labels_are_unread(method: Laf) -> None:
+    """The same rows under garbage labels give the same weights, bit for bit."""
+    request = ForgetRequest.of_clients([0], SIZES)
+    found = []
+    for source in (Digits(train_rows=400, test_rows=100), GarbageLabels(1), GarbageLabels(2)):
+        spec = small_spec(4, source=source, backdoor=None, partition=Iid())
+        grid, roster = enrolled(spec)
+        stage = Stage("request-1", 0, replace(roster, request=request))
+        found.append(method.run(grid, initial_weights(spec), stage))
+    assert not np.array_equal(
+        build(small_spec(4, backdoor=None).federation).labels[0],
+        build(small_spec(4, source=GarbageLabels(1), backdoor=None).federation).labels[0],
+    )
+    assert same_bits(found[0].weights, found[1].weights)
+    assert same_bits(found[0].weights, found[2].weights)
+    assert all(outcome.cost.labels_read == 0 for outcome in found)
+
+
+def recorded(method: Laf, request: ForgetRequest) -> tuple[RecordingGrid, Outcome]:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    wire = RecordingGrid(grid)
+    stage = Stage("request-1", 0, replace(roster, request=request))
+    return wire, method.run(wire, initial_weights(spec), stage)
+
+
+@pytest.mark.parametrize("method", [METHOD, SERVER], ids=["local", "server"])
+@pytest.mark.parametrize(
+    "request_",
+    [ForgetRequest.of_clients([0], SIZES), ForgetRequest.of_samples({0: range(30), 2: [5, 6, 7]}, SIZES)],
+    ids=["client", "samples"],
+)
+def test_only_extractor_weights_h_and_numbers_cross_the_wire(method: Laf, request_: ForgetRequest) -> None:
+    wire, outcome = recorded(method, request_)
+    spec = small_spec(4)
+    extractor = {k: v.shape for k, v in extractor_of(initial_weights(spec)).items()}
+    dims, latent = 32, 4
+    allowed = {Part.EXTRACTOR, Part.VAE, Part.RETAINED_GRADIENT, Part.FORGOTTEN_GRADIENT}
+    data = build(spec.federation)
+    assert wire.sent
+    assert wire.replies
+    for message in [*wire.sent, *wire.replies]:
+        for part, record in message.content.array_records.items():
+            assert Part(part) in allowed  # h_f is not among them
+            for name, array in record.items():
+                if part == Part.VAE:
+                    assert set(array.shape) <= {dims, latent, 128, 32}
+                else:
+                    assert tuple(array.shape) == extractor[name]
+        for record in message.content.metric_records.values():
+            assert all(isinstance(number, float) for number in record.values())
+    for message in wire.replies:
+        assert not message.content.config_records  # nothing but arrays and numbers comes up
+        raw = b"".join(a.data for r in message.content.array_records.values() for a in r.values())
+        pixels = data.client(0).rows.x[0].numpy().tobytes()
+        assert pixels not in raw
+    assert outcome.cost.bytes_up > 0
+
+
+def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
+    request = ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES)
+    shared = replace(METHOD, represent=replace(REPRESENT, share_forgotten=True))
+    with_, without = (
+        {part for m in recorded(method, request)[0].replies for part in m.content.array_records}
+        for method in (shared, METHOD)
+    )
+    assert Part.FORGOTTEN_VAE in with_
+    assert Part.FORGOTTEN_VAE not in without
+
+
+def test_a_withdrawn_client_gets_no_message_after_its_request_is_done() -> None:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    wire = RecordingGrid(grid)
+    train = FedAvg(rounds=3)
+    weights = train.until(2).run(wire, initial_weights(spec), Stage("train", 0, roster)).weights
+    request = ForgetRequest.of_clients([1], SIZES)
+    left = METHOD.run(wire, weights, Stage("request-1", 0, replace(roster, request=request))).weights
+    assert roster.nodes[1] in {m.metadata.dst_node_id for m in wire.sent}
+
+    wire.sent.clear()
+    after = replace(roster, gone=request)
+    train.run(wire, left, Stage("train", 0, after, skip=2))  # training goes on
+    train.run(wire, initial_weights(spec), Stage("train", 0, after))  # the reference is retrained
+    second = ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES)
+    METHOD.run(wire, left, Stage("request-2", 0, replace(after, request=second)))  # another request
+    assert wire.sent
+    assert roster.nodes[1] not in {m.metadata.dst_node_id for m in wire.sent}
+
+
+def test_rows_that_are_gone_are_never_trained_on_again() -> None:
+    """A federation in which those rows were never there ends with the same weights."""
+    spec = small_spec(4)
+    federation = build(spec.federation)
+    grid, roster = enrolled(spec)
+    gone = ForgetRequest.of_samples({0: range(50), 3: range(10, 20)}, SIZES)
+    train = FedAvg(rounds=1)
+    start = initial_weights(spec)
+    outcome = train.run(grid, start, Stage("train", 0, replace(roster, gone=gone)))
+    assert outcome.cost.gradient_passes == 400 - 60
+    kept = [len(federation.client(k).labelled(gone.of(k))) for k in range(4)]
+    assert kept == [50, 100, 100, 90]
+
+
+def test_a_panel_of_clients_is_the_same_in_all_phases() -> None:
+    method = replace(METHOD, cohort=2)
+    spec = small_spec(6, rows=600)
+    grid, roster = enrolled(spec)
+    request = ForgetRequest.of_clients([5], dict.fromkeys(range(6), 100))
+    outcome = method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(roster, request=request)))
+    asked = {record.phase: set(record.asked) for record in outcome.records}
+    others = asked["recover"]
+    assert len(others) == 2
+    assert asked["teach"] == asked["forget"] == others | {5}
+    assert asked["represent own"] == {5}
+    assert asked["represent"] == others

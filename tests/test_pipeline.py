@@ -1,0 +1,144 @@
+"""The whole, end to end: the shipped main job in brief, its numbers, its files, its schedule."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedlaf import __main__ as entry
+
+SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline",
+         "train.rounds=2", "forget.represent_rounds=1", "evaluation.curve_rows=20"]  # fmt: skip
+
+
+def told(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> dict[str, Any]:
+    """The report of a run in this process."""
+    monkeypatch.setattr(sys, "argv", ["fedlaf", *SMALL, f"hydra.run.dir={folder}", *overrides])
+    entry.main()
+    return json.loads((folder / "report.json").read_text())
+
+
+def numbers(report: dict[str, Any]) -> list[Any]:
+    """All of a report that does not tell of time."""
+    kept = []
+    for request in report["requests"]:
+        costs = {m: {k: v for k, v in c.items() if "seconds" not in k} for m, c in request["costs"].items()}
+        kept.append((request["models"], costs))
+    return [kept, report["curves"]]
+
+
+def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
+    """The console script with the defaults (Ray, the Fashion-MNIST sample), only fewer rows and rounds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fedlaf", "experiment=smoke", f"hydra.run.dir={tmp_path}/out"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False, env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no progress bars, no warnings, where there is no terminal
+    for word in ("original", "unlearned", "retrained", "backdoor success", "client passes", "bytes up"):
+        assert word in done.stdout
+    left = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    stages = {f"stages/{s}.{e}" for s in ("train", "request-1", "retrain-1") for e in ("json", "safetensors")}
+    assert left == {"report.json", "report.md", "curves.png"} | stages
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (request,) = report["requests"]
+    assert request["withdrawn"] == [0]
+    assert request["rows"] == 200
+    assert request["costs"]["retrained"]["gradient_passes"] == 3 * 1800
+    assert request["costs"]["unlearned"]["labels_read"] == 0
+    models = request["models"]
+    assert models["retrained"]["js_test"] == models["retrained"]["gap"] == 0
+    assert models["unlearned"]["gap"] > 0
+    assert models["original"]["accuracy_test"] > 30  # three times chance after three rounds
+    assert request["answers"]["failed"] == 0
+    stages_seen = {point["stage"] for point in report["curves"]}
+    assert stages_seen == {"train", "request-1", "retrain-1"}
+
+
+def test_same_seed_same_numbers_another_seed_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again, other = (
+        told(monkeypatch, tmp_path / name, f"seed={seed}") for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    )
+    assert numbers(first) == numbers(again)
+    assert numbers(first) != numbers(other)
+    weights = [(tmp_path / n / "stages" / "request-1.safetensors").read_bytes() for n in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = told(monkeypatch, tmp_path / "a")
+    resumed = told(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
+    assert numbers(first) == numbers(resumed)
+    assert resumed["seconds"]["train"] < first["seconds"]["train"]
+    # Another way of forgetting takes up the training, but not the forgetting.
+    other = told(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.forget_rounds=1")
+    stage = [(tmp_path / n / "stages" / "train.safetensors").read_bytes() for n in "ac"]
+    assert stage[0] == stage[1]
+    (before,), (after,) = first["requests"], other["requests"]
+    assert before["models"]["original"] == after["models"]["original"]
+    assert before["models"]["unlearned"] != after["models"]["unlearned"]
+
+
+def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "{_target_: fedlaf.request.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.request.WithdrawClients, clients: [0], round: 2}"
+    class_ = "{_target_: fedlaf.request.RemoveClasses, classes: [3], round: 3}"
+    report = told(
+        monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{leaves},{class_},{rows}]"
+    )  # fmt: skip
+    first, second, third, end = report["requests"]
+    assert [r["round"] for r in report["requests"]] == [1, 2, 3, 4]
+    assert (first["clients"], first["withdrawn"]) == ([2], [])
+    assert (second["clients"], second["withdrawn"]) == ([0], [0])
+    assert 0 not in third["clients"]  # who has left is not asked again
+    assert end["clients"] == []
+    assert set(end["models"]) == {"unlearned", "retrained"}
+    # Each reference is retrained as long as the model it is held against.
+    kept = 1438 - first["rows"]
+    assert first["costs"]["retrained"]["gradient_passes"] == kept
+    assert second["costs"]["retrained"]["gradient_passes"] == 2 * (kept - second["rows"])
+    left = kept - second["rows"] - third["rows"]
+    assert third["costs"]["retrained"]["gradient_passes"] == 3 * left
+    # Training after the last request: one round over what is left.
+    trained = 1438 + kept + (kept - second["rows"]) + left
+    assert report["training"]["gradient_passes"] == trained
+
+
+def test_only_the_last_reference_is_made_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "{_target_: fedlaf.request.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.request.WithdrawClients, clients: [0]}"
+    report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{leaves}]")
+    first, second = report["requests"]
+    assert "retrained" not in first["models"]
+    assert "retrained" in second["models"]
+
+
+def test_a_failed_run_says_so_and_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fedlaf.client import forgetting
+
+    def broken(*_: object) -> None:
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr(forgetting, "forget", broken)
+    with pytest.raises(SystemExit) as ended:
+        told(monkeypatch, tmp_path / "a")
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fedlaf: error: request-1, forget round 1: 10 clients asked, 0 answered")
+    assert "ValueError: out of luck" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
+    assert not (tmp_path / "a" / "report.json").exists()
+    monkeypatch.undo()
+    resumed = told(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
+    assert resumed["requests"]

@@ -1,0 +1,206 @@
+"""What is told and answered arrives as it was: order, dtypes, bits, and empty lists of rows."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedlaf.objectives import Fit, Forget, Represent
+from fedlaf.simulation import flower_private
+from fedlaf.types import Weights
+from fedlaf.wire import (
+    Action,
+    Instruction,
+    Part,
+    Reply,
+    RowSplit,
+    decode_instruction,
+    decode_reply,
+    encode_instruction,
+    encode_reply,
+    pack,
+    settings_from_config,
+    settings_to_config,
+    size_in_bytes,
+    unpack,
+)
+
+FEW = settings(max_examples=30, deadline=None)
+positions = st.lists(st.integers(0, 10**6), unique=True, max_size=5).map(lambda rows: tuple(sorted(rows)))
+splits = st.builds(RowSplit, positions, positions, st.booleans())
+
+WEIGHTS: Weights = {
+    "z.weight": np.arange(12, dtype=np.float32).reshape(3, 4).T,  # not contiguous
+    "a.bias": np.array([np.pi, -0.0, 1e-45, np.inf]),
+    "count": np.array([7], dtype=np.int64),
+    "none": np.empty((0, 3), dtype=np.float32),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def identity() -> None:
+    """No Message can be made before Flower knows for whom."""
+    flower_private.identify(1)
+
+
+def sent(content: RecordDict) -> Message:
+    """A message as a client gets it: through another process, with an id."""
+    message = Message(content, 1001, Action.FIT)
+    flower_private.set_message_id(message, "m1")
+    return pickle.loads(pickle.dumps(message))
+
+
+def assert_same(left: Weights, right: Weights) -> None:
+    assert list(left) == list(right)
+    for name, array in left.items():
+        assert array.dtype == right[name].dtype
+        assert array.shape == right[name].shape
+        assert array.tobytes() == right[name].tobytes()
+
+
+def test_weights_keep_order_dtype_shape_and_bits() -> None:
+    assert_same(unpack(pack(WEIGHTS)), WEIGHTS)
+
+
+def test_a_scalar_stays_a_scalar() -> None:
+    # BatchNorm's num_batches_tracked, in every ResNet's state dict.
+    scalar = {"num_batches_tracked": np.array(7, dtype=np.int64)}
+    assert_same(unpack(pack(scalar)), scalar)
+
+
+def test_unpacked_arrays_are_the_callers_to_change() -> None:
+    record = pack(WEIGHTS)
+    mine = unpack(record)
+    mine["z.weight"] += 1
+    mine["a.bias"][:] = 0
+    assert_same(unpack(record), WEIGHTS)
+
+
+@FEW
+@given(splits, st.integers(0, 2**63 - 1), st.integers(0, 1000))
+def test_an_instruction_round_trips(rows: RowSplit, seed: int, number: int) -> None:
+    told = Instruction(
+        {Part.MODEL: pack(WEIGHTS), Part.VAE: pack({})},
+        {"lr": 1e-3, "steps": 3, "flag": False, "name": "x"},
+        seed,
+        "request-1",
+        number,
+        rows,
+    )
+    heard = decode_instruction(sent(encode_instruction(told)))
+    assert (heard.seed, heard.stage, heard.round, heard.rows) == (seed, "request-1", number, rows)
+    assert heard.settings == told.settings
+    assert [type(v) for v in heard.settings.values()] == [float, int, bool, str]
+    assert set(heard.arrays) == {Part.MODEL, Part.VAE}
+    assert_same(heard.weights(Part.MODEL), WEIGHTS)
+    assert heard.weights(Part.VAE) == {}
+    assert type(heard.rows.forget) is type(heard.rows.gone) is tuple
+    assert type(heard.rows.leaves) is bool
+
+
+@pytest.mark.parametrize("rows", [RowSplit(), RowSplit((1, 2)), RowSplit((), (3,)), RowSplit((), (), True)])
+def test_empty_lists_of_rows_arrive_empty(rows: RowSplit) -> None:
+    told = Instruction({}, {}, 0, "train", 1, rows)
+    heard = decode_instruction(sent(encode_instruction(told)))
+    assert heard == told
+
+
+def test_a_part_that_was_not_sent_is_a_key_error() -> None:
+    heard = decode_instruction(sent(encode_instruction(Instruction({}, {}, 0, "train", 1))))
+    with pytest.raises(KeyError):
+        heard.weights(Part.EXTRACTOR)
+
+
+def test_a_reply_round_trips_and_is_signed_by_the_server() -> None:
+    asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
+    told = Reply({Part.EXTRACTOR: WEIGHTS, Part.FORGOTTEN_VAE: {}}, {"loss": 0.1, "rows": 12})
+    message = pickle.loads(pickle.dumps(encode_reply(told, asked)))
+    assert not message.has_error()
+    assert message.metadata.reply_to_message_id == "m1"
+    heard = decode_reply(message, 5)
+    assert heard.client == 5
+    assert heard.numbers == {"loss": 0.1, "rows": 12.0}
+    assert all(type(v) is float for v in heard.numbers.values())
+    assert set(heard.arrays) == {Part.EXTRACTOR, Part.FORGOTTEN_VAE}
+    assert_same(heard.arrays[Part.EXTRACTOR], WEIGHTS)
+    assert heard.arrays[Part.FORGOTTEN_VAE] == {}
+
+
+def test_an_empty_reply_round_trips() -> None:
+    asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
+    assert decode_reply(encode_reply(Reply(), asked), 0) == Reply({}, {}, 0)
+
+
+def test_malformed_replies_are_told_apart() -> None:
+    asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
+    with pytest.raises(KeyError):
+        decode_reply(Message(RecordDict({}), reply_to=asked), 0)
+    unknown = RecordDict({"numbers": MetricRecord({}), "logits": ArrayRecord({})})
+    with pytest.raises(ValueError, match="logits"):
+        decode_reply(Message(unknown, reply_to=asked), 0)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        Fit(),
+        Fit("sgd", 0.1, 1e-4, 0.9, 3, 7, "crop_flip"),
+        Represent(3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
+        Forget(
+            lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retained", sampled=True
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_settings_round_trip_through_a_message(bound: Any) -> None:
+    flat = {**settings_to_config(bound), "of_another_phase": 1}
+    told = Instruction({}, flat, 0, "train", 1)
+    heard = decode_instruction(sent(encode_instruction(told)))
+    assert settings_from_config(type(bound), heard.settings) == bound
+
+
+def test_settings_that_are_none_are_left_out_and_come_back() -> None:
+    @dataclass(frozen=True)
+    class Bound:
+        clip: float | None = None
+        steps: int = 1
+
+    assert settings_to_config(Bound()) == {"steps": 1}
+    for bound in (Bound(), Bound(0.5, 2)):
+        assert settings_from_config(Bound, settings_to_config(bound)) == bound
+
+
+def test_the_size_of_a_known_content() -> None:
+    weights = {"w": np.zeros((10, 3), np.float32), "b": np.zeros(5, np.float64)}
+    serialised = 0
+    for array in weights.values():
+        file = io.BytesIO()
+        np.save(file, array)  # Flower's form of an array: numpy's header and its bytes
+        serialised += len(file.getvalue())
+    assert serialised >= 10 * 3 * 4 + 5 * 8
+    content = RecordDict(
+        {
+            "model": pack(weights),
+            "numbers": MetricRecord({"loss": 0.5, "rows": 3.0, "seconds": 1.5}),
+            "order": ConfigRecord(
+                {"stage": "train", "round": 1, "rows": [1, 2, 3], "none": [], "raw": b"ab"}
+            ),
+        }
+    )
+    assert size_in_bytes(content) == serialised + 3 * 8 + len("train") + 8 + 3 * 8 + 0 + 2
+
+
+def test_the_size_grows_by_eight_bytes_a_row_that_is_named() -> None:
+    def size(rows: RowSplit) -> int:
+        return size_in_bytes(encode_instruction(Instruction({}, {}, 0, "train", 1, rows)))
+
+    assert size(RowSplit((1, 2, 3), (4,))) - size(RowSplit()) == 4 * 8
+    assert size_in_bytes(RecordDict({})) == 0
