@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from fedlaf import wire
 from fedlaf.models import EXTRACTOR, build_vae
 from fedlaf.objectives import Forget, Represent
 from fedlaf.seeding import seed_for
 from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights, require, require_count, require_number
+from fedlaf.types import Weights, require_count, require_number
 from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate
 from strategies.base import ForgetStrategy, check_cohort
 from strategies.phase import Phase, ServerState, Who
-
 
 RECOVERY = ("recover", "close")
 """Phases in which the remaining clients align, without L_UE and so without h."""
@@ -195,64 +193,3 @@ def with_extractor(weights: Weights, extractor: Weights) -> Weights:
     return {
         k: extractor[k.removeprefix(EXTRACTOR)] if k.startswith(EXTRACTOR) else v for k, v in weights.items()
     }
-
-
-@dataclass(frozen=True)
-class ServerLaf(Laf):
-    """LAF with the optimiser on the server: clients send gradients of one step, the server holds
-    the two Adams. Equal to the centralised algorithm on the union of the clients' batches.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # exp(d / tau) is summed over clients as it is: 2 / tau must stay far from overflow.
-        require(self.forget.temperature >= 0.05, "forget.temperature", "at least 0.05 with the "
-                "optimiser on the server", self.forget.temperature)  # fmt: skip
-
-    def forgetting(self, roster: Roster) -> Phase:
-        """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
-        forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
-        rounds = self.forget_rounds * forget.steps * len(self._losses())
-        return self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)
-
-    def _losses(self) -> list[str]:
-        rates = (self.forget.lr_unlearning, self.forget.lr_alignment)
-        return [n for n, r in zip(("unlearning", "alignment"), rates, strict=True) if r > 0]
-
-    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings, with the loss and the step of this round."""
-        settings = wire.settings_to_config(phase.settings)
-        if phase.action is not Action.GRADIENT:
-            return settings
-        which = self._losses()
-        done = state.round - 1
-        return {**settings, "loss": which[done % len(which)], "step": done // len(which)}
-
-    def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        if phase.action is not Action.GRADIENT:
-            return super()._forgotten(phase, state, replies)
-        loss = str(self.tells(phase, state)["loss"])
-        rate = self.forget.lr_unlearning if loss == "unlearning" else self.forget.lr_alignment
-        gradient = joined_gradient(replies, loss)
-        now = extractor_of(state.weights)
-        proposed, adam = aggregate.adam_step(now, gradient, rate, state.aux.get(loss))
-        weights = with_extractor(state.weights, proposed)
-        return replace(state, weights=weights, aux={**state.aux, loss: adam})
-
-
-def joined_gradient(replies: Sequence[Reply], loss: str) -> Weights:
-    """The gradient of a loss over the union of the clients' batches.
-
-    L_UE: the sum of the clients'. L_RA: sum_k g_k - |B_r| (sum_k G_k) / (sum_k S_k), where G_k is
-    the gradient of client k's S_k = sum_j exp(d_j / tau): the logarithm couples forgotten rows
-    across clients, and only this quotient makes any split exact.
-    """
-    near = aggregate.summed([reply.arrays[Part.RETAINED_GRADIENT] for reply in replies])
-    far = [r.arrays[Part.FORGOTTEN_GRADIENT] for r in replies if Part.FORGOTTEN_GRADIENT in r.arrays]
-    if loss == "unlearning" or not far:
-        return near
-    mass = sum(reply.numbers["mass"] for reply in replies)
-    retained = sum(reply.numbers["retained"] for reply in replies)
-    weight = retained or sum(reply.numbers["forgotten"] for reply in replies)
-    away = aggregate.summed(far)
-    return {k: near[k] - weight * away[k] / mass for k in near}

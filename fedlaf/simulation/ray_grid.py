@@ -208,6 +208,8 @@ class Ray:
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray protects a local cluster with a token of its own by default, and tells so each time.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         # "local" is said aloud: without it Ray joins whatever cluster it finds on the machine.
         ray.init(
             address="local",

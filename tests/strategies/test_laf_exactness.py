@@ -24,7 +24,8 @@ from fedlaf.seeding import seed_for, torch_stream
 from fedlaf.stage import Stage
 from fedlaf.types import Weights
 from strategies.fedavg import FedAvg
-from strategies.laf import Laf, ServerLaf
+from strategies.laf import Laf
+from strategies.laf_server import ServerLaf
 from strategies.rounds import Rounds
 
 SEED, STAGE = 7, "request-1"
