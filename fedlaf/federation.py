@@ -24,7 +24,7 @@ from fedlaf.data import (
 from fedlaf.data.corruption import plant
 from fedlaf.request import Holdings
 from fedlaf.seeding import numpy_stream
-from fedlaf.types import ClientId, Indices, InvalidValue, require_count
+from fedlaf.types import ClientId, Indices, require, require_count, within
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,12 @@ def build(spec: FederationSpec) -> Federation:
         _mislabel(spec, spec.wrong_labels, labels, dataset.num_classes)
     wrong = tuple(held != right[part] for held, part in zip(labels, parts, strict=True))
     if spec.backdoor is not None:
-        trigger = _within("corruption.backdoor", spec.backdoor, dataset)
-        for k in _corrupt("corruption.backdoor", spec.backdoor.clients, spec.clients):
-            stream = numpy_stream(spec.seed, "backdoor", k)
-            planted[k] = spec.backdoor.planted(len(parts[k]), stream)
-            labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
+        with within("corruption.backdoor"):
+            trigger = spec.backdoor.trigger(dataset.shape, dataset.num_classes)
+            for k in _known(spec.backdoor.clients, spec.clients):
+                stream = numpy_stream(spec.seed, "backdoor", k)
+                planted[k] = spec.backdoor.planted(len(parts[k]), stream)
+                labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
     return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger)
 
 
@@ -137,20 +138,13 @@ def _mislabel(
     num_classes: int,
 ) -> None:
     chosen = range(spec.clients) if wrong.clients is None else wrong.clients
-    for k in _corrupt("corruption.wrong_labels", chosen, spec.clients):
-        stream = numpy_stream(spec.seed, "wrong_labels", k)
-        labels[k] = wrong.corrupted(labels[k], num_classes, stream)
+    with within("corruption.wrong_labels"):
+        for k in _known(chosen, spec.clients):
+            stream = numpy_stream(spec.seed, "wrong_labels", k)
+            labels[k] = wrong.corrupted(labels[k], num_classes, stream)
 
 
-def _within(section: str, backdoor: Backdoor, dataset: Dataset) -> Trigger:
-    try:
-        return backdoor.trigger(dataset.shape, dataset.num_classes)
-    except InvalidValue as error:
-        raise error.within(section) from None
-
-
-def _corrupt(section: str, named: Sequence[ClientId], clients: int) -> list[ClientId]:
+def _known(named: Sequence[ClientId], clients: int) -> Sequence[ClientId]:
     for client in named:
-        if not 0 <= client < clients:
-            raise InvalidValue(f"{section}.clients", f"client ids from 0 to {clients - 1}", client)
-    return list(named)
+        require(0 <= client < clients, "clients", f"client ids from 0 to {clients - 1}", client)
+    return named

@@ -13,6 +13,9 @@ from fedlaf import losses
 from fedlaf.models import Vae
 from fedlaf.types import InvalidValue, require, require_count, require_number
 
+DECODERS = ("sigmoid", "linear")
+REDUCTIONS = ("sum", "mean")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -68,8 +71,8 @@ class Represent:
     most_rows: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("decoder", self.decoder, ("sigmoid", "linear"))
-        _one_of("error", self.error, ("sum", "mean"))
+        _one_of("decoder", self.decoder, DECODERS)
+        _one_of("error", self.error, REDUCTIONS)
         _one_of("rows", self.rows, ("all", "retained"))
         for name in ("latent", "epochs", "own_epochs", "batch_size"):
             require_count(name, getattr(self, name))
@@ -111,6 +114,9 @@ class Forget:
         require_count("steps", self.steps)
         _one_of("sides", self.sides, ("both", "retained"))
         _one_of("weighting", self.weighting, ("none", "oddness"))
+        _one_of("decoder", self.decoder, DECODERS)
+        _one_of("error", self.error, REDUCTIONS)
+        require_count("latent", self.latent)
 
     def weights(self, teacher: Tensor, h: Vae) -> Tensor:
         """Weights [N_f] of forgotten rows from their teacher representations [N_f, D]; mean 1."""
@@ -118,7 +124,8 @@ class Forget:
             return torch.ones(len(teacher), device=teacher.device)
         with torch.no_grad():
             error = losses.reconstruction_error(h(teacher), self.error)
-        return error / error.mean()
+        mean = error.mean()
+        return error / mean if mean > 0 else torch.ones_like(error)
 
     def unlearning(
         self, retained: Tensor, forgotten: Tensor, weights: Tensor, h: Vae, h_f: Vae, noise: Noise

@@ -148,7 +148,7 @@ class Story:
         found = self.shelf.get(name, fingerprint)
         clock = perf_counter()
         if found is None:
-            curve = Curve(name, self.plan, few)
+            curve = Curve(name, self.plan, few, stage.skip)
             rounds = method.total_rounds(stage.roster) - stage.skip
             self.watch.stage(name, rounds)
 
@@ -184,8 +184,8 @@ class Story:
 class Curve:
     """Measures on a few rows after each round that changes the weights."""
 
-    def __init__(self, stage: str, plan: Plan, few: Subjects | None) -> None:
-        self.stage, self.plan, self.few = stage, plan, few
+    def __init__(self, stage: str, plan: Plan, few: Subjects | None, skip: int) -> None:
+        self.stage, self.plan, self.few, self.round = stage, plan, few, skip
         self.passes = 0.0
         self.points: list[Point] = []
 
@@ -195,6 +195,6 @@ class Curve:
         if self.few is None or record.phase in ("teach", "represent"):
             return
         seen = predict(resident_model(self.plan.spec), weights, self.few)
-        place = len(self.points) + 1
+        self.round += 1
         measures = evaluate(seen, self.few).measures
-        self.points.append(Point(self.stage, place, self.passes, measures))
+        self.points.append(Point(self.stage, self.round, self.passes, measures))

@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from fedlaf.client import ClientSpec
 from fedlaf.config import made, only_known, plain
+from fedlaf.demand import schedule
 from fedlaf.federation import Federation, FederationSpec, build
-from fedlaf.request import ForgetRequest, schedule
+from fedlaf.request import ForgetRequest
 from fedlaf.stage import Roster, Runnable, Trainable
 from fedlaf.types import InvalidValue, require, require_count, require_number
 

@@ -6,6 +6,9 @@ representation, Z latent dimensions of the VAE, P rows of one client, K clients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite, nan
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,6 +41,15 @@ class InvalidValue(ValueError):
         return (InvalidValue, (self.key, self.expected, self.received))
 
 
+@contextmanager
+def within(section: str) -> Iterator[None]:
+    """Errors raised inside name their keys under `section`."""
+    try:
+        yield
+    except InvalidValue as error:
+        raise error.within(section) from None
+
+
 def require(holds: bool, key: str, expected: str, received: object) -> None:
     """Raise `InvalidValue` unless `holds`."""
     if not holds:
@@ -62,8 +74,11 @@ def require_number(
     """Raise `InvalidValue` unless `value` is a finite number within the bounds given."""
     parts = ["a finite number"]
     holds = isinstance(value, (int, float)) and not isinstance(value, bool)
-    number = float(value) if holds else float("nan")  # type: ignore[arg-type]
-    holds = holds and bool(np.isfinite(number))
+    try:
+        number = float(value) if holds else nan  # type: ignore[arg-type]
+    except OverflowError:  # a whole number beyond what a float holds
+        number = nan
+    holds = isfinite(number)
     if above is not None:
         parts.append(f"above {above:g}")
         holds = holds and number > above

@@ -87,7 +87,7 @@ S = TypeVar("S")
 
 def pack(weights: Weights) -> ArrayRecord:
     """Weights as a record. Pack once per round: messages may share a record."""
-    return ArrayRecord({k: Array(np.ascontiguousarray(v)) for k, v in weights.items()})
+    return ArrayRecord({k: Array(np.asarray(v, order="C")) for k, v in weights.items()})
 
 
 def unpack(record: ArrayRecord) -> Weights:

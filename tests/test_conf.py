@@ -102,8 +102,8 @@ def test_the_published_preset_is_the_published_choice() -> None:
 
 
 def test_several_requests_are_served_in_the_order_of_their_rounds() -> None:
-    later = "{_target_: fedlaf.request.WithdrawClients, clients: [3], round: 9}"
-    sooner = "{_target_: fedlaf.request.RemoveSamples, clients: [1], share: 0.5, round: 4}"
+    later = "{_target_: fedlaf.demand.WithdrawClients, clients: [3], round: 9}"
+    sooner = "{_target_: fedlaf.demand.RemoveSamples, clients: [1], share: 0.5, round: 4}"
     plan = prepare(composed(*SMALL, f"requests=[{later},{sooner}]"))
     assert [(at, request.clients) for at, request in plan.schedule] == [(4, (1,)), (9, (3,))]
 

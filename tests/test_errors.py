@@ -13,8 +13,8 @@ from fedlaf import __main__ as entry
 
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline"]
 TWICE = (
-    "requests=[{_target_:fedlaf.request.WithdrawClients,clients:[0],round:1},"
-    "{_target_:fedlaf.request.WithdrawClients,clients:[0],round:2}]"
+    "requests=[{_target_:fedlaf.demand.WithdrawClients,clients:[0],round:1},"
+    "{_target_:fedlaf.demand.WithdrawClients,clients:[0],round:2}]"
 )
 
 WRONG = {

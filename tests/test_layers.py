@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.wire", "fedlaf.cost", "fedlaf.stage"),
+    1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
+        "fedlaf.stage"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.federation",
         "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),

@@ -86,9 +86,9 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "{_target_: fedlaf.request.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.request.WithdrawClients, clients: [0], round: 2}"
-    class_ = "{_target_: fedlaf.request.RemoveClasses, classes: [3], round: 3}"
+    rows = "{_target_: fedlaf.demand.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.demand.WithdrawClients, clients: [0], round: 2}"
+    class_ = "{_target_: fedlaf.demand.RemoveClasses, classes: [3], round: 3}"
     report = told(
         monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{leaves},{class_},{rows}]"
     )  # fmt: skip
@@ -113,8 +113,8 @@ def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch:
 def test_only_the_last_reference_is_made_when_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = "{_target_: fedlaf.request.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.request.WithdrawClients, clients: [0]}"
+    rows = "{_target_: fedlaf.demand.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.demand.WithdrawClients, clients: [0]}"
     report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{leaves}]")
     first, second = report["requests"]
     assert "retrained" not in first["models"]

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlaf.request import (
-    ForgetRequest,
-    Holdings,
-    RemoveClasses,
-    RemoveSamples,
-    RemoveWrongLabels,
-    WithdrawClients,
-    schedule,
-)
+from fedlaf.demand import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients, schedule
+from fedlaf.request import ForgetRequest, Holdings
 from fedlaf.types import InvalidValue
 
 FEW = settings(max_examples=60, deadline=None)

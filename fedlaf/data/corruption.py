@@ -38,6 +38,7 @@ class Backdoor:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clients", tuple(self.clients))
+        _require_once("clients", self.clients)
         require_number("share", self.share, above=0, at_most=1)
         require_count("patch", self.patch)
         require_count("target", self.target, at_least=0)
@@ -69,12 +70,16 @@ class WrongLabels:
         for name in ("clients", "classes"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        _require_once("clients", self.clients or ())
+        _require_once("classes", self.classes or ())
         require_number("share", self.share, above=0, at_most=1)
 
     def corrupted(
         self, labels: npt.NDArray[np.int64], num_classes: int, stream: np.random.Generator
     ) -> npt.NDArray[np.int64]:
         """Labels [P] with the chosen ones replaced, uniformly over the C - 1 wrong classes."""
+        unknown = [label for label in self.classes or () if not 0 <= label < num_classes]
+        require(not unknown, "classes", f"classes from 0 to {num_classes - 1}", next(iter(unknown), None))
         eligible = np.flatnonzero(
             np.ones(len(labels), bool) if self.classes is None else np.isin(labels, list(self.classes))
         )
@@ -84,6 +89,10 @@ class WrongLabels:
         offsets = stream.integers(1, num_classes, size=len(chosen))
         changed[chosen] = (labels[chosen] + offsets) % num_classes
         return changed
+
+
+def _require_once(key: str, values: Sequence[int]) -> None:
+    require(len(set(values)) == len(values), key, "each once", list(values))
 
 
 def _chosen(count: int, share: float, stream: np.random.Generator) -> npt.NDArray[np.bool_]:

@@ -132,14 +132,18 @@ def subset(whole: Dataset, train_rows: int | None, test_rows: int | None) -> Dat
 
 
 def stratified(labels: npt.NDArray[np.int64], count: int, stream: np.random.Generator) -> Indices:
-    """`count` sorted positions whose classes have the shares that they have in `labels`."""
+    """`count` sorted positions whose classes have the shares that they have in `labels`.
+
+    Shares that are no whole numbers are rounded by largest remainder: within one row of proportional.
+    """
     order = stream.permutation(len(labels))
-    # Rows of each class spread evenly over [0, 1); the first `count` then hold each class's share.
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        of_class = order[labels[order] == label]
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    return np.sort(order[np.argsort(place[order], kind="stable")[:count]]).astype(np.int64)
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = sizes * (count / max(len(labels), 1))
+    quota = np.floor(exact + 1e-9).astype(int)
+    short = count - int(quota.sum())
+    quota[np.argsort(quota - exact, kind="stable")[:short]] += 1
+    chosen = [order[labels[order] == label][:few] for label, few in zip(classes, quota, strict=True)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
 
 
 def _take(rows: LabelledRows, count: int | None, key: str) -> LabelledRows:

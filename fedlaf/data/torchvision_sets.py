@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -94,7 +95,7 @@ def _present(name: str, folder: Path) -> bool:
     try:
         _open(name, folder, train=True)
         _open(name, folder, train=False)
-    except RuntimeError:  # torchvision's word for "not found or corrupted"
+    except (RuntimeError, ValueError):  # torchvision's "not found or corrupted"; numpy's, of an empty file
         return False
     return True
 
@@ -103,7 +104,7 @@ def _download(name: str, folder: Path) -> bool:
     try:
         _open(name, folder, train=True, download=True)
         _open(name, folder, train=False, download=True)
-    except (RuntimeError, OSError):  # no network, a refusal, a broken file
+    except (RuntimeError, OSError, EOFError, ValueError, HTTPException):  # no network, a broken file
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 import torch
@@ -53,9 +54,13 @@ class Evaluation:
     measures: Mapping[str, float]
 
     def gap(self, reference: Evaluation) -> float:
-        """Mean absolute distance to `reference` in points, over what both have in percent."""
-        names = [n for n in self.measures if n in PERCENT and not np.isnan(reference.measures[n])]
-        return float(np.mean([abs(self.measures[n] - reference.measures[n]) for n in names]))
+        """Mean absolute distance to `reference` in points, over what both have in percent.
+
+        NaN when they share nothing.
+        """
+        pairs = [(self.measures.get(n, nan), reference.measures.get(n, nan)) for n in PERCENT]
+        apart = [abs(one - other) for one, other in pairs if not isnan(one - other)]
+        return sum(apart) / len(apart) if apart else nan
 
 
 PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success")

@@ -55,8 +55,10 @@ class Cnn:
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
         require(len(self.channels) == 2, "channels", "two numbers of channels", self.channels)
-        for name, value in (("channels", min(self.channels)), ("dims", self.dims), ("hidden", self.hidden)):
-            require_count(name, value)
+        for count in self.channels:
+            require_count("channels", count)
+        require_count("dims", self.dims)
+        require_count("hidden", self.hidden)
 
     def build(self, shape: tuple[int, int, int], num_classes: int, seed: int) -> Classifier:
         """Raises nothing: any input of at least 4 x 4 pixels fits."""

@@ -11,14 +11,14 @@ from fedlaf.report.tables import cost_rows, markdown, measure_rows, title
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write the three files; a file is complete or not there."""
+    """Write the files (no plot without curves); a file is complete or not there."""
     _replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
-    plot(report, folder / "curves.png")
-    _replace(folder / "report.md", document(report))
+    drawn = plot(report, folder / "curves.png")
+    _replace(folder / "report.md", document(report, picture=drawn))
 
 
-def document(report: Report) -> str:
-    """The report as Markdown."""
+def document(report: Report, *, picture: bool = True) -> str:
+    """The report as Markdown, with the plot where there is one."""
     parts = [f"# fedlaf: {report.method}, seed {report.seed}"]
     for served in report.served:
         parts += [f"## {title(served)}", markdown(measure_rows(served))]
@@ -27,7 +27,8 @@ def document(report: Report) -> str:
         if served.answers:
             counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
             parts.append(f"Messages to clients while forgetting: {counts}.")
-    parts.append("![curves](curves.png)")
+    if picture:
+        parts.append("![curves](curves.png)")
     spent = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in report.seconds.items())
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     parts += [f"Wall time: {spent}.", f"Made with {versions}."]

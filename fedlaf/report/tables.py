@@ -40,11 +40,15 @@ def title(served: Served) -> str:
     if not served.clients:
         return f"{served.name}: training went on to round {served.round}"
     who = _few("client", served.clients)
-    leaves = " and withdraw" if served.withdrawn else ""
-    if len(served.clients) == 1 and served.withdrawn:
-        leaves = " and withdraws"
-    verb = "forgets" if len(served.clients) == 1 else "forget"
-    return f"{served.name}, after round {served.round}: {who} {verb} {served.rows:,} rows{leaves}"
+    one = len(served.clients) == 1
+    rows = f"{served.rows:,} {'row' if served.rows == 1 else 'rows'}"
+    line = f"{served.name}, after round {served.round}: {who} {'forgets' if one else 'forget'} {rows}"
+    if served.withdrawn == served.clients:
+        return f"{line} and {'withdraws' if one else 'withdraw'}"
+    if served.withdrawn:
+        verb = "withdraws" if len(served.withdrawn) == 1 else "withdraw"
+        return f"{line}; {_few('client', served.withdrawn)} {verb}"
+    return line
 
 
 def show(report: Report, console: Console) -> None:
