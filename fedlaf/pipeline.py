@@ -34,6 +34,7 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
     Raises RoundFailed when clients fail; what was finished before is then in `folder`.
     """
     told: list[Report] = []
+    clock = perf_counter()
     server = ServerApp()
 
     @server.main()
@@ -41,7 +42,8 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
         told.append(Story(plan, grid, Shelf(folder, plan.resume), watch).tell())
 
     plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
-    return told[0]
+    seconds = {**told[0].seconds, "total": perf_counter() - clock}
+    return replace(told[0], seconds=seconds)
 
 
 @dataclass
