@@ -144,13 +144,14 @@ class Story:
         self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
     ) -> Outcome:
         """One stage: from the shelf when an earlier run finished the same, else run and saved."""
-        forgets = name.startswith("request")
-        sections = ("train", "requests", *(("forget",) if forgets else ()))
+        # Training before any request, and retraining, do not depend on how rows are forgotten.
+        unrelated = name == "train" or name.startswith("retrain")
+        sections = ("train", "requests", *(() if unrelated else ("forget",)))
         fingerprint = self.plan.fingerprint(*FEDERATION, *sections)
         found = self.shelf.get(name, fingerprint)
         clock = perf_counter()
         if found is None:
-            curve = Curve(name, self.plan, few, stage.skip)
+            curve = Curve(name, self.plan, few, stage.skip, weights)
             rounds = method.total_rounds(stage.roster) - stage.skip
             self.watch.stage(name, rounds)
 
@@ -186,16 +187,18 @@ class Story:
 class Curve:
     """Measures on a few rows after each round that changes the weights."""
 
-    def __init__(self, stage: str, plan: Plan, few: Subjects | None, skip: int) -> None:
+    def __init__(self, stage: str, plan: Plan, few: Subjects | None, skip: int, weights: Weights) -> None:
         self.stage, self.plan, self.few, self.round = stage, plan, few, skip
+        self.last = weights
         self.passes = 0.0
         self.points: list[Point] = []
 
     def follow(self, record: RoundRecord, weights: Weights) -> None:
         """A round ended with `weights`."""
         self.passes += record.cost.passes
-        if self.few is None or record.phase in ("teach", "represent"):
+        if self.few is None or weights is self.last:
             return
+        self.last = weights
         seen = predict(resident_model(self.plan.spec), weights, self.few)
         self.round += 1
         measures = evaluate(seen, self.few).measures

@@ -78,13 +78,13 @@ class Rounds(Strategy):
         """The next state from the replies, in partition order. Raises RoundFailed."""
         phase, number = self.plan[server_round - 1]
         good, failed = self._sorted_out(phase, replies)
-        if failed and phase.strict:
-            again = [self._fresh(phase, client) for client in failed]
+        again = [self._fresh(phase, client) for client in failed] if phase.strict else []
+        if again:
             later, failed = self._sorted_out(phase, self._ask(again), asked=list(failed))
             good |= later
         self._check_quorum(phase, number, good, failed)
         ordered = [good[client] for client in sorted(good)]
-        cost = self._cost(ordered)
+        cost = self._cost([*self._asked.values(), *again], ordered)
         self.state = self.method.aggregate(phase, self.state, ordered)
         numbers = _means(ordered)
         record = RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost)
@@ -145,14 +145,14 @@ class Rounds(Strategy):
             f"{len(good)} answered, {len(failed)} failed {sorted(failed)}{why}"
         )
 
-    def _cost(self, replies: list[Reply]) -> Cost:
-        down = sum(wire.size_in_bytes(message.content) for message in self._asked.values())
+    def _cost(self, sent: list[Message], replies: list[Reply]) -> Cost:
+        down = sum(wire.size_in_bytes(message.content) for message in sent)
         up = sum(
             sum(a.nbytes for arrays in reply.arrays.values() for a in arrays.values())
             + 8 * len(reply.numbers)
             for reply in replies
         )
-        traffic = Cost(bytes_down=down, bytes_up=up, messages=2 * len(self._asked), rounds=1)
+        traffic = Cost(bytes_down=down, bytes_up=up, messages=len(sent) + len(replies), rounds=1)
         return sum((Cost.of(reply.numbers) for reply in replies), traffic)
 
     def configure_evaluate(

@@ -93,7 +93,8 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
-    """Train the global model on the rows that remain."""
+    """Train the global model on the rows that remain; what a past request kept is dropped."""
+    store.drop(visit.context, TAUGHT, OWN_VAE)
     settings = wire.settings_from_config(Fit, visit.told.settings)
     store.load(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])

@@ -79,6 +79,12 @@ def keep(context: Context, name: str, tensors: Mapping[str, Tensor]) -> None:
     context.state[name] = pack({k: v.detach().cpu().numpy() for k, v in tensors.items()})
 
 
+def drop(context: Context, *names: str) -> None:
+    """Keep those no longer; what is not there is no fault."""
+    for name in names:
+        context.state.pop(name, None)
+
+
 def kept(context: Context, name: str) -> Weights:
     """What was kept. Raises LookupError that says which phase is missing."""
     if name not in context.state.array_records:

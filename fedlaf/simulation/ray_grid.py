@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from time import monotonic
 from typing import Any
 
@@ -213,14 +214,16 @@ class Ray:
         # "local" is said aloud: without it Ray joins whatever cluster it finds on the machine.
         ray.init(
             address="local",
-            num_cpus=max(1, round(workers * self.cpus_per_worker)),
+            num_cpus=ceil(workers * self.cpus_per_worker),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
         )
-        if self.gpus_per_worker > 0 and not ray.cluster_resources().get("GPU"):
+        have = float(ray.cluster_resources().get("GPU", 0.0))
+        if workers * self.gpus_per_worker > have:  # such workers would wait for ever
             ray.shutdown()
-            raise InvalidValue("gpus_per_worker", "0 on a machine without a GPU", self.gpus_per_worker)
+            expected = f"at most {have / workers:g} for {workers} workers on {have:g} GPUs"
+            raise InvalidValue("engine.gpus_per_worker", expected, self.gpus_per_worker)
         return True

@@ -213,3 +213,15 @@ def test_parity_with_flowers_own_run_simulation(inline: dict[str, Weights], tmp_
     with np.load(target) as held:
         for stage, weights in inline.items():
             assert same_bits({k: held[f"{stage}/{k}"] for k in weights}, weights), stage
+
+
+def test_more_gpus_than_there_are_end_in_one_line() -> None:
+    from fedlaf.types import InvalidValue
+
+    ray.shutdown()
+    try:
+        with pytest.raises(InvalidValue, match=r"engine\.gpus_per_worker: expected at most .* GPUs, got 64"):
+            Ray(workers=2, gpus_per_worker=64).connect(2)
+        assert not ray.is_initialized()
+    finally:
+        Ray(workers=2).connect(2)

@@ -202,3 +202,25 @@ def test_enrolment_refuses_a_federation_that_is_not_whole() -> None:
     grid, _ = enrolled(spec)
     with pytest.raises(RoundFailed, match=r"expected partitions 0 to 4 to enrol, got \[0, 1, 2, 3\]"):
         enrol(grid, expected=5, timeout=0.1)
+
+
+def test_a_second_asking_is_paid_for() -> None:
+    def once(reply: Message) -> Message | None:
+        once.calls += 1  # type: ignore[attr-defined]
+        return lost(reply) if once.calls == 1 else reply  # type: ignore[attr-defined]
+
+    once.calls = 0  # type: ignore[attr-defined]
+    good, retried = run(LAF, None, REQUEST), run(LAF, from_client(3, once), REQUEST)
+    assert retried.cost.messages == good.cost.messages + 1
+    assert retried.records[0].cost.bytes_down > good.records[0].cost.bytes_down
+
+
+def test_what_a_client_kept_for_a_request_is_dropped_when_training_goes_on() -> None:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    start = initial_weights(spec)
+    LAF.run(grid, start, Stage("request-1", 0, replace(roster, request=REQUEST)))
+    contexts = grid.contexts  # type: ignore[attr-defined]
+    assert contexts[1002].state.array_records
+    FedAvg(rounds=1).run(grid, start, Stage("train", 0, replace(roster, gone=REQUEST)))
+    assert not contexts[1002].state.array_records
