@@ -19,7 +19,11 @@ REDUCTIONS = ("sum", "mean")
 
 @dataclass(frozen=True)
 class Fit:
-    """Supervised local training: cross-entropy with Adam or SGD, fresh in each round."""
+    """Supervised local training: cross-entropy with Adam or SGD, fresh in each round.
+
+    `labels` is the share of a client's remaining rows that are labelled: the same rows in every
+    round, and no other is touched.
+    """
 
     optimizer: str = "adam"
     lr: float = 1e-3
@@ -28,11 +32,13 @@ class Fit:
     epochs: int = 1
     batch_size: int = 32
     augment: str = "none"
+    labels: float = 1.0
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, ("adam", "sgd"))
         _one_of("augment", self.augment, ("none", "crop_flip"))
         require_number("lr", self.lr, above=0)
+        require_number("labels", self.labels, at_least=0, at_most=1)
         require_number("weight_decay", self.weight_decay, at_least=0)
         require_number("momentum", self.momentum, at_least=0, at_most=1)
         require_count("epochs", self.epochs)

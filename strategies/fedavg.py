@@ -46,6 +46,11 @@ class FedAvg(Method):
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the models, weighted by the rows they were trained on."""
-        models = [reply.arrays[Part.MODEL] for reply in replies]
-        mean = weighted_mean(models, [reply.numbers["rows"] for reply in replies])
-        return replace(state, weights=mean)
+        return averaged(state, replies)
+
+
+def averaged(state: ServerState, replies: Sequence[Reply]) -> ServerState:
+    """The state with the mean of the replies' models, weighted by the rows they were trained on."""
+    models = [reply.arrays[Part.MODEL] for reply in replies]
+    mean = weighted_mean(models, [reply.numbers["rows"] for reply in replies])
+    return replace(state, weights=mean)

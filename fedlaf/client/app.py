@@ -93,11 +93,14 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
-    """Train the global model on the rows that remain; what a past request kept is dropped."""
+    """Train the global model on the labelled rows that remain; what a request kept is dropped."""
     store.drop(visit.context, TAUGHT, OWN_VAE)
     settings = wire.settings_from_config(Fit, visit.told.settings)
     store.load(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])
+    if settings.labels < 1:
+        drawn = torch_stream(visit.told.seed, "labelled", visit.client)
+        rows = rows.at(_pool(len(rows), round(settings.labels * len(rows)), drawn))
     stream = visit.stream("fit", visit.told.round)
     numbers, cost = training.fit(visit.model, rows, settings, stream)
     return Reply({Part.MODEL: store.weights_of(visit.model)}, numbers), cost

@@ -1,0 +1,49 @@
+"""LAF+R: LAF, then supervised repair with a labelled share of the remaining rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from fedlaf.objectives import Fit
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights, require_count
+from fedlaf.wire import Action, Part, Reply
+from strategies.fedavg import averaged
+from strategies.laf import Laf
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class LafRepair(Laf):
+    """After LAF's phases, `repair_rounds` of federated averaging by the clients with rows that remain.
+
+    `repair.labels` is the share of those rows that is labelled; with 0 this is plain LAF. Repair
+    trains the whole model, the head too (Shen et al., ICLR 2024).
+    """
+
+    repair: Fit = field(default_factory=lambda: Fit(labels=0.25))
+    repair_rounds: int = 1
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("repair_rounds", self.repair_rounds, at_least=0)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """LAF's, then repair."""
+        repair = self._phase("repair", Action.FIT, self.repair_rounds, Who.REMAINING, self.repair)
+        wanted = self.repair_rounds and self.repair.labels > 0
+        return [*super().phases(roster), *([repair] if wanted else [])]
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The whole model for repair, else what LAF sends."""
+        return {Part.MODEL: state.weights} if phase.action is Action.FIT else super().sends(phase, state)
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The mean of the repaired models, else what LAF makes of the replies."""
+        if phase.action is Action.FIT:
+            return averaged(state, replies)
+        return super().aggregate(phase, state, replies)
