@@ -22,7 +22,7 @@ from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import seed_for
 from fedlaf.stage import Outcome, Roster, RoundRecord, Runnable, Stage, failures
-from fedlaf.stages import Shelf
+from fedlaf.stages import MadeFrom, Shelf
 from fedlaf.types import Weights
 
 LIBRARIES = ("flwr", "ray", "torch", "numpy")
@@ -144,11 +144,8 @@ class Story:
         self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
     ) -> Outcome:
         """One stage: from the shelf when an earlier run finished the same, else run and saved."""
-        # Training before any request, and retraining, do not depend on how rows are forgotten.
-        unrelated = name == "train" or name.startswith("retrain")
-        sections = ("train", "requests", *(() if unrelated else ("forget",)))
-        fingerprint = self.plan.fingerprint(*FEDERATION, *sections)
-        found = self.shelf.get(name, fingerprint)
+        made_from = self._made_from(name, stage.roster, method.total_rounds(stage.roster))
+        found = self.shelf.get(name, made_from)
         clock = perf_counter()
         if found is None:
             curve = Curve(name, self.plan, few, stage.skip, weights)
@@ -162,10 +159,19 @@ class Story:
             outcome = method.run(self.grid, weights, replace(stage, on_round=on_round))
             found = outcome, curve.points
         outcome, points = found
-        self.shelf.put(name, fingerprint, outcome, points)
+        self.shelf.put(name, made_from, outcome, points)
         self.curves += points
         self.seconds[name] = perf_counter() - clock
         return outcome
+
+    def _made_from(self, name: str, roster: Roster, rounds: int) -> MadeFrom:
+        plan, requests = self.plan, ("train", "requests")
+        curve = plan.fingerprint(*FEDERATION, *requests, rows=plan.curve_rows)
+        if name == "train" or name.startswith("retrain"):
+            # Neither depends on how rows are forgotten: only on which are gone, and on its rounds.
+            gone = {str(k): rows for k, rows in roster.gone.rows.items()}
+            return MadeFrom(plan.fingerprint(*FEDERATION, "train", gone=gone, rounds=rounds), curve)
+        return MadeFrom(plan.fingerprint(*FEDERATION, *requests, "forget"), curve)
 
     def _curve_subjects(self, roster: Roster, until: int) -> Subjects | None:
         """Rows to follow training on: those that the next request will ask to forget."""

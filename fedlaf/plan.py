@@ -38,9 +38,9 @@ class Plan:
     resume: Path | None
     config: Mapping[str, Any]
 
-    def fingerprint(self, *sections: str) -> str:
-        """A hash of those sections of the configuration: what a stage's result depends on."""
-        chosen = {name: self.config[name] for name in sections}
+    def fingerprint(self, *sections: str, **more: object) -> str:
+        """A hash of those sections of the configuration, and of `more`: what a stage depends on."""
+        chosen = {name: self.config[name] for name in sections} | more
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
@@ -13,18 +13,27 @@ from fedlaf.report import Point
 from fedlaf.stage import Outcome, RoundRecord
 
 
+@dataclass(frozen=True)
+class MadeFrom:
+    """Hashes of what a stage's weights depend on, and of what its curve does."""
+
+    weights: str
+    curve: str
+
+
 class Shelf:
     """Results of stages by name, in the run's folder; an earlier run's are read, never changed."""
 
     def __init__(self, folder: Path, earlier: Path | None) -> None:
         self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
 
-    def put(self, name: str, fingerprint: str, outcome: Outcome, curve: list[Point]) -> None:
+    def put(self, name: str, made_from: MadeFrom, outcome: Outcome, curve: list[Point]) -> None:
         """Save a finished stage; its JSON comes last, so that it is there only when all is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_file(dict(outcome.weights), self.folder / f"{name}.safetensors")
         record = {
-            "fingerprint": fingerprint,
+            "fingerprint": made_from.weights,
+            "curve_fingerprint": made_from.curve,
             "names": list(outcome.weights),
             "cost": outcome.cost.numbers(),
             "records": [asdict(r) for r in outcome.records],
@@ -34,17 +43,21 @@ class Shelf:
         draft.write_text(json.dumps(record))
         draft.replace(self.folder / f"{name}.json")
 
-    def get(self, name: str, fingerprint: str) -> tuple[Outcome, list[Point]] | None:
-        """The stage as an earlier run left it; None when it has none made from the same values."""
+    def get(self, name: str, made_from: MadeFrom) -> tuple[Outcome, list[Point]] | None:
+        """The stage as an earlier run left it; None when it has none made from the same values.
+
+        A curve that was measured on other rows is left out.
+        """
         if self.earlier is None or not (self.earlier / f"{name}.json").is_file():
             return None
         record = json.loads((self.earlier / f"{name}.json").read_text())
-        if record["fingerprint"] != fingerprint:
+        if record["fingerprint"] != made_from.weights:
             return None
         held = load_file(self.earlier / f"{name}.safetensors")
         weights = {key: held[key] for key in record["names"]}
         records = tuple(_record(r) for r in record["records"])
-        curve = [Point(**point) for point in record["curve"]]
+        same = record["curve_fingerprint"] == made_from.curve
+        curve = [Point(**point) for point in record["curve"]] if same else []
         return Outcome(weights, Cost.of(record["cost"]), records), curve
 
 
