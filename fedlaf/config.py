@@ -26,10 +26,13 @@ class CorruptionConfig:
 
 @dataclass
 class EvaluationConfig:
-    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain."""
+    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
+    `asr` names the protocol of the membership attack, null leaves it out.
+    """
 
     curve_rows: int = 400
     reference: str = "each"
+    asr: str | None = None
 
 
 @dataclass

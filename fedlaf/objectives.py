@@ -15,6 +15,7 @@ from fedlaf.types import InvalidValue, require, require_count, require_number
 
 DECODERS = ("sigmoid", "linear")
 REDUCTIONS = ("sum", "mean")
+UPDATES = ("alternate", "joint", "two_stage")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ class Represent:
 class Forget:
     """The two losses of LAF and their local steps; a rate of 0 leaves its loss out.
 
+    `updates` `alternate` takes an Adam step on L_UE, then one on L_RA (published); `joint` one at
+    the alignment's rate on their sum, with half the passes; `two_stage` all rounds of L_UE before
+    those of L_RA.
+
     `sides` `both` uses remaining and forgotten rows, `retained` the former alone (recovery).
     `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean. `weighting` `none`
     is published; `oddness` weighs a forgotten row by its reconstruction error under h, over their
@@ -106,6 +111,7 @@ class Forget:
     sides: str = "both"
     sampled: bool = False
     weighting: str = "none"
+    updates: str = "alternate"
     latent: int = 8
     decoder: str = "linear"
     error: str = "mean"
@@ -119,6 +125,9 @@ class Forget:
         require_count("batch_size", self.batch_size)
         require_count("steps", self.steps)
         _one_of("sides", self.sides, ("both", "retained"))
+        _one_of("updates", self.updates, UPDATES)
+        both = self.lr_unlearning > 0 and self.lr_alignment > 0
+        require(both or self.updates == "alternate", "updates", "alternate with one loss", self.updates)
         _one_of("weighting", self.weighting, ("none", "oddness"))
         _one_of("decoder", self.decoder, DECODERS)
         _one_of("error", self.error, REDUCTIONS)

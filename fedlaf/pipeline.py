@@ -187,7 +187,8 @@ class Story:
             name: predict(model, weights, subjects) for name, weights in models.items()
         }
         reference = found.get("retrained")
-        return {name: evaluate(seen, subjects, reference) for name, seen in found.items()}
+        asr = self.plan.asr
+        return {name: evaluate(seen, subjects, reference, asr=asr) for name, seen in found.items()}
 
 
 class Curve:

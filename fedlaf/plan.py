@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from fedlaf.client import ClientSpec
 from fedlaf.config import made, only_known, plain
 from fedlaf.demand import schedule
+from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.federation import Federation, FederationSpec, build
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import Roster, Runnable, Trainable
@@ -34,6 +35,7 @@ class Plan:
     timeout: float
     curve_rows: int
     reference: str
+    asr: str | None
     method_name: str
     resume: Path | None
     config: Mapping[str, Any]
@@ -66,6 +68,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     return Plan(
         spec, federation, train, served, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
+        config.evaluation.asr,
         method_name or type(method).__name__, Path(config.resume) if config.resume else None,
         plain(config),
     )  # fmt: skip
@@ -86,6 +89,8 @@ def _check_scalars(config: DictConfig) -> None:
     require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
     when = config.evaluation.reference
     require(when in ("each", "last"), "evaluation.reference", "each or last", when)
+    asr = config.evaluation.asr
+    require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
     folder = config.resume
     found = folder is None or Path(folder).is_dir()
     require(found, "resume", "the folder of an earlier run", folder)

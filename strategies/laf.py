@@ -77,16 +77,26 @@ class Laf(ForgetStrategy):
             self._phase("teach", Action.TEACH, 1, Who.BOTH, self.represent),
             self._phase("represent", Action.REPRESENT, rounds, learners, self.represent),
             self._phase("represent own", Action.REPRESENT_OWN, 1, Who.FORGETTING, self.represent),
-            self.forgetting(roster),
+            *self.forgetting(roster),
             self._phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover),
             self._phase("close", Action.FORGET, self.closing_rounds, Who.REMAINING, recover),
         ]
         return [phase for phase in plan if phase.rounds]
 
-    def forgetting(self, roster: Roster) -> Phase:
-        """The forget phase: local steps with local Adams."""
+    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+        """The forget phase: local steps with local Adams; in two stages, one phase a loss."""
         forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
-        return self._phase("forget", Action.FORGET, self.forget_rounds, Who.BOTH, forget)
+        stages = [("forget", forget)]
+        if forget.updates == "two_stage":
+            alone = replace(forget, updates="alternate")
+            stages = [
+                ("unlearn", replace(alone, lr_alignment=0.0)),
+                ("align", replace(alone, lr_unlearning=0.0)),
+            ]
+        return [
+            self._phase(name, Action.FORGET, self.forget_rounds, Who.BOTH, settings)
+            for name, settings in stages
+        ]
 
     def _phase(self, name: str, action: Action, rounds: int, who: Who, settings: object) -> Phase:
         return Phase(name, action, rounds, who, settings, self.cohort, panel=True)

@@ -26,12 +26,16 @@ class ServerLaf(Laf):
         # exp(d / tau) is summed over clients as it is: 2 / tau must stay far from overflow.
         require(self.forget.temperature >= 0.05, "forget.temperature", "at least 0.05 with the "
                 "optimiser on the server", self.forget.temperature)  # fmt: skip
+        alternate = self.forget.updates == "alternate"
+        require(
+            alternate, "forget.updates", "alternate with the optimiser on the server", self.forget.updates
+        )
 
-    def forgetting(self, roster: Roster) -> Phase:
+    def forgetting(self, roster: Roster) -> Sequence[Phase]:
         """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
         forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
         rounds = self.forget_rounds * forget.steps * len(self._losses())
-        return self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)
+        return [self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)]
 
     def _losses(self) -> list[str]:
         rates = (self.forget.lr_unlearning, self.forget.lr_alignment)

@@ -47,7 +47,7 @@ Pair = tuple[Tensor, Tensor]
 def forget(
     task: Task, settings: Forget, rows: torch.Generator, noise: torch.Generator
 ) -> tuple[Numbers, Cost]:
-    """Take the settings' steps in place: Adam on L_UE, then Adam on L_RA, alternating.
+    """Take the settings' steps in place: Adam on L_UE, then Adam on L_RA, or Adam on their sum.
 
     `rows` is the stream that draws batches, `noise` the one of the VAEs' latent noise. Gives the
     losses of the last step and the cost.
@@ -60,6 +60,11 @@ def forget(
     numbers: Numbers = {}
     passes = 0
     for batch in _draw(task, settings, settings.steps, rows):
+        if settings.updates == "joint":
+            loss, distances = _joint(task, settings, batch, drawn)
+            numbers |= {"joint": _step(alignment, loss), **distances}
+            passes += len(batch[0]) + len(batch[1])
+            continue
         if settings.lr_unlearning > 0:
             numbers["unlearning"] = _step(unlearning, _unlearning(task, settings, batch, drawn))
             passes += len(batch[0]) + len(batch[1])
@@ -133,14 +138,26 @@ def _student(task: Task, batch: Pair) -> Pair:
     return both[: len(batch[0])], both[len(batch[0]) :]
 
 
+def _joint(task: Task, settings: Forget, batch: Pair, noise: Noise) -> tuple[Tensor, Numbers]:
+    """L_UE + L_RA from one forward pass."""
+    student = _student(task, batch)
+    near, far = _apart(task, batch, student)
+    weights = task.forgotten.weights[batch[1]]
+    unlearning = settings.unlearning(*student, weights, task.h, task.h_f, noise)
+    return unlearning + settings.alignment(near, far, weights), _mean_distances(near, far)
+
+
 def _unlearning(task: Task, settings: Forget, batch: Pair, noise: Noise) -> Tensor:
     weights = task.forgotten.weights[batch[1]]
     return settings.unlearning(*_student(task, batch), weights, task.h, task.h_f, noise)
 
 
 def _distances(task: Task, batch: Pair) -> Pair:
+    return _apart(task, batch, _student(task, batch))
+
+
+def _apart(task: Task, batch: Pair, student: Pair) -> Pair:
     teacher = (task.retained.teacher[batch[0]], task.forgotten.teacher[batch[1]])
-    student = _student(task, batch)
     near, far = (losses.cosine_distance(s, t) for s, t in zip(student, teacher, strict=True))
     return near, far
 

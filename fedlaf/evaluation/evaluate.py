@@ -11,6 +11,7 @@ import torch
 
 from fedlaf.data import LabelledRows, Rows, as_input
 from fedlaf.evaluation.measures import Probabilities, accuracy, backdoor_success, js_divergence
+from fedlaf.evaluation.membership import attack_success
 from fedlaf.federation import Federation
 from fedlaf.models import Classifier
 from fedlaf.request import ForgetRequest
@@ -63,7 +64,7 @@ class Evaluation:
         return sum(apart) / len(apart) if apart else nan
 
 
-PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success")
+PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success", "attack_success")
 
 
 def subjects_of(federation: Federation, request: ForgetRequest, gone: ForgetRequest) -> Subjects:
@@ -101,8 +102,12 @@ def predict(model: Classifier, weights: Weights, subjects: Subjects) -> Predicti
     )
 
 
-def evaluate(found: Predictions, subjects: Subjects, reference: Predictions | None = None) -> Evaluation:
-    """The measures of one model; divergences only where there is a reference."""
+def evaluate(
+    found: Predictions, subjects: Subjects, reference: Predictions | None = None, *, asr: str | None = None
+) -> Evaluation:
+    """The measures of one model; divergences only where there is a reference, ASR only where a
+    protocol for it is named.
+    """
     measures = {
         "accuracy_retained": accuracy(found.retained, subjects.retained.y.numpy()),
         "accuracy_forgotten": accuracy(found.forgotten, subjects.forgotten.y.numpy()),
@@ -110,11 +115,27 @@ def evaluate(found: Predictions, subjects: Subjects, reference: Predictions | No
     }
     if found.triggered is not None:
         measures["backdoor_success"] = backdoor_success(found.triggered, subjects.target)
+    measures |= _by_removed_class(found, subjects)
+    if asr is not None:
+        measures["attack_success"] = attack_success(found.retained, found.forgotten, found.test, asr)
     if reference is not None:
         for kind in ("retained", "forgotten", "test"):
             divergence = js_divergence(getattr(found, kind), getattr(reference, kind))
             measures[f"js_{kind}"] = divergence
     return Evaluation(measures)
+
+
+def _by_removed_class(found: Predictions, subjects: Subjects) -> dict[str, float]:
+    """Where whole classes are forgotten: test accuracy without them, and on them."""
+    removed = np.setdiff1d(subjects.forgotten.y.numpy(), subjects.retained.y.numpy())
+    labels = subjects.test.y.numpy()
+    on = np.isin(labels, removed)
+    if not on.any():
+        return {}
+    return {
+        "accuracy_test_kept": accuracy(found.test[~on], labels[~on]),
+        "accuracy_test_removed": accuracy(found.test[on], labels[on]),
+    }
 
 
 def _probabilities(model: Classifier, x: torch.Tensor) -> Probabilities:
