@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from fedlaf import config as configuration
-from fedlaf.objectives import Forget, Represent
+from fedlaf.data import Torchvision
+from fedlaf.models import ResNet18
+from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.plan import prepare
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget", "engine", "experiment")
-OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
+OPTIONS = [
+    (group, file.relative_to(CONF / group).with_suffix("").as_posix())
+    for group in GROUPS
+    for file in sorted((CONF / group).rglob("*.yaml"))
+]
+PAPER = [option for _, option in OPTIONS if option.startswith("paper/")]
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +43,13 @@ def composed(*overrides: str) -> DictConfig:
     return compose("config", overrides=list(overrides))
 
 
+# Of each published task: from which classes rows go, and how many of them.
+PUBLISHED = {
+    "data_removal": ({5, 6, 7, 8, 9}, 0.4),
+    "class_removal": ({0}, 1.0),
+    "wrong_labels": ({0, 1, 2, 3, 4}, 0.6),
+}
+
 SECTIONS = ("data", "partition", "corruption.backdoor", "corruption.wrong_labels", "model", "train",
             "request", "forget", "engine")  # fmt: skip
 
@@ -47,6 +63,43 @@ def test_every_option_composes_and_can_be_built(group: str, option: str) -> None
     assert len(config.requests) >= 1
 
 
+@pytest.mark.parametrize("data", ["fashion_mnist", "mnist", "cifar10", "svhn"])
+@pytest.mark.parametrize("experiment", PAPER)
+def test_each_published_task_composes_with_each_published_set(experiment: str, data: str) -> None:
+    """Sources are made, not loaded: nothing is looked for and nothing downloaded."""
+    config = composed(f"experiment={experiment}", f"data={data}")
+    source = configuration.made(config, "data")
+    assert isinstance(source, Torchvision)
+    assert source.name.lower() == data.replace("_", "")
+    assert source.train_rows == (20_000 if experiment.endswith("_federated") else None)
+    for section in SECTIONS[1:]:
+        made = configuration.made(config, section)
+        assert made is not None or section.startswith("corruption")
+
+
+@pytest.mark.parametrize("experiment", PAPER)
+def test_each_published_task_makes_a_plan(experiment: str) -> None:
+    """On the digits, which need no download."""
+    federated = experiment.endswith("_federated")
+    small = ("data=digits", "data.train_rows=null", "model=small_cnn", "engine=inline")
+    plan = prepare(composed(f"experiment={experiment}", *small))
+    assert (len(plan.federation), plan.train.rounds) == ((10, 20) if federated else (1, 1))
+    assert (plan.asr, plan.curve_rows) == ("split", 0)
+    assert isinstance(plan.train, FedAvg)
+    fit = Fit(lr=1e-3) if federated else Fit(lr=1e-4, weight_decay=1e-4, epochs=20)
+    assert plan.train.fit == fit
+    ((arrives, asked),) = plan.schedule
+    assert arrives == plan.train.rounds
+    task = experiment.removeprefix("paper/").removesuffix("_federated")
+    classes, share = PUBLISHED[task]
+    right = plan.federation.dataset.train.y.numpy()
+    gone = [right[plan.federation.parts[k][list(rows)]] for k, rows in asked.rows.items()]
+    wrong = [plan.federation.wrong[k][list(rows)] for k, rows in asked.rows.items()]
+    assert set(np.concatenate(gone).tolist()) == classes
+    assert len(np.concatenate(gone)) / np.isin(right, list(classes)).sum() == pytest.approx(share, abs=0.03)
+    assert set(np.concatenate(wrong).tolist()) == {task == "wrong_labels"}
+
+
 def test_there_is_an_option_for_all_that_the_readme_promises() -> None:
     have = set(OPTIONS)
     promised = {
@@ -54,6 +107,7 @@ def test_there_is_an_option_for_all_that_the_readme_promises() -> None:
         "partition": ("iid", "dirichlet", "shards", "quantity_skew"),
         "request": ("withdraw_clients", "remove_samples", "remove_classes", "remove_wrong_labels"),
         "forget": ("laf", "laf_paper"),
+        "model": ("cnn", "small_cnn", "resnet18"),
         "engine": ("ray", "inline"),
     }
     assert {(group, name) for group, names in promised.items() for name in names} <= have
@@ -99,6 +153,26 @@ def test_the_published_preset_is_the_published_choice() -> None:
     )
     assert (method.forget_rounds, method.forget_steps) == (20, None)
     assert method.recover_rounds == method.closing_rounds == 0
+
+
+def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None:
+    """Shen et al., ICLR 2024: CIFAR-10 and SVHN, data removal."""
+    method, other = (
+        configuration.made(composed(f"forget={f}"), "forget") for f in ("laf_paper_resnet18", "laf_paper")
+    )
+    assert isinstance(other, Laf)
+    assert method == replace(
+        other,
+        represent=replace(other.represent, latent=16),
+        forget_rounds=40,
+        forget=replace(other.forget, lr_unlearning=1e-5, lr_alignment=4e-5, temperature=20),
+    )
+
+
+def test_resnet18_resizes_when_told() -> None:
+    assert configuration.made(composed("model=resnet18"), "model") == ResNet18()
+    published = composed("model=resnet18", "model.stem=imagenet", "+model.pixels=224")
+    assert configuration.made(published, "model") == ResNet18(256, "imagenet", 224)
 
 
 def test_several_requests_are_served_in_the_order_of_their_rounds() -> None:

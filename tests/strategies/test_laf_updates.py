@@ -1,0 +1,250 @@
+"""How L_UE and L_RA share the steps: one after the other, on their sum, or in two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from torch import Tensor
+
+from fedlaf import config as configuration
+from fedlaf.client import forgetting, representing
+from fedlaf.client.batches import steps
+from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.store import weights_of
+from fedlaf.data import Rows, as_input
+from fedlaf.models import SmallCnn, Vae, build_vae
+from fedlaf.objectives import Forget, Represent
+from fedlaf.request import ForgetRequest
+from fedlaf.stage import OnRound, Outcome, Roster, Stage
+from fedlaf.types import InvalidValue, Weights
+from fedlaf.wire import Action
+from strategies.laf import Laf
+from strategies.laf_server import ServerLaf
+from strategies.phase import Who
+
+FORGET = Forget(
+    lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
+    sampled=True, updates="joint",
+)  # fmt: skip
+SIZES = dict.fromkeys(range(4), 100)
+REQUEST = ForgetRequest.of_samples({0: range(100), 2: range(60, 100)}, SIZES)
+
+
+def stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def task(retained: int = 30, forgotten: int = 20) -> Task:
+    """A small extractor with rows of both kinds, odd ones weighted."""
+    extractor = SmallCnn().build((1, 8, 8), 10, 0).extractor
+    sides = []
+    for seed, count in enumerate((retained, forgotten)):
+        rows = Rows(torch.randint(0, 256, (count, 1, 8, 8), generator=stream(seed), dtype=torch.uint8))
+        taught = representing.representations(extractor, rows, 32)
+        sides.append(Side(rows, taught, torch.linspace(0.5, 1.5, count)))
+    return Task(extractor, build_vae(32, 4, "linear", 1), build_vae(32, 4, "linear", 2), *sides)
+
+
+def phi(vae: Vae, e: Tensor, noise: Tensor) -> Tensor:
+    hidden = vae.encoder(e)
+    z = vae.mean(hidden) + torch.exp(0.5 * vae.log_variance(hidden)) * noise
+    m = (vae.decoder(z) - e).square().mean(1)
+    return torch.exp(m / (m + 1.0))
+
+
+Pair = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor, Pair], Tensor]
+
+
+def losses_of(given: Task, noise: torch.Generator) -> dict[str, Loss]:
+    """Both losses of the paper, for student representations of one batch of either kind."""
+    weights = given.forgotten.weights
+
+    def unlearning(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
+        near = phi(given.h, s_r, torch.randn(len(s_r), 4, generator=noise))
+        far = phi(given.h_f, s_f, torch.randn(len(s_f), 4, generator=noise))
+        return near.sum() - (weights[batch[1]] * far).sum()
+
+    def alignment(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
+        sides = ((s_r, given.retained.teacher[batch[0]]), (s_f, given.forgotten.teacher[batch[1]]))
+        d_r, d_f = (1 - torch.cosine_similarity(s, e, dim=1) for s, e in sides)
+        exponent = d_f / FORGET.temperature + torch.log(weights[batch[1]])
+        return d_r.sum() - len(d_r) * torch.logsumexp(exponent, dim=0)
+
+    return {"unlearning": unlearning, "alignment": alignment}
+
+
+def drawn(given: Task) -> list[Pair]:
+    first = stream(5)
+    second = stream(int(torch.randint(2**62, (1,), generator=first)))
+    sizes = len(given.retained.rows), len(given.forgotten.rows)
+    pairs = (steps(n, 8, 4, s) for n, s in zip(sizes, (first, second), strict=True))
+    return list(zip(*pairs, strict=True))
+
+
+def plain_step(given: Task, batch: Pair, adam: torch.optim.Optimizer, *terms: Loss) -> None:
+    """One step on the sum of `terms`, from one forward pass."""
+    x = torch.cat([given.retained.rows.x[batch[0]], given.forgotten.rows.x[batch[1]]])
+    both = given.extractor(as_input(x, torch.device("cpu")))
+    s_r, s_f = both[: len(batch[0])], both[len(batch[0]) :]
+    adam.zero_grad()
+    sum(term(s_r, s_f, batch) for term in terms).backward()  # type: ignore[union-attr]
+    adam.step()
+
+
+# ---- joint
+
+
+def test_joint_takes_one_step_of_the_alignments_adam_on_the_sum() -> None:
+    found, plain = task(), task()
+    before = weights_of(plain.extractor)
+    numbers, _ = forgetting.forget(found, FORGET, stream(5), stream(6))
+    adam = torch.optim.Adam(plain.extractor.parameters(), lr=3e-3)
+    terms = losses_of(plain, stream(6))
+    for batch in drawn(plain):
+        plain_step(plain, batch, adam, *terms.values())
+    # Terms added in another order leave only rounding.
+    assert furthest(weights_of(found.extractor), weights_of(plain.extractor)) < 1e-6
+    assert furthest(weights_of(found.extractor), before) > 5e-3
+    assert set(numbers) == {"joint", "distance_retained", "distance_forgotten"}
+
+
+def test_alternate_takes_a_step_on_either_and_so_ends_elsewhere() -> None:
+    found, plain, joint = task(), task(), task()
+    numbers, _ = forgetting.forget(found, replace(FORGET, updates="alternate"), stream(5), stream(6))
+    rates = {"unlearning": 2e-3, "alignment": 3e-3}
+    adams = {n: torch.optim.Adam(plain.extractor.parameters(), lr=r) for n, r in rates.items()}
+    terms = losses_of(plain, stream(6))
+    for batch in drawn(plain):
+        for name, adam in adams.items():
+            plain_step(plain, batch, adam, terms[name])
+    assert same_bits(weights_of(found.extractor), weights_of(plain.extractor))
+    assert set(numbers) == {"unlearning", "alignment", "distance_retained", "distance_forgotten"}
+    forgetting.forget(joint, FORGET, stream(5), stream(6))
+    assert furthest(weights_of(found.extractor), weights_of(joint.extractor)) > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [(30, 20), (30, 0), (0, 20)], ids=["both", "retained", "forgotten"])
+def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
+    passes = {}
+    for updates in ("joint", "alternate"):
+        settings = replace(FORGET, updates=updates)
+        given = task(*sizes)
+        _, cost = forgetting.forget(given, settings, stream(5), stream(6))
+        assert all(bool(torch.isfinite(p).all()) for p in given.extractor.parameters())
+        passes[updates] = cost.gradient_passes
+    rows = sum(len(side) for batch in drawn(task(*sizes)) for side in batch)
+    assert passes == {"joint": rows, "alternate": 2 * rows}
+
+
+# ---- two stages
+
+
+def laf(updates: str, kind: type[Laf] = Laf, **more: Any) -> Laf:
+    return kind(
+        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
+        forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
+    )  # fmt: skip
+
+
+def forget_phases(method: Laf) -> list[Any]:
+    return [p for p in method.phases(Roster({}, SIZES, REQUEST)) if p.action is Action.FORGET]
+
+
+def test_two_stages_are_two_phases_of_one_loss_each() -> None:
+    unlearn, align = forget_phases(laf("two_stage"))
+    assert (unlearn.name, unlearn.rounds, unlearn.who) == ("unlearn", 3, Who.BOTH)
+    assert (align.name, align.rounds, align.who) == ("align", 3, Who.BOTH)
+    alone = replace(FORGET, updates="alternate", steps=2)
+    assert unlearn.settings == replace(alone, lr_alignment=0.0)
+    assert align.settings == replace(alone, lr_unlearning=0.0)
+
+
+@pytest.mark.parametrize("updates", ["alternate", "joint"])
+def test_the_others_are_one_phase(updates: str) -> None:
+    (phase,) = forget_phases(laf(updates))
+    assert (phase.name, phase.rounds) == ("forget", 3)
+    assert phase.settings == replace(FORGET, updates=updates, steps=2)
+
+
+def run(method: Laf, on_round: OnRound | None = None) -> Outcome:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    stage = Stage("request-1", 0, replace(roster, request=REQUEST), on_round=on_round)
+    return method.run(grid, initial_weights(spec), stage)
+
+
+def test_in_a_federation_each_reports_its_own_losses_and_passes() -> None:
+    found = {updates: run(laf(updates)) for updates in ("alternate", "joint", "two_stage")}
+    records = {
+        u: [r for r in o.records if r.phase in ("forget", "unlearn", "align")] for u, o in found.items()
+    }
+    losses = {"unlearning", "alignment", "joint"}
+    said = {u: [(r.phase, sorted(losses & set(r.numbers))) for r in of] for u, of in records.items()}
+    assert said == {
+        "alternate": [("forget", ["alignment", "unlearning"])] * 3,
+        "joint": [("forget", ["joint"])] * 3,
+        "two_stage": [("unlearn", ["unlearning"])] * 3 + [("align", ["alignment"])] * 3,
+    }
+    passes = {u: sum(r.cost.gradient_passes for r in of) for u, of in records.items()}
+    assert passes["alternate"] == passes["two_stage"] == 2 * passes["joint"] > 0
+    for one, other in combinations([outcome.weights for outcome in found.values()], 2):
+        assert furthest(one, other) > 1e-3
+
+
+def test_two_stages_are_forgetting_by_one_loss_then_by_the_other() -> None:
+    """The first stage is forgetting with alignment left out; the second goes on from there."""
+    both = laf("two_stage", forgetting_share=0.4)
+    alone = replace(FORGET, updates="alternate", lr_alignment=0.0)
+    after: dict[str, Weights] = {}
+    staged = run(both, lambda record, now: after.update({record.phase: now}))
+    assert same_bits(run(replace(both, forget=alone)).weights, after["unlearn"])
+    assert same_bits(staged.weights, after["align"])
+    assert furthest(after["unlearn"], after["align"]) > 1e-3
+
+
+# ---- what is refused
+
+
+TOGETHER = pytest.mark.parametrize("updates", ["joint", "two_stage"])
+
+
+@TOGETHER
+def test_the_optimiser_on_the_server_alternates(updates: str) -> None:
+    assert laf("alternate", ServerLaf).forget.updates == "alternate"
+    with pytest.raises(InvalidValue) as caught:
+        laf(updates, ServerLaf)
+    told = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
+    assert str(caught.value) == told
+
+
+@TOGETHER
+@pytest.mark.parametrize("rate", ["lr_unlearning", "lr_alignment"])
+def test_one_loss_alone_cannot_be_joined_with_the_other(updates: str, rate: str) -> None:
+    with pytest.raises(InvalidValue, match=rf"^updates: expected alternate with one loss, got '{updates}'$"):
+        Forget(updates=updates, **{rate: 0.0})
+    assert Forget(**{rate: 0.0}).updates == "alternate"
+    with pytest.raises(InvalidValue, match=r"^updates: expected alternate or joint or two_stage, got 'sum'"):
+        Forget(updates="sum")
+
+
+def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
+    configuration.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        chosen = compose("config", overrides=["+forget.forget.updates=two_stage"])
+        refused = compose("config", overrides=["forget=laf_server", "+forget.forget.updates=joint"])
+    assert configuration.made(chosen, "forget").forget.updates == "two_stage"
+    with pytest.raises(InvalidValue) as caught:
+        configuration.made(refused, "forget")
+    line = configuration.explained(caught.value)
+    assert line.startswith("forget.forget.updates: expected alternate")
+    assert "\n" not in line
