@@ -26,7 +26,7 @@ def fit(
         total = 0.0
         for batch in batches.epoch(len(rows), settings.batch_size, stream):
             drawn = rows.at(batch)
-            x = as_input(augmented(drawn.x, settings.augment, stream), device)
+            x = as_input(augmented(drawn.x.to(device), settings.augment, stream, model.pixels), device)
             loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
             optimiser.zero_grad()
             loss.backward()
@@ -37,20 +37,28 @@ def fit(
     return numbers, Cost(gradient_passes=passes, labels_read=passes)
 
 
-def augmented(x: Tensor, kind: str, stream: torch.Generator) -> Tensor:
+def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None = None) -> Tensor:
     """uint8 [N, c, h, w] as it is, or cropped from 4 pixels of zero padding and flipped, each row
-    by its own draw.
+    by its own draw; with `pixels`, at the size that the model works at.
     """
     if kind == "none":
         return x
-    count, _, height, width = x.shape
+    if pixels is not None:
+        x = resized(x, pixels)
+    count, channels, height, width = x.shape
     padded = functional.pad(x, (4, 4, 4, 4))
     top = torch.randint(0, 9, (count,), generator=stream)
     left = torch.randint(0, 9, (count,), generator=stream)
     flip = torch.randint(0, 2, (count,), generator=stream).bool()
-    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
+    rows = top[:, None] + torch.arange(height)
     columns = torch.arange(width).expand(count, -1)
     columns = torch.where(flip[:, None], columns.flip(1), columns) + left[:, None]
-    picked = torch.arange(count)[:, None, None, None]
-    channels = torch.arange(x.shape[1])[None, :, None, None]
-    return padded[picked, channels, rows, columns[:, None, None, :]]
+    picked, of = torch.arange(count)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    where = (picked, of, rows[:, None, :, None], columns[:, None, None, :])
+    return padded[tuple(index.to(x.device) for index in where)]
+
+
+def resized(x: Tensor, pixels: int) -> Tensor:
+    """uint8 [N, c, h, w] as uint8 [N, c, pixels, pixels], bilinear, as the extractor resizes."""
+    size = (pixels, pixels)
+    return functional.interpolate(x.float(), size, mode="bilinear", align_corners=False).round().byte()

@@ -22,11 +22,11 @@ class Output(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """Extractor and head as one module."""
+    """Extractor and head as one module; `pixels` is the side to which the extractor resizes, if it does."""
 
-    def __init__(self, extractor: nn.Module, head: nn.Module, dims: int) -> None:
+    def __init__(self, extractor: nn.Module, head: nn.Module, dims: int, pixels: int | None = None) -> None:
         super().__init__()
-        self.extractor, self.head, self.dims = extractor, head, dims
+        self.extractor, self.head, self.dims, self.pixels = extractor, head, dims, pixels
 
     def forward(self, x: Tensor) -> Output:
         """Representations and logits of float inputs [N, c, h, w]."""
@@ -101,15 +101,19 @@ class SmallCnn:
 class ResNet18:
     """torchvision's ResNet-18 from scratch; a linear 512-256 ends the extractor, head 256-C.
 
-    `stem` is `cifar` (3x3, stride 1, no pooling: for native 32 x 32 inputs) or `imagenet`.
+    `stem` is `cifar` (3x3, stride 1, no pooling: for native 32 x 32 inputs) or `imagenet`. With
+    `pixels` the extractor resizes inputs to that side first (224 and `imagenet` are the LAF paper's).
     """
 
     dims: int = 256
     stem: str = "cifar"
+    pixels: int | None = None
 
     def __post_init__(self) -> None:
         require(self.stem in ("cifar", "imagenet"), "stem", "cifar or imagenet", self.stem)
         require_count("dims", self.dims)
+        if self.pixels is not None:
+            require_count("pixels", self.pixels)
 
     def build(self, shape: tuple[int, int, int], num_classes: int, seed: int) -> Classifier:
         """Any number of channels; BatchNorm statistics travel with the weights."""
@@ -123,7 +127,10 @@ class ResNet18:
             elif shape[0] != 3:
                 extractor.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
             head = nn.Linear(self.dims, num_classes)
-            return _channels_last(Classifier(extractor, head, self.dims))
+        if self.pixels is not None:
+            resize = nn.Upsample((self.pixels, self.pixels), mode="bilinear", align_corners=False)
+            extractor = nn.Sequential(resize, extractor)
+        return _channels_last(Classifier(extractor, head, self.dims, self.pixels))
 
 
 class Seeded:
