@@ -1,0 +1,118 @@
+"""A study's results: figures over seeds, and the table and sentences that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+from benchmarks.intervals import LEAST, Interval, interval
+from benchmarks.study_runs import Done
+from fedlaf.report.tables import Rows, markdown
+
+MEASURES = {
+    "accuracy_test": "test",
+    "accuracy_forgotten": "forgotten",
+    "backdoor_success": "backdoor",
+    "accuracy_retained": "remaining",
+    "attack_success": "attack (ASR)",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: distance to the retrained model, signed differences to it, and cost, over seeds.
+
+    `errors` are the failures by seed; `x` is the place on a sweep's axis.
+    """
+
+    label: str
+    gap: Interval
+    apart: Mapping[str, Interval]
+    passes: float
+    x: float | None = None
+    default: bool = False
+    original: bool = False
+    errors: Mapping[int, str] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether no seed has a figure."""
+        return isnan(self.gap.mean)
+
+
+def result(label: str, runs: Mapping[int, Done], model: str = "unlearned", **more: Any) -> Result:
+    """The figures of `model` over the runs of one variant, by seed."""
+    served = [_served(run.report) for run in runs.values() if run.report and not run.error]
+    apart = {name: interval(_apart(s, name, model) for s in served) for name in MEASURES}
+    gap = interval(_number(s["models"][model], "gap") for s in served)
+    shares = [_number(s["share_of_retraining_percent"], "passes") for s in served]
+    passes = interval(shares).mean if model == "unlearned" else 0.0
+    errors = {seed: run.error for seed, run in runs.items() if run.error}
+    return Result(label, gap, apart, passes, original=model == "original", errors=errors, **more)
+
+
+def table(results: list[Result]) -> str:
+    """Markdown: a row each; columns of measures that no row has are left out."""
+    used = [name for name in MEASURES if any(not isnan(r.apart[name].mean) for r in results)]
+    header = ["", "mean distance", *(f"d {MEASURES[n]}" for n in used), "client passes %", "notes"]
+    rows: Rows = [header]
+    for r in results:
+        label = f"**{r.label} (default)**" if r.default else r.label
+        figures = [_shown(r.gap), *(_shown(r.apart[n], "+") for n in used)]
+        rows.append([label, *figures, "" if isnan(r.passes) else f"{r.passes:.1f}", _notes(r)])
+    return markdown(rows)
+
+
+def words(results: list[Result], seeds: list[int]) -> str:
+    """What stands under the table: how to read it, and which rows scatter over the seeds."""
+    many = "Means over the seeds ± the half-width of the 95 % Student-t interval"
+    over = many if len(seeds) > 1 else "One seed, so there are no intervals"
+    read = (
+        f"{over}. The mean distance to the retrained model is over all measures in percent; d is the "
+        "row's model minus the retrained one. Both are in points. Client passes are in percent of "
+        "retraining's."
+    )
+    return "\n\n".join([read, *_scatter(results)] if len(seeds) > 1 else [read])
+
+
+def _scatter(results: list[Result]) -> list[str]:
+    rule = f"the interval's half-width is above {LEAST:g} point and above the mean distance itself"
+    found = "; ".join(f"{r.label}, {_shown(r.gap)}" for r in results if r.gap.scatters)
+    if found:
+        return [f"**These scatter over the seeds**: {found}. Here {rule}: the mean says little."]
+    return [f"No row scatters over the seeds (it would where {rule})."]
+
+
+def _notes(result: Result) -> str:
+    marks = ["scatters"] if result.gap.scatters else []
+    if result.failed and result.errors:
+        marks.append(f"failed: {next(iter(result.errors.values()))}")
+    elif result.errors:
+        marks += [f"failed on seed {seed}: {line}" for seed, line in result.errors.items()]
+    return "; ".join(marks).replace("|", r"\|")
+
+
+def _shown(value: Interval, sign: str = "") -> str:
+    if isnan(value.mean):
+        return ""
+    half = "-" if isnan(value.half) else f"{value.half:.2f}"
+    return f"{value.mean:{sign}.2f} ± {half}"
+
+
+def _served(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The last request that has a retrained model."""
+    asked = [r for r in report["requests"] if r["clients"] and "retrained" in r["models"]]
+    last: Mapping[str, Any] = asked[-1]
+    return last
+
+
+def _apart(served: Mapping[str, Any], name: str, model: str) -> float:
+    models = served["models"]
+    return _number(models[model], name) - _number(models["retrained"], name)
+
+
+def _number(figures: Mapping[str, Any], name: str) -> float:
+    value = figures.get(name)
+    return nan if value is None else float(value)
