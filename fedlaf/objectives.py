@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fedlaf import losses
-from fedlaf.models import Vae
+from fedlaf.models import Density
 from fedlaf.types import InvalidValue, require, require_count, require_number
 
 DECODERS = ("sigmoid", "linear")
 REDUCTIONS = ("sum", "mean")
+DENSITIES = ("vae", "gaussian")
 UPDATES = ("alternate", "joint", "two_stage")
 
 
@@ -61,9 +62,11 @@ class Represent:
     representations by mean and deviation over the clients' rows that h learns: `rows` says `all`
     or `retained`. `most_rows` is how many of its remaining rows, drawn once, a client uses for the
     request (None: all). `error` reduces the squared error over D by `sum` (published) or `mean`;
-    `share_forgotten` averages h_f over the forgetting clients, by way of the server.
+    `share_forgotten` averages h_f over the forgetting clients, by way of the server. `density`
+    `gaussian` puts a mean and a covariance in the place of each VAE: exact from one round of moments.
     """
 
+    density: str = "vae"
     latent: int = 8
     decoder: str = "linear"
     standardise: bool = True
@@ -80,7 +83,10 @@ class Represent:
     def __post_init__(self) -> None:
         _one_of("decoder", self.decoder, DECODERS)
         _one_of("error", self.error, REDUCTIONS)
+        _one_of("density", self.density, DENSITIES)
         _one_of("rows", self.rows, ("all", "retained"))
+        private = not self.share_forgotten or self.density == "vae"
+        require(private, "share_forgotten", "false with density=gaussian", self.share_forgotten)
         for name in ("latent", "epochs", "own_epochs", "batch_size"):
             require_count(name, getattr(self, name))
         require_number("lr", self.lr, above=0)
@@ -112,6 +118,7 @@ class Forget:
     sampled: bool = False
     weighting: str = "none"
     updates: str = "alternate"
+    density: str = "vae"
     latent: int = 8
     decoder: str = "linear"
     error: str = "mean"
@@ -128,12 +135,13 @@ class Forget:
         _one_of("updates", self.updates, UPDATES)
         both = self.lr_unlearning > 0 and self.lr_alignment > 0
         require(both or self.updates == "alternate", "updates", "alternate with one loss", self.updates)
+        _one_of("density", self.density, DENSITIES)
         _one_of("weighting", self.weighting, ("none", "oddness"))
         _one_of("decoder", self.decoder, DECODERS)
         _one_of("error", self.error, REDUCTIONS)
         require_count("latent", self.latent)
 
-    def weights(self, teacher: Tensor, h: Vae) -> Tensor:
+    def weights(self, teacher: Tensor, h: Density) -> Tensor:
         """Weights [N_f] of forgotten rows from their teacher representations [N_f, D]; mean 1."""
         if self.weighting == "none" or len(teacher) == 0:
             return torch.ones(len(teacher), device=teacher.device)
@@ -143,7 +151,7 @@ class Forget:
         return error / mean if mean > 0 else torch.ones_like(error)
 
     def unlearning(
-        self, retained: Tensor, forgotten: Tensor, weights: Tensor, h: Vae, h_f: Vae, noise: Noise
+        self, retained: Tensor, forgotten: Tensor, weights: Tensor, h: Density, h_f: Density, noise: Noise
     ) -> Tensor:
         """L_UE for student representations [N_r, D] and [N_f, D], forgotten rows weighted [N_f]."""
         near = losses.reconstruction_error(h(retained, noise.of(len(retained))), self.error)

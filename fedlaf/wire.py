@@ -29,6 +29,10 @@ class Action(StrEnum):
     TEACH = "train.teach"
     REPRESENT = "train.represent"
     REPRESENT_OWN = "train.represent_own"
+    SCORE = "train.score"
+    AIM = "train.aim"
+    SETTLE = "train.settle"
+    ALIGN = "train.align"
     FORGET = "train.forget"
     GRADIENT = "train.gradient"
 
@@ -38,6 +42,9 @@ class Part(StrEnum):
 
     MODEL = "model"
     EXTRACTOR = "extractor"
+    HEAD = "head"
+    VOTES = "votes"
+    SHIFT = "shift"
     VAE = "h"
     FORGOTTEN_VAE = "h_f"
     RETAINED_GRADIENT = "retained_gradient"

@@ -12,15 +12,18 @@ from fedlaf.types import Weights, require_count
 from fedlaf.wire import Action, Part, Reply
 from strategies.fedavg import averaged
 from strategies.laf import Laf
+from strategies.laf_aimed import AimedLaf
 from strategies.phase import Phase, ServerState, Who
+from strategies.teaching import Teaching
 
 
 @dataclass(frozen=True)
-class LafRepair(Laf):
-    """After LAF's phases, `repair_rounds` of federated averaging by the clients with rows that remain.
+class Repair(Teaching):
+    """After the phases of LAF, `repair_rounds` of federated averaging by the clients with rows that remain.
 
     `repair.labels` is the share of those rows that is labelled; with 0 this is plain LAF. Repair
-    trains the whole model, the head too (Shen et al., ICLR 2024).
+    trains the whole model, the head too (Shen et al., ICLR 2024). Goes before the LAF it repairs in a
+    class's bases.
     """
 
     repair: Fit = field(default_factory=lambda: Fit(labels=0.25))
@@ -36,7 +39,8 @@ class LafRepair(Laf):
         """LAF's, then repair."""
         repair = self._phase("repair", Action.FIT, self.repair_rounds, Who.REMAINING, self.repair)
         wanted = self.repair_rounds and self.repair.labels > 0
-        return [*super().phases(roster), *([repair] if wanted else [])]
+        whole = super().phases(roster)  # type: ignore[safe-super]
+        return [*whole, *([repair] if wanted else [])]
 
     def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
         """The whole model for repair, else what LAF sends."""
@@ -47,3 +51,13 @@ class LafRepair(Laf):
         if phase.action is Action.FIT:
             return averaged(state, replies)
         return super().aggregate(phase, state, replies)
+
+
+@dataclass(frozen=True)
+class LafRepair(Repair, Laf):
+    """Repair after LAF with the published losses."""
+
+
+@dataclass(frozen=True)
+class AimedLafRepair(Repair, AimedLaf):
+    """Repair after LAF with goals."""

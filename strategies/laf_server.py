@@ -11,8 +11,9 @@ from fedlaf.stage import Roster
 from fedlaf.types import Weights, require
 from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate
-from strategies.laf import Laf, extractor_of, with_extractor
+from strategies.laf import Laf
 from strategies.phase import Phase, ServerState, Who
+from strategies.teaching import extractor_of, with_extractor
 
 
 @dataclass(frozen=True)

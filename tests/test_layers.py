@@ -12,13 +12,14 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
         "fedlaf.stage"),
-    2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.federation",
-        "fedlaf.enrolment"),
+    2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
+        "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
     6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.pipeline", "fedlaf.__main__"),
 }  # fmt: skip
-STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "strategies")
+STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
+                  "strategies")  # fmt: skip
 OUTSIDE_OF_STRATEGIES = {"numpy", "torch", "flwr"}
 
 

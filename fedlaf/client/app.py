@@ -11,58 +11,16 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedlaf import wire
-from fedlaf.client import forgetting, representing, store, training
+from fedlaf.client import aiming, forgetting, representing, store, training
 from fedlaf.client.forgetting import Side, Task
 from fedlaf.client.store import ClientSpec
+from fedlaf.client.visit import GOALS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
-from fedlaf.federation import ClientData
-from fedlaf.models import Vae, build_vae
+from fedlaf.models import Gaussian
 from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.seeding import seed_for, torch_stream
-from fedlaf.types import ClientId, Numbers
-from fedlaf.wire import Action, Instruction, Part, Reply, RowSplit
-
-TAUGHT = "taught"
-OWN_VAE = "h_f"
-
-
-class Visit:
-    """One message at one client: what it was told, its rows, its model, its streams."""
-
-    def __init__(self, spec: ClientSpec, message: Message, context: Context) -> None:
-        self.spec, self.context = spec, context
-        self.told: Instruction = wire.decode_instruction(message)
-        self.client: ClientId = store.client_id(context)
-        self.model = store.resident_model(spec)
-        self.device = store.device_of(spec)
-
-    @property
-    def data(self) -> ClientData:
-        """The client's rows."""
-        return store.client_data(self.spec, self.client)
-
-    @property
-    def split(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Positions of the rows to forget, and of all rows that do not remain."""
-        return positions(self.told.rows, len(self.data))
-
-    def stream(self, name: str, *more: str | int) -> torch.Generator:
-        """The generator of one purpose: a function of run, stage, purpose and client alone."""
-        return torch_stream(self.told.seed, self.told.stage, name, *more, self.client)
-
-    def vae(self, settings: Represent | Forget, name: str) -> Vae:
-        """A VAE whose initial weights are the same on all clients."""
-        seed = seed_for(self.told.seed, self.told.stage, name)
-        dims = self.model.dims
-        return build_vae(dims, settings.latent, settings.decoder, seed).to(self.device)
-
-
-def positions(rows: RowSplit, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of a client with `size` rows: those to forget, and those that do not remain."""
-    if rows.leaves:
-        forget = tuple(sorted(set(range(size)) - set(rows.gone)))
-        return forget, tuple(range(size))
-    return rows.forget, tuple(sorted({*rows.forget, *rows.gone}))
+from fedlaf.seeding import torch_stream
+from fedlaf.types import Numbers
+from fedlaf.wire import Action, Part, Reply
 
 
 def make_client_app(spec: ClientSpec) -> ClientApp:
@@ -94,7 +52,7 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
     """Train the global model on the labelled rows that remain; what a request kept is dropped."""
-    store.drop(visit.context, TAUGHT, OWN_VAE)
+    store.drop(visit.context, TAUGHT, OWN_VAE, GOALS)
     settings = wire.settings_from_config(Fit, visit.told.settings)
     store.load(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])
@@ -109,6 +67,7 @@ def fit(visit: Visit) -> tuple[Reply, Cost]:
 def teach(visit: Visit) -> tuple[Reply, Cost]:
     """Keep the teacher's representations of both kinds of rows; answer with their moments."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
+    store.drop(visit.context, OWN_VAE, GOALS)
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
     remaining = visit.data.inputs(visit.split[1])
     pool = _pool(len(remaining), settings.most_rows, visit.stream("pool"))
@@ -119,13 +78,14 @@ def teach(visit: Visit) -> tuple[Reply, Cost]:
     store.keep(visit.context, TAUGHT, {"pool": pool, "retained": retained, "forgotten": forgotten})
     learned = _learned(retained, forgotten, settings)
     cost = Cost(forward_passes=len(retained) + len(forgotten))
-    return Reply({Part.VAE: representing.moments(learned)}, {"rows": float(len(learned))}), cost
+    moments = representing.moments(learned, full=settings.density == "gaussian")
+    return Reply({Part.VAE: moments}, {"rows": float(len(learned))}), cost
 
 
 def represent(visit: Visit) -> tuple[Reply, Cost]:
     """Train h on the teacher's representations."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
-    _, retained, forgotten = _taught(visit)
+    _, retained, forgotten = visit.taught()
     h = visit.vae(settings, "h")
     store.load(h, visit.told.weights(Part.VAE))
     learned = _learned(retained, forgotten, settings)
@@ -138,13 +98,17 @@ def represent(visit: Visit) -> tuple[Reply, Cost]:
 def represent_own(visit: Visit) -> tuple[Reply, Cost]:
     """Train h_f on the forgotten rows; it stays here, unless the settings share it."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
-    _, _, forgotten = _taught(visit)
-    h, h_f = visit.vae(settings, "h"), visit.vae(settings, "h_f")
+    _, _, forgotten = visit.taught()
+    h, h_f = visit.density(settings, "h"), visit.density(settings, "h_f")
     store.load(h, visit.told.weights(Part.VAE))
-    h_f.shift.copy_(h.shift)
-    h_f.scale.copy_(h.scale)
-    stream = visit.stream("own_vae")
-    loss, passes = representing.fit_vae(h_f, forgotten, settings, settings.own_epochs, stream)
+    loss, passes = 0.0, 0
+    if isinstance(h_f, Gaussian):
+        h_f.fit(*representing.moments_of(forgotten, full=True))
+    else:
+        h_f.shift.copy_(h.shift)
+        h_f.scale.copy_(h.scale)
+        stream = visit.stream("own_vae")
+        loss, passes = representing.fit_vae(h_f, forgotten, settings, settings.own_epochs, stream)
     store.keep(visit.context, OWN_VAE, h_f.state_dict())
     arrays = {Part.FORGOTTEN_VAE: store.weights_of(h_f)} if settings.share_forgotten else {}
     return Reply(arrays, {"loss": loss, "rows": len(forgotten)}), Cost(vae_passes=passes)
@@ -176,13 +140,13 @@ def gradient(visit: Visit) -> tuple[Reply, Cost]:
 
 def _task(visit: Visit, settings: Forget) -> Task:
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
-    pool, retained, forgotten = _taught(visit)
-    h = visit.vae(settings, "h")
+    pool, retained, forgotten = visit.taught()
+    h = visit.density(settings, "h")
     if Part.VAE in visit.told.arrays:  # alignment alone needs none
         store.load(h, visit.told.weights(Part.VAE))
     h_f = h
     if len(forgotten):
-        h_f = visit.vae(settings, "h_f")
+        h_f = visit.density(settings, "h_f")
         shared = Part.FORGOTTEN_VAE in visit.told.arrays
         own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else store.kept(visit.context, OWN_VAE)
         store.load(h_f, own)
@@ -202,11 +166,6 @@ def _pool(rows: int, most: int | None, stream: torch.Generator) -> torch.Tensor:
     return torch.randperm(rows, generator=stream)[:most].sort().values
 
 
-def _taught(visit: Visit) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    kept = {k: torch.from_numpy(v) for k, v in store.kept(visit.context, TAUGHT).items()}
-    return kept["pool"], kept["retained"].to(visit.device), kept["forgotten"].to(visit.device)
-
-
 def _learned(retained: torch.Tensor, forgotten: torch.Tensor, settings: Represent) -> torch.Tensor:
     return retained if settings.rows == "retained" else torch.cat([retained, forgotten])
 
@@ -221,6 +180,10 @@ PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.TEACH: teach,
     Action.REPRESENT: represent,
     Action.REPRESENT_OWN: represent_own,
+    Action.SCORE: aiming.score,
+    Action.AIM: aiming.aim,
+    Action.SETTLE: aiming.settle,
+    Action.ALIGN: aiming.align,
     Action.FORGET: forget,
     Action.GRADIENT: gradient,
 }

@@ -16,7 +16,7 @@ from fedlaf import losses
 from fedlaf.client import batches
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Vae
+from fedlaf.models import Density
 from fedlaf.objectives import Forget, Noise
 from fedlaf.types import Numbers
 
@@ -32,11 +32,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Task:
-    """What a client forgets with: the student, the two VAEs, and its remaining and forgotten side."""
+    """What a client forgets with: the student, the two densities, and its remaining and forgotten side."""
 
     extractor: nn.Module
-    h: Vae
-    h_f: Vae
+    h: Density
+    h_f: Density
     retained: Side
     forgotten: Side
 

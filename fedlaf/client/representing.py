@@ -24,14 +24,21 @@ def representations(extractor: nn.Module, rows: Rows, dims: int) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0, dims, device=device)
 
 
-def moments(representation: Tensor) -> Weights:
-    """Mean and mean square over rows of [N, D], float64 [D]: what standardising needs of a client."""
+def moments(representation: Tensor, *, full: bool = False) -> Weights:
+    """Mean [D] over rows of [N, D] and mean square [D], or with `full` the mean of e e^T [D, D].
+
+    Float64: what standardising, or a Gaussian, needs of a client.
+    """
+    mean, second = moments_of(representation, full=full)
+    return {"mean": mean.numpy(), "second_moment" if full else "mean_square": second.numpy()}
+
+
+def moments_of(representation: Tensor, *, full: bool) -> tuple[Tensor, Tensor]:
+    """The same as tensors on the CPU; zeros without rows."""
     wide = representation.double().cpu()
     count = max(len(wide), 1)
-    return {
-        "mean": (wide.sum(0) / count).numpy(),
-        "mean_square": (wide.square().sum(0) / count).numpy(),
-    }
+    second = wide.T @ wide if full else wide.square().sum(0)
+    return wide.sum(0) / count, second / count
 
 
 def fit_vae(

@@ -1,12 +1,22 @@
-"""Classifiers (extractor and head apart) and the VAE of their representations."""
+"""Classifiers (extractor and head apart) and the densities of their representations."""
 
 from fedlaf.models.classifier import EXTRACTOR, Classifier, Cnn, ModelSpec, Output, ResNet18, SmallCnn
+from fedlaf.models.gaussian import Gaussian
 from fedlaf.models.vae import Reconstruction, Vae, build_vae
+
+HEAD = "head."
+"""Prefix of the head's names in a classifier's state dict."""
+
+Density = Vae | Gaussian
+"""What `h` and `h_f` can be."""
 
 __all__ = [
     "EXTRACTOR",
+    "HEAD",
     "Classifier",
     "Cnn",
+    "Density",
+    "Gaussian",
     "ModelSpec",
     "Output",
     "Reconstruction",

@@ -16,8 +16,9 @@ from fedlaf.request import ForgetRequest
 from fedlaf.stage import Outcome, Stage
 from fedlaf.wire import Part
 from strategies.fedavg import FedAvg
-from strategies.laf import Laf, extractor_of
+from strategies.laf import Laf
 from strategies.laf_server import ServerLaf
+from strategies.teaching import extractor_of
 
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)

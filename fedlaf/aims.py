@@ -1,0 +1,129 @@
+"""Where forgotten rows should go: their representations without what is special about them.
+
+Published LAF drives forgotten rows away from where they are, without a goal. Ours gives each row a
+goal, found without a label: a representation that the retrained model could have given it. Then
+forgetting is alignment on both sides, which ends by itself. All of it is ours; pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf import losses
+from fedlaf.models import Density
+from fedlaf.types import require_count, require_number
+
+FEW = 0.05
+"""Below this share of ordinary rows, forgotten rows are contrasted with the mean of the remaining ones."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How goals are found.
+
+    A forgotten row is odd when its reconstruction error under h is above that of all but `tail` of
+    the remaining rows. Where odd rows are at least twice as frequent as among remaining ones, what
+    they have in common is taken out, up to `reach` times of it. `strength` scales the shift of classes (see `class_shift`);
+    0 leaves it out.
+    """
+
+    tail: float = 0.05
+    special: bool = True
+    reach: float = 1.5
+    strength: float = 4.0
+    threshold: float = 0.0
+    latent: int = 8
+    decoder: str = "linear"
+    error: str = "mean"
+    density: str = "vae"
+
+    def __post_init__(self) -> None:
+        require_number("tail", self.tail, above=0, at_most=0.5)
+        require_number("reach", self.reach, above=0)
+        require_number("strength", self.strength, at_least=0)
+
+    def odd(self, errors: Tensor) -> Tensor:
+        """Which rows [N] are odd, from their errors [N]; none unless they are frequent."""
+        odd = errors > self.threshold
+        frequent = len(odd) > 0 and float(odd.float().mean()) >= 2 * self.tail
+        return odd if self.special and frequent else torch.zeros_like(odd)
+
+    @torch.no_grad()
+    def goals(self, teacher: Tensor, h: Density) -> tuple[Tensor, Tensor]:
+        """Goals [N, D] of forgotten rows with the teacher's representations [N, D], and who is odd [N]."""
+        odd = self.odd(losses.reconstruction_error(h(teacher), self.error))
+        units = (teacher - h.shift) / h.scale
+        return without_special_part(units, odd, self.reach) * h.scale + h.shift, odd
+
+
+@dataclass(frozen=True)
+class Align:
+    """Local steps of alignment: Adam on the sum of the cosine distances to the goals."""
+
+    lr: float = 1e-3
+    batch_size: int = 32
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        require_number("lr", self.lr, above=0)
+        require_count("batch_size", self.batch_size)
+        require_count("steps", self.steps)
+
+
+def without_special_part(units: Tensor, odd: Tensor, reach: float) -> Tensor:
+    """Representations [N, D] in units of the remaining rows' deviation, without what odd rows [N] share.
+
+    The special direction leads from the mean of the ordinary rows (of all remaining rows, 0, where
+    there are hardly any) to that of the odd ones. An odd row loses its component along it, at most
+    `reach` times what lies between the two means, never less than nothing.
+    """
+    if not odd.any():
+        return units
+    few = float((~odd).float().mean()) < FEW
+    ordinary = torch.zeros_like(units[0]) if few else units[~odd].mean(0)
+    special = units[odd].mean(0) - ordinary
+    length = special.norm()
+    if length == 0:
+        return units
+    along = ((units - ordinary) @ (special / length)).clamp(torch.zeros_like(length), reach * length)
+    goal: Tensor = units - (along * odd)[:, None] * (special / length)
+    return goal
+
+
+def votes(logits: Tensor) -> Tensor:
+    """For each class [C], what rows with these logits [N, C] said for it when they were trained on.
+
+    A row speaks for the class that the model takes it for, with 1; where the model gives that class
+    a probability p below 1/2, most labels of such rows said otherwise, and the vote is 2 p - 1 < 0.
+    """
+    probability, taken = logits.softmax(1).max(1)
+    vote = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
+    return torch.zeros(logits.shape[1], device=logits.device).index_add_(0, taken, vote)
+
+
+def class_shift(remaining: Tensor, forgotten: Tensor, strength: float) -> Tensor:
+    """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
+
+    -strength * log(1 + f / (r + 1)) for positive votes f of the forgotten and r of the remaining rows:
+    with strength 1 the change of the log prior when a class goes from r + f to r rows. Votes against
+    a class raise it by the same formula, with half the strength: what is taken back then was spread
+    over all other classes. Trained networks are surer than their priors; `strength` says how much.
+    """
+    ratio = forgotten.abs() / (remaining.clamp_min(0) + 1.0)
+    weight = torch.where(forgotten > 0, -torch.ones_like(ratio), torch.full_like(ratio, 0.5))
+    shift = strength * weight * torch.log1p(ratio)
+    return shift - shift.mean()
+
+
+@torch.no_grad()
+def shift_of_representations(head: nn.Module, shift: Tensor, anchor: Tensor) -> Tensor:
+    """The smallest change [D] of a representation that changes the head's logits by `shift` [C].
+
+    Exact for a linear head; else for the head's linear part at the representation `anchor` [D].
+    """
+    slope = torch.func.jacrev(head)(anchor)
+    change: Tensor = torch.linalg.pinv(slope) @ shift
+    return change

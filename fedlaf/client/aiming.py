@@ -1,0 +1,119 @@
+"""LAF with a goal for every row, on a client: odd rows found, goals set, the student aligned with them.
+
+No label anywhere: the rows are of the type that has none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf import aims, losses, wire
+from fedlaf.aims import Aim, Align
+from fedlaf.client import batches, store
+from fedlaf.client.visit import GOALS, Visit
+from fedlaf.cost import Cost
+from fedlaf.data import Rows, as_input
+from fedlaf.types import Numbers
+from fedlaf.wire import Part, Reply
+
+
+def score(visit: Visit) -> tuple[Reply, Cost]:
+    """Answer with the error under h that only `tail` of the remaining rows exceed, and with the
+    number of remaining rows that the teacher takes for each class.
+    """
+    settings = wire.settings_from_config(Aim, visit.told.settings)
+    pool, retained, _ = visit.taught()
+    h = visit.density(settings, "h")
+    store.load(h, visit.told.weights(Part.VAE))
+    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    with torch.no_grad():
+        errors = losses.reconstruction_error(h(retained), settings.error)
+        taken = visit.model.head(retained).argmax(1)
+        classes = visit.model.head(torch.zeros_like(retained[:1])).shape[1]
+    remaining = len(visit.data) - len(visit.split[1])
+    counts = torch.bincount(taken, minlength=classes).double() * (remaining / max(len(pool), 1))
+    threshold = float(errors.quantile(1 - settings.tail)) if len(errors) else 0.0
+    arrays = {Part.VOTES: {"votes": counts.cpu().numpy()}}
+    return Reply(arrays, {"threshold": threshold, "rows": len(retained)}), Cost(vae_passes=len(retained))
+
+
+def aim(visit: Visit) -> tuple[Reply, Cost]:
+    """Set the goals of the forgotten rows without their special part; answer with their votes."""
+    settings = wire.settings_from_config(Aim, visit.told.settings)
+    _, _, forgotten = visit.taught()
+    h = visit.density(settings, "h")
+    store.load(h, visit.told.weights(Part.VAE))
+    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    goals, odd = settings.goals(forgotten, h)
+    with torch.no_grad():
+        votes = aims.votes(visit.model.head(goals))
+    store.keep(visit.context, GOALS, {"forgotten": goals})
+    numbers: Numbers = {"odd": float(odd.float().mean()), "rows": len(forgotten)}
+    return Reply({Part.VOTES: {"votes": votes.double().cpu().numpy()}}, numbers), Cost(
+        vae_passes=len(forgotten)
+    )
+
+
+def settle(visit: Visit) -> tuple[Reply, Cost]:
+    """Add the shift of classes to the goals of both kinds of rows, and keep them."""
+    _, retained, forgotten = visit.taught()
+    if len(forgotten):
+        forgotten = torch.from_numpy(store.kept(visit.context, GOALS)["forgotten"]).to(visit.device)
+    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    told = {k: torch.from_numpy(v).to(visit.device) for k, v in visit.told.weights(Part.SHIFT).items()}
+    moved = aims.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
+    store.keep(visit.context, GOALS, {"retained": retained + moved, "forgotten": forgotten + moved})
+    return Reply(numbers={"rows": len(retained) + len(forgotten), "shift": float(moved.norm())}), Cost()
+
+
+def align(visit: Visit) -> tuple[Reply, Cost]:
+    """Local steps toward the goals over the extractor."""
+    settings = wire.settings_from_config(Align, visit.told.settings)
+    store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
+    pool = visit.taught()[0]
+    kept = {k: torch.from_numpy(v).to(visit.device) for k, v in store.kept(visit.context, GOALS).items()}
+    rows = (visit.data.inputs(visit.split[1]).at(pool), visit.data.inputs_at(visit.split[0]))
+    sides = (Goals(rows[0], kept["retained"]), Goals(rows[1], kept["forgotten"]))
+    numbers, cost = toward(visit.model.extractor, sides, settings, visit.stream("rows", visit.told.round))
+    numbers |= {"retained": len(rows[0]), "forgotten": len(rows[1])}
+    return Reply({Part.EXTRACTOR: store.weights_of(visit.model.extractor)}, numbers), cost
+
+
+class Goals:
+    """One kind of a client's rows and their goals [P, D]."""
+
+    def __init__(self, rows: Rows, goals: Tensor) -> None:
+        self.rows, self.goals = rows, goals
+
+
+def toward(
+    extractor: nn.Module, sides: tuple[Goals, Goals], settings: Align, stream: torch.Generator
+) -> tuple[Numbers, Cost]:
+    """Adam steps in place on the summed cosine distances of both sides' batches to their goals.
+
+    One forward pass for both kinds of rows. Gives the mean distances of the last step.
+    """
+    extractor.eval()  # BatchNorm statistics stay those of the teacher
+    parameters = list(extractor.parameters())
+    device = parameters[0].device
+    optimiser = torch.optim.Adam(parameters, lr=settings.lr)
+    passes, numbers = 0, Numbers()
+    # Two streams, so that the draws of one side do not depend on the size of the other.
+    other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
+    drawn = (
+        batches.steps(len(side.rows), settings.batch_size, settings.steps, draws)
+        for side, draws in zip(sides, (stream, other), strict=True)
+    )
+    for near, far in zip(*drawn, strict=True):
+        x = torch.cat([sides[0].rows.x[near], sides[1].rows.x[far]])
+        goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
+        distance = losses.cosine_distance(extractor(as_input(x, device)), goals)
+        optimiser.zero_grad()
+        distance.sum().backward()
+        optimiser.step()
+        passes += len(x)
+        found = distance.detach().split([len(near), len(far)])
+        names = ("to_goal_retained", "to_goal_forgotten")
+        numbers = {name: float(d.mean()) for name, d in zip(names, found, strict=True) if len(d)}
+    return numbers, Cost(gradient_passes=passes)

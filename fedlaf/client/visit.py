@@ -1,0 +1,70 @@
+"""One message at one client: what it was told, its rows, its model, its streams."""
+
+from __future__ import annotations
+
+import torch
+from flwr.app import Context, Message
+
+from fedlaf import wire
+from fedlaf.aims import Aim
+from fedlaf.client import store
+from fedlaf.client.store import ClientSpec
+from fedlaf.federation import ClientData
+from fedlaf.models import Density, Gaussian, Vae, build_vae
+from fedlaf.objectives import Forget, Represent
+from fedlaf.seeding import seed_for, torch_stream
+from fedlaf.types import ClientId
+from fedlaf.wire import Instruction, RowSplit
+
+TAUGHT = "taught"
+OWN_VAE = "h_f"
+GOALS = "goals"
+
+
+class Visit:
+    """One message at one client: what it was told, its rows, its model, its streams."""
+
+    def __init__(self, spec: ClientSpec, message: Message, context: Context) -> None:
+        self.spec, self.context = spec, context
+        self.told: Instruction = wire.decode_instruction(message)
+        self.client: ClientId = store.client_id(context)
+        self.model = store.resident_model(spec)
+        self.device = store.device_of(spec)
+
+    @property
+    def data(self) -> ClientData:
+        """The client's rows."""
+        return store.client_data(self.spec, self.client)
+
+    @property
+    def split(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Positions of the rows to forget, and of all rows that do not remain."""
+        return positions(self.told.rows, len(self.data))
+
+    def stream(self, name: str, *more: str | int) -> torch.Generator:
+        """The generator of one purpose: a function of run, stage, purpose and client alone."""
+        return torch_stream(self.told.seed, self.told.stage, name, *more, self.client)
+
+    def density(self, settings: Represent | Forget | Aim, name: str) -> Density:
+        """What `h` or `h_f` is, by the settings."""
+        if settings.density == "gaussian":
+            return Gaussian(self.model.dims).to(self.device)
+        return self.vae(settings, name)
+
+    def vae(self, settings: Represent | Forget | Aim, name: str) -> Vae:
+        """A VAE whose initial weights are the same on all clients."""
+        seed = seed_for(self.told.seed, self.told.stage, name)
+        return build_vae(self.model.dims, settings.latent, settings.decoder, seed).to(self.device)
+
+    def taught(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Which remaining rows the client uses, and the teacher's representations of both kinds."""
+        kept = {k: torch.from_numpy(v) for k, v in store.kept(self.context, TAUGHT).items()}
+        return kept["pool"], kept["retained"].to(self.device), kept["forgotten"].to(self.device)
+
+
+def positions(rows: RowSplit, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a client with `size` rows: those to forget, and those that do not remain."""
+    if rows.leaves:
+        forget = tuple(sorted(set(range(size)) - set(rows.gone)))
+        return forget, tuple(range(size))
+    return rows.forget, tuple(sorted({*rows.forget, *rows.gone}))
