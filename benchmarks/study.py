@@ -1,6 +1,6 @@
 """An ablation or sensitivity study in one command: its runs, a table and a plot.
 
-    python -m benchmarks.study NAME [--seeds 0,1,2] [--jobs 2] [key=value ...]
+    python -m benchmarks.study NAME|all [--seeds 0,1,2] [--jobs 2] [key=value ...]
     python -m benchmarks.study --list
 
 Finished runs are kept under --folder and not run again while their configuration is the same
@@ -15,32 +15,41 @@ import shlex
 import sys
 from pathlib import Path
 
-from benchmarks.studies import STUDIES, Variant
+from benchmarks.studies import STUDIES
+from benchmarks.study_kinds import Variant
 from benchmarks.study_plan import Job, Plan
 from benchmarks.study_runs import Done, run_all
 from benchmarks.study_table import Result, result, table, words
 from fedlaf import config as configuration
 
 MARKER = "<!-- words -->"
+ALL = "all"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command: exit code 2 for a wrong configuration, 1 when no run of the study succeeded."""
+    """The command: exit code 2 for a wrong configuration, 1 when no run of a study succeeded."""
     asked = _parser().parse_intermixed_args(arguments)
     if asked.list or asked.name is None:
-        print("\n".join(f"{name:15} {study.asks}" for name, study in STUDIES.items()))
+        print("\n".join(f"{name:18} {study.asks}" for name, study in STUDIES.items()))
         return
-    if asked.name not in STUDIES:
-        raise SystemExit(f"no study {asked.name!r}; there are {', '.join(STUDIES)}")
-    plan = Plan(asked.name, STUDIES[asked.name], asked.folder, tuple(asked.overrides))
+    if asked.name not in (ALL, *STUDIES):
+        raise SystemExit(f"no study {asked.name!r}; there are {', '.join(STUDIES)}, and {ALL}")
+    names = list(STUDIES) if asked.name == ALL else [asked.name]
+    code = max([made(name, asked) for name in names])
+    if code:
+        raise SystemExit(code)
+
+
+def made(name: str, asked: argparse.Namespace) -> int:
+    """Make one study and print its table; returns the exit code."""
+    plan = Plan(name, STUDIES[name], asked.folder, tuple(asked.overrides))
     try:
         results = measured(plan, asked.seeds, asked.jobs)
     except configuration.USER_ERRORS as error:
         print(f"study: error: {configuration.explained(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(write(plan, asked.seeds, results, asked.docs))
-    if all(r.failed for r in results):
-        raise SystemExit(1)
+        return 2
+    print(f"{plan.study.title} ({name})\n\n{write(plan, asked.seeds, results, asked.docs)}\n")
+    return int(all(r.failed for r in results))
 
 
 def measured(plan: Plan, seeds: list[int], parallel: int) -> list[Result]:
@@ -75,9 +84,10 @@ def write(plan: Plan, seeds: list[int], results: list[Result], docs: Path) -> st
     from benchmarks.study_plot import plot
 
     docs.mkdir(parents=True, exist_ok=True)
-    path, study, shown = docs / f"{plan.name}.md", plan.study, table(results)
+    path, study, paired = docs / f"{plan.name}.md", plan.study, not plan.study.own_reference
+    shown = table(results, paired=paired)
     parts = [f"# {study.title}", study.asks, f"```sh\n{command(plan, seeds)}\n```", shown]
-    parts.append(words(results, seeds))
+    parts.append(words(results, seeds, paired=paired))
     if plot(study, results, path.with_suffix(".png")):
         parts.append(f"![mean distance and signed differences to the retrained model]({plan.name}.png)")
     kept = path.read_text().partition(MARKER)[2] if path.is_file() else ""
@@ -97,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", help="a study of --list")
+    parser.add_argument("name", nargs="?", help="a study of --list, or all of them in turn")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for all runs of the study")
     parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], metavar="0,1,2")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")

@@ -14,7 +14,7 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.studies import Study, Sweep, Variant
+from benchmarks.study_kinds import Study, Sweep, Variant
 from fedlaf import config as configuration
 from fedlaf.plan import FEDERATION
 
@@ -25,9 +25,9 @@ TRAINING = (*FEDERATION, "train", "requests")
 
 CHEAPEST = (
     "forget.represent_rounds=1",
-    "forget.forget_rounds=1",
-    "forget.recover_rounds=0",
-    "forget.closing_rounds=0",
+    "forget.lead_steps=0",
+    "forget.align_rounds=1",
+    "forget.align.steps=1",
 )
 """A base run has to serve its request too; nobody looks at how."""
 

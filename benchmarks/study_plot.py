@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import Interval
-from benchmarks.studies import Study, Sweep
+from benchmarks.study_kinds import Study, Sweep
 from benchmarks.study_plan import shown
 from benchmarks.study_table import MEASURES, Result
 

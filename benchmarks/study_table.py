@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
 
@@ -15,16 +15,17 @@ MEASURES = {
     "accuracy_test": "test",
     "accuracy_forgotten": "forgotten",
     "backdoor_success": "backdoor",
-    "accuracy_retained": "remaining",
     "attack_success": "attack (ASR)",
 }
+
+AGAINST = "against default"
 
 
 @dataclass(frozen=True)
 class Result:
     """One row: distance to the retrained model, signed differences to it, and cost, over seeds.
 
-    `errors` are the failures by seed; `x` is the place on a sweep's axis.
+    `gaps` are the distances and `errors` the failures by seed; `x` is the place on a sweep's axis.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Result:
     default: bool = False
     original: bool = False
     errors: Mapping[int, str] | None = None
+    gaps: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -44,28 +46,44 @@ class Result:
 
 def result(label: str, runs: Mapping[int, Done], model: str = "unlearned", **more: Any) -> Result:
     """The figures of `model` over the runs of one variant, by seed."""
-    served = [_served(run.report) for run in runs.values() if run.report and not run.error]
-    apart = {name: interval(_apart(s, name, model) for s in served) for name in MEASURES}
-    gap = interval(_number(s["models"][model], "gap") for s in served)
-    shares = [_number(s["share_of_retraining_percent"], "passes") for s in served]
+    served = {seed: _served(run.report) for seed, run in runs.items() if run.report and not run.error}
+    apart = {name: interval(_apart(s, name, model) for s in served.values()) for name in MEASURES}
+    gaps = {seed: _number(s["models"][model], "gap") for seed, s in served.items()}
+    shares = [_number(s["share_of_retraining_percent"], "passes") for s in served.values()]
     passes = interval(shares).mean if model == "unlearned" else 0.0
     errors = {seed: run.error for seed, run in runs.items() if run.error}
-    return Result(label, gap, apart, passes, original=model == "original", errors=errors, **more)
+    original = model == "original"
+    return Result(
+        label, interval(gaps.values()), apart, passes, original=original, errors=errors, gaps=gaps, **more
+    )
 
 
-def table(results: list[Result]) -> str:
-    """Markdown: a row each; columns of measures that no row has are left out."""
+def against(result: Result, default: Result) -> Interval:
+    """The row's mean distance minus the default's, paired by seed: less than 0 is closer."""
+    return interval(gap - default.gaps[seed] for seed, gap in result.gaps.items() if seed in default.gaps)
+
+
+def table(results: list[Result], *, paired: bool = True) -> str:
+    """Markdown: a row each; columns of measures that no row has are left out.
+
+    `paired` adds the difference to the default row, where all rows have the same retrained model.
+    """
     used = [name for name in MEASURES if any(not isnan(r.apart[name].mean) for r in results)]
-    header = ["", "mean distance", *(f"d {MEASURES[n]}" for n in used), "client passes %", "notes"]
-    rows: Rows = [header]
+    default = next((r for r in results if r.default and not r.failed), None) if paired else None
+    compared = [] if default is None else [AGAINST]
+    measures = [f"d {MEASURES[n]}" for n in used]
+    rows: Rows = [["", "mean distance", *compared, *measures, "client passes %", "notes"]]
     for r in results:
         label = f"**{r.label} (default)**" if r.default else r.label
-        figures = [_shown(r.gap), *(_shown(r.apart[n], "+") for n in used)]
+        figures = [_shown(r.gap)]
+        if default is not None:
+            figures.append("" if r is default else _shown(against(r, default), "+"))
+        figures += [_shown(r.apart[n], "+") for n in used]
         rows.append([label, *figures, "" if isnan(r.passes) else f"{r.passes:.1f}", _notes(r)])
     return markdown(rows)
 
 
-def words(results: list[Result], seeds: list[int]) -> str:
+def words(results: list[Result], seeds: list[int], *, paired: bool = True) -> str:
     """What stands under the table: how to read it, and which rows scatter over the seeds."""
     many = "Means over the seeds ± the half-width of the 95 % Student-t interval"
     over = many if len(seeds) > 1 else "One seed, so there are no intervals"
@@ -74,6 +92,11 @@ def words(results: list[Result], seeds: list[int]) -> str:
         "row's model minus the retrained one. Both are in points. Client passes are in percent of "
         "retraining's."
     )
+    if paired:
+        read += (
+            f" {AGAINST.capitalize()} is the row's mean distance minus the default row's, seed by seed, for "
+            "the same original and retrained model: below 0 is closer to retraining."
+        )
     return "\n\n".join([read, *_scatter(results)] if len(seeds) > 1 else [read])
 
 

@@ -48,6 +48,8 @@ def _job(config: DictConfig) -> float | None:
         told = pipeline.run(plan, folder, watch)
     report.write(told, folder)
     report.tell(told, folder)
+    if told.stopped is not None:
+        raise RoundFailed(told.stopped)
     return told.served[-1].measure("gap", "unlearned") if told.served else None
 
 

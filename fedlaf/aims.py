@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from fedlaf import losses
 from fedlaf.models import Density
-from fedlaf.types import require_count, require_number
+from fedlaf.types import require, require_count, require_number
 
 FEW = 0.05
 """Below this share of ordinary rows, forgotten rows are contrasted with the mean of the remaining ones."""
+
+
+DISTANCES = {"relative": losses.relative_distance, "cosine": losses.cosine_distance}
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,15 @@ class Aim:
 
     A forgotten row is odd when its reconstruction error under h is above that of all but `tail` of
     the remaining rows. Where odd rows are at least twice as frequent as among remaining ones, what
-    they have in common is taken out, up to `reach` times of it. `strength` scales the shift of classes (see `class_shift`);
-    0 leaves it out.
+    they have in common is taken out, up to `reach` times of it. `strength` and `against` scale the
+    shift of classes (see `class_shift`); with 0 for both there is none.
     """
 
     tail: float = 0.05
     special: bool = True
     reach: float = 1.5
     strength: float = 4.0
+    against: float = 2.0
     threshold: float = 0.0
     latent: int = 8
     decoder: str = "linear"
@@ -44,6 +48,7 @@ class Aim:
         require_number("tail", self.tail, above=0, at_most=0.5)
         require_number("reach", self.reach, above=0)
         require_number("strength", self.strength, at_least=0)
+        require_number("against", self.against, at_least=0)
 
     def odd(self, errors: Tensor) -> Tensor:
         """Which rows [N] are odd, from their errors [N]; none unless they are frequent."""
@@ -61,16 +66,27 @@ class Aim:
 
 @dataclass(frozen=True)
 class Align:
-    """Local steps of alignment: Adam on the sum of the cosine distances to the goals."""
+    """Local steps of alignment: Adam on the sum of the distances to the goals.
+
+    `distance` `cosine` is that of LAF's L_RA; `relative`, |student - goal|^2 / |goal|^2, holds the
+    length too, and with it how sure the model is.
+    """
 
     lr: float = 1e-3
+    distance: str = "relative"
     batch_size: int = 32
     steps: int = 10
 
     def __post_init__(self) -> None:
         require_number("lr", self.lr, above=0)
+        known = self.distance in DISTANCES
+        require(known, "distance", " or ".join(DISTANCES), self.distance)
         require_count("batch_size", self.batch_size)
         require_count("steps", self.steps)
+
+    def distances(self, student: Tensor, goals: Tensor) -> Tensor:
+        """Distances [N] of representations [N, D] to their goals [N, D]."""
+        return DISTANCES[self.distance](student, goals)
 
 
 def without_special_part(units: Tensor, odd: Tensor, reach: float) -> Tensor:
@@ -104,17 +120,16 @@ def votes(logits: Tensor) -> Tensor:
     return torch.zeros(logits.shape[1], device=logits.device).index_add_(0, taken, vote)
 
 
-def class_shift(remaining: Tensor, forgotten: Tensor, strength: float) -> Tensor:
+def class_shift(remaining: Tensor, forgotten: Tensor, strength: float, against: float) -> Tensor:
     """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
 
     -strength * log(1 + f / (r + 1)) for positive votes f of the forgotten and r of the remaining rows:
     with strength 1 the change of the log prior when a class goes from r + f to r rows. Votes against
-    a class raise it by the same formula, with half the strength: what is taken back then was spread
-    over all other classes. Trained networks are surer than their priors; `strength` says how much.
+    a class raise it: +against * log(1 + |f| / (r + 1)). Trained networks are surer than their priors,
+    so both factors are above 1; they were measured.
     """
-    ratio = forgotten.abs() / (remaining.clamp_min(0) + 1.0)
-    weight = torch.where(forgotten > 0, -torch.ones_like(ratio), torch.full_like(ratio, 0.5))
-    shift = strength * weight * torch.log1p(ratio)
+    size = torch.log1p(forgotten.abs() / (remaining.clamp_min(0) + 1.0))
+    shift = torch.where(forgotten > 0, -strength * size, against * size)
     return shift - shift.mean()
 
 

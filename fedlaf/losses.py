@@ -55,6 +55,11 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return 1.0 - torch.cosine_similarity(student, teacher, dim=1)
 
 
+def relative_distance(student: Tensor, goal: Tensor) -> Tensor:
+    """|student - goal|^2 / |goal|^2 [N] of representations [N, D]: unlike the cosine's it sees lengths."""
+    return (student - goal).square().sum(1) / goal.square().sum(1).clamp_min(1e-12)
+
+
 def alignment_retained(distance: Tensor) -> Tensor:
     """The term of L_RA over remaining rows: sum of d_i, distances [N]."""
     return distance.sum()

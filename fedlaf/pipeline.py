@@ -21,7 +21,7 @@ from fedlaf.plan import FEDERATION, Plan
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import seed_for
-from fedlaf.stage import Outcome, Roster, RoundRecord, Runnable, Stage, failures
+from fedlaf.stage import Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, failures
 from fedlaf.stages import MadeFrom, Shelf
 from fedlaf.types import Weights
 
@@ -73,6 +73,8 @@ class Story:
             answer, weights = self.serve(name, arrives, trained.weights, asked, last)
             served.append(answer)
             done, spent = arrives, spent + trained.cost
+            if answer.stopped:
+                return self._report(served, spent)
             gone = roster.gone.joined(request, roster.sizes)
             roster = replace(roster, gone=gone)
         if done < plan.train.rounds:
@@ -80,6 +82,10 @@ class Story:
             spent += trained.cost
             if plan.schedule:
                 served.append(self.afterwards(trained.weights, roster))
+        return self._report(served, spent)
+
+    def _report(self, served: list[Served], spent: Cost) -> Report:
+        plan = self.plan
         versions = {"fedlaf": __version__, "python": python_version()}
         versions |= {name: version(name) for name in LIBRARIES}
         return Report(
@@ -106,15 +112,18 @@ class Story:
         self, name: str, arrives: int, original: Weights, roster: Roster, last: bool
     ) -> tuple[Served, Weights]:
         """Forget the roster's request, retrain without its rows, and compare; the report of it and
-        the weights to go on with.
+        the weights to go on with. A request that its method stops leaves the weights as they were.
         """
         subjects = subjects_of(self.plan.federation, roster.request, roster.gone)
         few = subjects.some(self.plan.curve_rows) if self.plan.curve_rows else None
         stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout)
-        forgotten = self._stage(name, self.plan.method, original, stage, few)
+        try:
+            forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
+        except RequestStopped as error:
+            forgotten, stopped = error.outcome, True
         models = {"original": original, "unlearned": forgotten.weights}
         costs = {"unlearned": forgotten.cost}
-        if last or self.plan.reference == "each":
+        if not stopped and (last or self.plan.reference == "each"):
             gone = roster.gone.joined(roster.request, roster.sizes)
             left = replace(roster, request=ForgetRequest(), gone=gone)
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
@@ -123,7 +132,8 @@ class Story:
         rows = sum(len(request.of(k)) for k in request.clients)
         answer = Served(
             name, arrives, request.clients, rows, tuple(sorted(request.withdrawn)),
-            self._measured(models, subjects), costs, failures(forgotten.records),
+            self._measured(models, subjects), costs, failures(forgotten.records), forgotten.findings,
+            stopped,
         )  # fmt: skip
         return answer, forgotten.weights
 

@@ -98,12 +98,35 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a method noticed while it ran; a `fatal` one says that its result cannot be right."""
+
+    name: str
+    phase: str
+    round: int
+    message: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.phase}, round {self.round}): {self.message}"
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The weights after a stage, and what it took."""
+    """The weights after a stage, what it took, and what was noticed."""
 
     weights: Weights
     cost: Cost
     records: tuple[RoundRecord, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+class RequestStopped(RoundFailed):
+    """A request whose result cannot be right; `outcome` has the weights from before it."""
+
+    def __init__(self, stage: str, finding: Finding, outcome: Outcome) -> None:
+        self.finding, self.outcome = finding, outcome
+        super().__init__(f"{stage} stopped, the model is the one from before it: {finding}")
 
 
 class Runnable(Protocol):

@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from fedlaf.cost import Cost
 from fedlaf.report import Point
-from fedlaf.stage import Outcome, RoundRecord
+from fedlaf.stage import Finding, Outcome, RoundRecord
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,18 @@ class Shelf:
         self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
 
     def put(self, name: str, made_from: MadeFrom, outcome: Outcome, curve: list[Point]) -> None:
-        """Save a finished stage; its JSON comes last, so that it is there only when all is."""
+        """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(outcome.weights), self.folder / f"{name}.safetensors")
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+        held = {key: np.asarray(array, order="C") for key, array in outcome.weights.items()}
+        save_file(held, self.folder / f"{name}.safetensors")
         record = {
             "fingerprint": made_from.weights,
             "curve_fingerprint": made_from.curve,
             "names": list(outcome.weights),
             "cost": outcome.cost.numbers(),
             "records": [asdict(r) for r in outcome.records],
+            "findings": [asdict(finding) for finding in outcome.findings],
             "curve": [asdict(point) for point in curve],
         }
         draft = self.folder / f"{name}.json.part"
@@ -58,7 +62,8 @@ class Shelf:
         records = tuple(_record(r) for r in record["records"])
         same = record["curve_fingerprint"] == made_from.curve
         curve = [Point(**point) for point in record["curve"]] if same else []
-        return Outcome(weights, Cost.of(record["cost"]), records), curve
+        findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
+        return Outcome(weights, Cost.of(record["cost"]), records, findings), curve
 
 
 def _record(saved: dict[str, object]) -> RoundRecord:

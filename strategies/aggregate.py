@@ -69,7 +69,9 @@ def closing_the_way_back(now: Weights, proposed: Weights, start: Weights, origin
     along, norm = inner(update, away), inner(away, away)
     if along >= 0 or norm == 0:
         return proposed
-    return {k: (now[k] + update[k] - (along / norm) * away[k]).astype(now[k].dtype) for k in proposed}
+    # Arithmetic turns arrays without dimensions (counts of BatchNorm) into scalars; they stay arrays.
+    kept = {k: np.asarray(now[k] + update[k] - (along / norm) * away[k]) for k in proposed}
+    return {k: v.astype(now[k].dtype) for k, v in kept.items()}
 
 
 def adam_step(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from flwr.serverapp import Grid
 
 from fedlaf import wire
-from fedlaf.stage import Need, Outcome, Roster, Stage
+from fedlaf.stage import Finding, Need, Outcome, Roster, RoundRecord, Stage
 from fedlaf.types import Weights, require
 from fedlaf.wire import Part, Reply
 from strategies.phase import Phase, ServerState
@@ -36,6 +36,10 @@ class Method(ABC):
     @abstractmethod
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The state after a round, from replies in partition order. Pure."""
+
+    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
+        """What the last of `records` shows to be wrong; a fatal finding stops the stage."""
+        return ()
 
     def total_rounds(self, roster: Roster) -> int:
         """Rounds over all phases."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Any
 
 from fedlaf.objectives import Forget
-from fedlaf.stage import Roster
-from fedlaf.types import Weights, require_count, require_number
+from fedlaf.stage import Finding, Roster, RoundRecord
+from fedlaf.types import Weights, require, require_count, require_number
 from fedlaf.wire import Action, Part, Reply
-from strategies import aggregate
+from strategies import aggregate, signs
 from strategies.phase import Phase, ServerState, Who
 from strategies.teaching import (
     Teaching,
@@ -55,6 +56,8 @@ class Laf(Teaching):
         require_count("recover_rounds", self.recover_rounds, at_least=0)
         require_count("closing_rounds", self.closing_rounds, at_least=0)
         require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
+        alternate = self.recover.updates == "alternate"  # recovery has one loss
+        require(alternate, "recover.updates", "alternate", self.recover.updates)
         if self.forget_steps is not None:
             require_count("forget_steps", self.forget_steps)
 
@@ -103,6 +106,11 @@ class Laf(Teaching):
         vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGOTTEN_VAE: shared} if shared else {})
         return vaes if phase.action is Action.REPRESENT_OWN else extractor | vaes
 
+    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings; the second of two stages counts on from the first, so that it draws anew."""
+        settings = super().tells(phase, state)
+        return {**settings, "after": self.forget_rounds} if phase.name == "align" else settings
+
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Moments become the first h, VAEs their mean, extractors the blend of the two sides."""
         match phase.action:
@@ -124,6 +132,21 @@ class Laf(Teaching):
         else:
             proposed = joined(replies, self.forgetting_share)
         return replace(state, weights=with_extractor(state.weights, proposed), aux=aux)
+
+    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
+        """Of h, of forgetting that moved nothing, and at the end of ruined remaining rows."""
+        now, found = records[-1], list(signs.of_density(records))
+        near, far = (now.numbers.get(f"distance_{kind}") for kind in ("retained", "forgotten"))
+        rounds = {"forget": self.forget_rounds, "align": self.forget_rounds, "recover": self.recover_rounds}
+        rounds["close"] = self.closing_rounds
+        if now.round != rounds.get(now.phase):
+            return found
+        if near is not None and far is not None:
+            found += signs.of_nothing(now, far, near)
+        later = self.closing_rounds or (self.recover_rounds and now.phase != "recover")
+        if near is not None and (now.phase == "close" or not later):
+            found += signs.of_ruin(now, near)
+        return found
 
     def _with_vae(self, settings: Forget) -> Forget:
         vae = self.represent

@@ -15,10 +15,10 @@ import torch
 
 from fedlaf import wire
 from fedlaf.aims import Aim, Align, class_shift
-from fedlaf.stage import Roster
+from fedlaf.stage import Finding, Roster, RoundRecord
 from fedlaf.types import Weights, require_count, require_number
 from fedlaf.wire import Action, Part, Reply
-from strategies import aggregate
+from strategies import aggregate, signs
 from strategies.phase import Phase, ServerState, Who
 from strategies.teaching import Teaching, extractor_of, head_of, joined, with_extractor
 
@@ -97,9 +97,22 @@ class AimedLaf(Teaching):
             case _:
                 return super().aggregate(phase, state, replies)
 
+    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
+        """Of h, of goals that ask for nothing, and at the end of ruin and of goals that were missed."""
+        now = records[-1]
+        settled = next((r for r in records if r.phase == "settle"), now).numbers
+        way = settled.get("way_forgotten", 0.0)
+        found = list(signs.of_density(records))
+        if now.phase == "settle":
+            found += signs.of_way(now, way)
+        if now.phase == "align" and now.round == self.align_rounds:
+            found += signs.of_ruin(now, now.numbers.get("to_goal_retained", 0.0))
+            found += signs.of_goals(now, way, now.numbers.get("to_goal_forgotten", 0.0))
+        return found
+
     def _shift(self, state: ServerState) -> Weights:
         remaining, forgotten = (torch.from_numpy(state.aux[side]) for side in ("retained", "forgotten"))
-        shift = class_shift(remaining, forgotten, self.aim.strength)
+        shift = class_shift(remaining, forgotten, self.aim.strength, self.aim.against)
         return {"shift": shift.float().numpy(), "anchor": state.aux["h"]["shift"]}
 
 

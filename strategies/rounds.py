@@ -13,10 +13,12 @@ from flwr.serverapp.strategy import Strategy
 
 from fedlaf import wire
 from fedlaf.cost import Cost
-from fedlaf.stage import Outcome, Roster, RoundFailed, RoundRecord, Stage
+from fedlaf.stage import Finding, Outcome, RequestStopped, Roster, RoundFailed, RoundRecord, Stage
 from fedlaf.types import ClientId, Weights
 from fedlaf.wire import Instruction, Part, Reply
 from strategies.phase import Phase, ServerState, sampled
+
+NOT_FINITE = "holds NaN or Inf"
 
 QUORUM = 0.5
 """Share of a cohort that must answer in a phase that is not strict."""
@@ -33,15 +35,19 @@ class Runs(Protocol):
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState: ...
 
+    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]: ...
+
 
 class Rounds(Strategy):
     """Runs a method over its phases; state, cost and records can be read at any time."""
 
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
+        self.start_weights = weights
         self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name})
         self.cost = Cost()
         self.records: list[RoundRecord] = []
+        self.findings: list[Finding] = []
         self.plan = [
             (phase, number)
             for place, phase in enumerate(method.phases(stage.roster))
@@ -51,9 +57,12 @@ class Rounds(Strategy):
         self._grid: Grid | None = None
 
     def run(self, grid: Grid) -> Outcome:
-        """All rounds of the plan, by Flower's own loop. Raises RoundFailed."""
+        """All rounds of the plan, by Flower's own loop. Raises RoundFailed, RequestStopped among them."""
         self.start(grid, wire.pack(self.state.weights), len(self.plan), self.stage.timeout)
-        return Outcome(self.state.weights, self.cost, tuple(self.records))
+        return self._outcome(self.state.weights)
+
+    def _outcome(self, weights: Weights) -> Outcome:
+        return Outcome(weights, self.cost, tuple(self.records), tuple(self.findings))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -90,9 +99,16 @@ class Rounds(Strategy):
         record = RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost)
         self.records.append(record)
         self.cost += cost
+        for finding in self.method.findings(self.records):
+            self._found(finding)
         if self.stage.on_round is not None:
             self.stage.on_round(record, self.state.weights)
         return wire.pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
+
+    def _found(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        if finding.fatal:
+            raise RequestStopped(self.stage.name, finding, self._outcome(self.start_weights))
 
     def _sorted_out(
         self, phase: Phase, replies: Iterable[Message], asked: list[ClientId] | None = None
@@ -138,6 +154,11 @@ class Rounds(Strategy):
         enough = not failed if phase.strict else len(good) >= QUORUM * len(self._asked)
         if enough and good:
             return
+        serves = bool(self.roster.request.clients)
+        wild = [k for k, reason in failed.items() if reason.endswith(NOT_FINITE)]
+        if serves and wild:
+            told = f"client {wild[0]}: {failed[wild[0]]}"
+            self._found(Finding("diverged", phase.name, number, told, fatal=True))
         first = next(iter(failed), None)
         why = f"; client {first}: {failed[first]}" if first is not None else ""
         raise RoundFailed(
@@ -179,7 +200,10 @@ def fault_of(reply: Reply, sent: Mapping[Any, Weights]) -> str | None:
             if model is not None and model[name].shape != array.shape:
                 return f"{part}.{name} of shape {array.shape}, expected {model[name].shape}"
             if not np.isfinite(array).all():
-                return f"{part}.{name} holds NaN or Inf"
+                return f"{part}.{name} {NOT_FINITE}"
+    for name, value in reply.numbers.items():
+        if not np.isfinite(value):
+            return f"{name} {NOT_FINITE}"
     return None
 
 

@@ -14,12 +14,14 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from fedlaf import config as configuration
+from fedlaf.aims import Aim, Align
 from fedlaf.data import Torchvision
 from fedlaf.models import ResNet18
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.plan import prepare
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
+from strategies.laf_aimed import AimedLaf
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget", "engine", "experiment")
@@ -106,7 +108,7 @@ def test_there_is_an_option_for_all_that_the_readme_promises() -> None:
         "data": ("fashion_sample", "digits", "fashion_mnist", "mnist", "cifar10", "svhn"),
         "partition": ("iid", "dirichlet", "shards", "quantity_skew"),
         "request": ("withdraw_clients", "remove_samples", "remove_classes", "remove_wrong_labels"),
-        "forget": ("laf", "laf_paper"),
+        "forget": ("laf", "laf_paper", "laf_repel", "laf_repair", "laf_server"),
         "model": ("cnn", "small_cnn", "resnet18"),
         "engine": ("ray", "inline"),
     }
@@ -167,6 +169,17 @@ def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None
         forget_rounds=40,
         forget=replace(other.forget, lr_unlearning=1e-5, lr_alignment=4e-5, temperature=20),
     )
+
+
+def test_the_default_has_goals_and_the_tuned_published_losses_are_an_option() -> None:
+    default = configuration.made(composed(), "forget")
+    assert default == configuration.made(composed("forget=laf"), "forget")
+    assert isinstance(default, AimedLaf)
+    assert (default.aim, default.align) == (Aim(), Align())
+    assert default.represent == Represent(rows="retained", most_rows=300, lr=2e-3)
+    repel = configuration.made(composed("forget=laf_repel"), "forget")
+    assert isinstance(repel, Laf)
+    assert repel.recover_rounds > 0
 
 
 def test_resnet18_resizes_when_told() -> None:

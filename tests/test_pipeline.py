@@ -77,7 +77,7 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert numbers(first) == numbers(resumed)
     assert resumed["seconds"]["train"] < first["seconds"]["train"]
     # Another way of forgetting takes up the training, but not the forgetting.
-    other = told(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.forget_rounds=1")
+    other = told(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.align_rounds=1")
     stage = [(tmp_path / n / "stages" / "train.safetensors").read_bytes() for n in "ac"]
     assert stage[0] == stage[1]
     (before,), (after,) = first["requests"], other["requests"]
@@ -124,17 +124,17 @@ def test_only_the_last_reference_is_made_when_asked_for(
 def test_a_failed_run_says_so_and_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fedlaf.client import forgetting
+    from fedlaf.client import aiming
 
     def broken(*_: object) -> None:
         raise ValueError("out of luck")
 
-    monkeypatch.setattr(forgetting, "forget", broken)
+    monkeypatch.setattr(aiming, "toward", broken)
     with pytest.raises(SystemExit) as ended:
         told(monkeypatch, tmp_path / "a")
     assert ended.value.code == 1
     error = capsys.readouterr().err
-    assert error.startswith("fedlaf: error: request-1, forget round 1: 10 clients asked, 0 answered")
+    assert error.startswith("fedlaf: error: request-1, lead round 1: 1 clients asked, 0 answered")
     assert "ValueError: out of luck" in error
     assert error.count("\n") == 1
     assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
 
 from fedlaf import config as configuration
-from fedlaf import pipeline
+from fedlaf import pipeline, stages
 from fedlaf.client import training
 from fedlaf.cost import Cost
 from fedlaf.plan import prepare
@@ -85,6 +85,31 @@ def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     assert shelf.get("train", MADE_FROM) is None
 
 
+def test_an_interruption_leaves_no_old_record_beside_new_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = shelved(tmp_path / "a")
+
+    def cut_short(held: dict[str, np.ndarray], path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "save_file", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        Shelf(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
+    assert later.get("train", MADE_FROM) is None
+
+
+def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) -> None:
+    square = np.arange(12, dtype=np.float32).reshape(3, 4)
+    lying = {"t": square.T, "half": square[:, ::2], "scalar": np.float32(3)}
+    Shelf(tmp_path, None).put("train", MADE_FROM, Outcome(lying, Cost(), ()), [])
+    found = Shelf(tmp_path / "later", tmp_path).get("train", MADE_FROM)
+    assert found is not None
+    assert same_bits(found[0].weights, {k: np.array(v) for k, v in lying.items()})
+    assert found[0].weights["scalar"].shape == ()
+
+
 def test_without_an_earlier_run_there_is_nothing(tmp_path: Path) -> None:
     shelved(tmp_path / "a")
     assert Shelf(tmp_path / "a", None).get("train", MADE_FROM) is None
@@ -108,8 +133,8 @@ def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_pat
 
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
-        "forget.represent_rounds=1", "forget.forget_rounds=1", "forget.forget_steps=1",
-        "forget.recover_rounds=1")  # fmt: skip
+        "forget.represent_rounds=1", "forget.align_rounds=1", "forget.align.steps=1",
+        "forget.lead_steps=1")  # fmt: skip
 
 
 @dataclass
@@ -160,7 +185,8 @@ ALL = ["train", "request-1", "retrain-1"]
     ("overrides", "run_again"),
     [
         ([], []),
-        (["forget.forget_rounds=2"], ["request-1"]),
+        (["forget.align_rounds=2"], ["request-1"]),
+        (["forget.aim.strength=0"], ["request-1"]),
         (["evaluation.curve_rows=10"], []),
         (["evaluation.asr=split"], []),
         (["request=remove_samples"], ["request-1", "retrain-1"]),
@@ -211,7 +237,7 @@ def test_what_is_taken_up_is_what_the_run_would_have_made(
 def test_a_curve_is_kept_only_where_its_rows_are_the_same(first: tuple[Path, Report], tmp_path: Path) -> None:
     folder, before = first
     assert all(len(points(before, name)) == 2 for name in ("train", "retrain-1"))
-    _, same = told(tmp_path / "a", f"resume={folder}", "forget.forget_rounds=2")
+    _, same = told(tmp_path / "a", f"resume={folder}", "forget.align_rounds=2")
     for name in ("train", "retrain-1"):
         assert points(same, name) == points(before, name)
     _, other = told(tmp_path / "b", f"resume={folder}", "request.clients=[1]")

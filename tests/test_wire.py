@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlaf.aims import Aim, Align
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.simulation import flower_private
 from fedlaf.types import Weights
@@ -153,10 +154,13 @@ def test_malformed_replies_are_told_apart() -> None:
     [
         Fit(),
         Fit("sgd", 0.1, 1e-4, 0.9, 3, 7, "crop_flip"),
-        Represent(3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
+        Represent("gaussian"),
+        Represent("vae", 3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
         Forget(
             lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retained", sampled=True
         ),
+        Aim(0.1, False, 2.0, 0.0, -1.5, 3, "sigmoid", "sum", "gaussian"),
+        Align(0.5, "cosine", 7, 2),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -63,8 +63,14 @@ def settle(visit: Visit) -> tuple[Reply, Cost]:
     store.load(visit.model.head, visit.told.weights(Part.HEAD))
     told = {k: torch.from_numpy(v).to(visit.device) for k, v in visit.told.weights(Part.SHIFT).items()}
     moved = aims.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
-    store.keep(visit.context, GOALS, {"retained": retained + moved, "forgotten": forgotten + moved})
-    return Reply(numbers={"rows": len(retained) + len(forgotten), "shift": float(moved.norm())}), Cost()
+    kept = visit.taught()[1:]
+    goals = (retained + moved, forgotten + moved)
+    store.keep(visit.context, GOALS, dict(zip(("retained", "forgotten"), goals, strict=True)))
+    numbers: Numbers = {"rows": len(retained) + len(forgotten)}
+    for name, goal, teacher in zip(("way_retained", "way_forgotten"), goals, kept, strict=True):
+        if len(goal):
+            numbers[name] = float(losses.cosine_distance(goal, teacher).mean())
+    return Reply(numbers=numbers), Cost()
 
 
 def align(visit: Visit) -> tuple[Reply, Cost]:
@@ -90,7 +96,7 @@ class Goals:
 def toward(
     extractor: nn.Module, sides: tuple[Goals, Goals], settings: Align, stream: torch.Generator
 ) -> tuple[Numbers, Cost]:
-    """Adam steps in place on the summed cosine distances of both sides' batches to their goals.
+    """Adam steps in place on the summed distances of both sides' batches to their goals.
 
     One forward pass for both kinds of rows. Gives the mean distances of the last step.
     """
@@ -108,7 +114,7 @@ def toward(
     for near, far in zip(*drawn, strict=True):
         x = torch.cat([sides[0].rows.x[near], sides[1].rows.x[far]])
         goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
-        distance = losses.cosine_distance(extractor(as_input(x, device)), goals)
+        distance = settings.distances(extractor(as_input(x, device)), goals)
         optimiser.zero_grad()
         distance.sum().backward()
         optimiser.step()

@@ -118,7 +118,8 @@ def forget(visit: Visit) -> tuple[Reply, Cost]:
     """Local steps of both losses of LAF over the extractor."""
     settings = wire.settings_from_config(Forget, visit.told.settings)
     task = _task(visit, settings)
-    rows, noise = (visit.stream(name, visit.told.round) for name in ("rows", "noise"))
+    number = visit.told.round + int(visit.told.settings.get("after", 0))
+    rows, noise = (visit.stream(name, number) for name in ("rows", "noise"))
     numbers, cost = forgetting.forget(task, settings, rows, noise)
     numbers |= {"retained": len(task.retained.rows), "forgotten": len(task.forgotten.rows)}
     return Reply({Part.EXTRACTOR: store.weights_of(task.extractor)}, numbers), cost

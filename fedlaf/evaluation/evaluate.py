@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 
 import numpy as np
@@ -22,20 +22,23 @@ CHUNK = 500
 
 @dataclass(frozen=True)
 class Subjects:
-    """The rows that models are measured on; `triggered` are test rows with the trigger, or None."""
+    """The rows that models are measured on; `triggered` are test rows with the trigger, or None,
+    `removed` the classes of which no row remains.
+    """
 
     retained: LabelledRows
     forgotten: LabelledRows
     test: LabelledRows
     triggered: Rows | None = None
     target: int = -1
+    removed: tuple[int, ...] = ()
 
     def some(self, rows: int) -> Subjects:
         """At most the first `rows` of each kind: enough for a curve."""
         few = torch.arange(rows)
         triggered = self.triggered and self.triggered.at(few[: len(self.triggered)])
         kinds = [r.at(few[: len(r)]) for r in (self.retained, self.forgotten, self.test)]
-        return Subjects(kinds[0], kinds[1], kinds[2], triggered, self.target)
+        return replace(self, retained=kinds[0], forgotten=kinds[1], test=kinds[2], triggered=triggered)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,13 @@ def subjects_of(federation: Federation, request: ForgetRequest, gone: ForgetRequ
     if federation.trigger is not None:
         target = federation.trigger.target
         triggered = Rows(federation.trigger.applied(test.x[test.y != target]))
-    return Subjects(_joined(retained), _joined(forgotten), test, triggered, target)
+    near, far = _joined(retained), _joined(forgotten)
+    return Subjects(near, far, test, triggered, target, removed_classes(near, far))
+
+
+def removed_classes(retained: LabelledRows, forgotten: LabelledRows) -> tuple[int, ...]:
+    """The classes of forgotten rows of which no row remains, in their order."""
+    return tuple(np.setdiff1d(forgotten.y.numpy(), retained.y.numpy()).tolist())
 
 
 @torch.no_grad()
@@ -127,9 +136,8 @@ def evaluate(
 
 def _by_removed_class(found: Predictions, subjects: Subjects) -> dict[str, float]:
     """Where whole classes are forgotten: test accuracy without them, and on them."""
-    removed = np.setdiff1d(subjects.forgotten.y.numpy(), subjects.retained.y.numpy())
     labels = subjects.test.y.numpy()
-    on = np.isin(labels, removed)
+    on = np.isin(labels, subjects.removed)
     if not on.any():
         return {}
     return {

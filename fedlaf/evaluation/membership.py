@@ -13,6 +13,8 @@ from fedlaf.seeding import numpy_stream
 PROTOCOLS = ("split", "paper")
 MOST = 5000
 """Rows of each kind that the attack is trained on (Shen et al., ICLR 2024)."""
+LEAF = 20
+"""Rows that a leaf of the histogram trees holds at least: with fewer of each kind they cannot split."""
 
 
 def attack_success(
@@ -23,14 +25,14 @@ def attack_success(
     Gradient-boosted trees (100) on the sorted softmax [N, C] learn to tell remaining rows from test
     rows (Shen et al., ICLR 2024). `split` trains on one half of the test rows and scores on the other;
     `paper` draws the scored test rows from all of them, trained on or not, as published. NaN when a
-    kind has too few rows. 50 is a coin.
+    kind has too few rows: the attack needs 20 of each to be trained on. 50 is a coin.
     """
     stream = numpy_stream(0, "membership")
     order = stream.permutation(len(test))
     count = min(MOST, len(retained), len(test) // 2)
     scored_test = order[count:] if protocol == "split" else stream.permutation(len(test))
     scored = min(len(forgotten), len(scored_test))
-    if count < 2 or scored < 1:
+    if count < LEAF or scored < 1:
         return float("nan")
     members = retained[stream.choice(len(retained), count, replace=False)]
     attack = _trees(protocol)

@@ -1,19 +1,24 @@
-"""What a run leaves in its folder: report.json, report.md, curves.png."""
+"""What a run leaves in its folder: report.json, report.md, curves.png, drift.png."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
 from fedlaf.report.tables import cost_rows, markdown, measure_rows, title
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write the files (no plot without curves); a file is complete or not there."""
+    """Write the files; a file is complete or not there.
+
+    There is no plot without curves, and none of drift below two requests with a retrained model.
+    """
     _replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
     drawn = plot(report, folder / "curves.png")
+    plot_drift(report, folder / "drift.png")
     _replace(folder / "report.md", document(report, picture=drawn))
 
 
@@ -27,6 +32,7 @@ def document(report: Report, *, picture: bool = True) -> str:
         if served.answers:
             counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
             parts.append(f"Messages to clients while forgetting: {counts}.")
+    parts += section(report)
     if picture:
         parts.append("![curves](curves.png)")
     spent = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in report.seconds.items())

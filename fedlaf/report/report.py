@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isnan
 from typing import Any
 
 from fedlaf.cost import Cost
 from fedlaf.evaluation import Evaluation
+from fedlaf.stage import Finding
 
 MODELS = ("original", "unlearned", "retrained")
 
@@ -52,7 +53,8 @@ class Point:
 class Served:
     """One request: when it came, whom it concerned, how models compare, what it cost.
 
-    `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`).
+    `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
+    is what the method noticed; when it `stopped`, the unlearned model is the original one.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Served:
     models: Mapping[str, Evaluation]
     costs: Mapping[str, Cost]
     answers: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    stopped: bool = False
 
     def measure(self, name: str, model: str) -> float | None:
         """A measure of a model, `gap` computed here; None where there is none."""
@@ -98,6 +102,14 @@ class Report:
     versions: Mapping[str, str]
     config: Mapping[str, Any]
 
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended before its time, in a line."""
+        last = self.served[-1] if self.served else None
+        if last is None or not last.stopped:
+            return None
+        return f"{last.name} stopped, the model is the one from before it: {last.findings[-1]}"
+
 
 def as_json(report: Report) -> dict[str, Any]:
     """The report as plain values; NaN, where a measure has no rows, becomes null."""
@@ -128,6 +140,8 @@ def _served(served: Served) -> dict[str, Any]:
         "costs": {m: {"passes": c.passes, **c.numbers()} for m, c in served.costs.items()},
         "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
         "answers": dict(served.answers),
+        "findings": [asdict(finding) for finding in served.findings],
+        "stopped": served.stopped,
     }
 
 

@@ -57,8 +57,18 @@ def show(report: Report, console: Console) -> None:
         console.print(_table(title(served), measure_rows(served)))
         if served.costs:
             console.print(_table(None, cost_rows(served)))
+        for line in remarks(served):
+            console.print(line, soft_wrap=True)
         if served.answers.get("failed"):
             console.print(f"answers of clients: {dict(served.answers)}")
+
+
+def remarks(served: Served) -> list[str]:
+    """What was noticed while the request was served, a line each."""
+    lines = [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
+    if served.stopped:
+        lines.append("The request was not served: the model is the one from before it.")
+    return lines
 
 
 def markdown(rows: Rows) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import study, study_plan
-from benchmarks.studies import PUBLISHED, STUDIES, TRIAL, Study, Sweep, Variant
+from benchmarks import study, study_losses, study_plan
+from benchmarks.studies import STUDIES
+from benchmarks.study_kinds import TRIAL, Study, Sweep, Variant
 from benchmarks.study_plan import Plan, shown, slug
 from fedlaf import config as configuration
 
@@ -39,20 +40,31 @@ def test_every_variant_composes_can_be_built_and_one_is_the_default(name: str) -
     assert len({slug(v.label) for v, _ in variants}) == len(variants) > 1
 
 
-def test_published_variants_are_the_published_preset_whatever_the_experiment_says() -> None:
-    """Trial overrides keys of forget: nothing of that may reach the published method."""
+def test_published_variants_are_the_published_preset() -> None:
     preset = study_plan.composed(("forget=laf_paper",)).forget
-    assert study_plan.composed((*TRIAL, *PUBLISHED)).forget == preset
-    _, whole, short = STUDIES["published"].variants
-    assert whole.overrides == PUBLISHED
+    _, tuned, whole, short = STUDIES["published"].variants
+    assert study_plan.composed((*TRIAL, *tuned.overrides)).forget._target_ == "strategies.laf.Laf"
+    assert study_plan.composed((*TRIAL, *whole.overrides)).forget == preset
     forget = study_plan.composed((*TRIAL, *short.overrides)).forget
     assert (forget.forget_rounds, forget.forget_steps) == (4, 20)
+    assert {**forget, "forget_rounds": 20, "forget_steps": None} == preset
+
+
+@pytest.mark.parametrize("name", study_losses.STUDIES)
+def test_studies_of_the_published_losses_start_from_their_tuned_preset(name: str) -> None:
+    plan = plan_of(name)
+    assert study_plan.composed(plan.overrides).forget == study_plan.composed(("forget=laf_repel",)).forget
+    (default,) = (v for v, default in plan.variants() if default)
+    base, job = plan.base(0), plan.job(default, True, 0)
+    assert base == plan_of("aim").base(0), "the base run is one for all methods"
+    assert job.config is not None
+    assert base.made(job.config)
 
 
 def test_the_default_of_a_sweep_is_read_from_the_configuration() -> None:
     sweep = Sweep("forget.represent.latent", (3, 100), "Z", "Z")
     study = Study("", "", sweep=sweep, base=("forget.represent.latent=7",))
-    found = Plan("x", study, plan_of("latent").folder).variants()
+    found = Plan("x", study, plan_of("aim_latent").folder).variants()
     assert [(v.x, v.label, default) for v, default in found] == [
         (3, "Z 3", False), (7, "Z 7", True), (100, "Z 100", False)
     ]  # fmt: skip
@@ -60,22 +72,22 @@ def test_the_default_of_a_sweep_is_read_from_the_configuration() -> None:
 
 def test_a_study_without_its_default_gets_a_row_for_it() -> None:
     study = Study("", "", (Variant("other", ("forget.represent.latent=7",)), Variant("broken", ("none=1",))))
-    found = Plan("x", study, plan_of("latent").folder).variants()
+    found = Plan("x", study, plan_of("aim_latent").folder).variants()
     assert [(v.label, default) for v, default in found] == [
         ("as configured", True), ("other", False), ("broken", False)
     ]  # fmt: skip
 
 
 def test_extra_overrides_of_the_method_leave_the_base_run_alone() -> None:
-    plan, plain = plan_of("losses", "forget.cohort=3", "train.rounds=5"), plan_of("losses", "train.rounds=5")
+    plan, plain = plan_of("aim", "forget.cohort=3", "train.rounds=5"), plan_of("aim", "train.rounds=5")
     assert plan.base(1) == plain.base(1)
     assert "train.rounds=5" in plan.base(1).overrides
-    variant = Variant("v", ("forget.forget_rounds=9",))
+    variant = Variant("v", ("forget.align_rounds=9",))
     job = plan.job(variant, False, 1)
-    assert job.overrides == (*TRIAL, "train.rounds=5", "forget.cohort=3", "forget.forget_rounds=9", "seed=1")
-    assert str(job.folder) == "runs/losses/v/seed-1"
+    assert job.overrides == (*TRIAL, "train.rounds=5", "forget.cohort=3", "forget.align_rounds=9", "seed=1")
+    assert str(job.folder) == "runs/aim/v/seed-1"
     # The default is one run for all studies with the same base and method.
-    other = plan_of("h_rows", "forget.cohort=3", "train.rounds=5")
+    other = plan_of("align_lr", "forget.cohort=3", "train.rounds=5")
     assert plan.job(variant, True, 1) == other.job(Variant("w"), True, 1)
     assert plan.job(variant, True, 1) != plain.job(variant, True, 1)
 
@@ -110,5 +122,5 @@ def test_folders_have_short_names_of_their_own() -> None:
 def test_the_list_names_all_studies(capsys: pytest.CaptureFixture[str]) -> None:
     study.main(["--list"])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(STUDIES)
-    with pytest.raises(SystemExit, match="no study 'loss'; there are losses, "):
+    with pytest.raises(SystemExit, match=r"no study 'loss'; there are published, .*, and all$"):
         study.main(["loss"])

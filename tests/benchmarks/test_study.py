@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.image
 import pytest
-from test_study_table import report
+from stand_in import ROUNDS, SMALL, Runs
 
 from benchmarks import study, study_plan, study_runs
-from benchmarks.studies import STUDIES, Study, Sweep, Variant
+from benchmarks.studies import STUDIES
+from benchmarks.study_kinds import Study, Sweep
 from benchmarks.study_plan import slug
 
-SMALL = ("data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=1",
-         "clients=3", "evaluation.curve_rows=0")  # fmt: skip
-BRIEF = ("forget.represent_rounds=1", "forget.represent.own_epochs=1", "forget.forget_steps=2",
+BRIEF = ("forget.represent_rounds=1", "forget.lead_steps=2", "forget.align.steps=2",
          "forget.represent.most_rows=20")  # fmt: skip
-ROUNDS = Study(
-    "Rounds",
-    "How many rounds?",
-    (Variant("as it is"), Variant("three rounds", ("forget.forget_rounds=3",))),
-    base=SMALL,
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,39 +30,6 @@ def composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_plan, "composed", cache(study_plan.composed))
         yield
-
-
-class Runs:
-    """Stands in for subprocess.run: writes the report of the run that it is asked for."""
-
-    def __init__(self) -> None:
-        self.commands: list[list[str]] = []
-        self.changed: dict[str, Any] = {}
-        self.alone = Lock()
-        self.refuse: Callable[[list[str]], str] = lambda overrides: ""
-        self.write = True
-
-    def __call__(self, command: list[str], **_: object) -> SimpleNamespace:
-        assert command[1:3] == ["-m", "fedlaf"]
-        self.commands.append(command)
-        overrides, folder = command[3:], Path(command[-1].removeprefix("hydra.run.dir=").strip("'"))
-        error = self.refuse(overrides)
-        if not error or self.write:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "report.json").write_text(json.dumps(report(**self.config(overrides))))
-        return SimpleNamespace(returncode=1 if error else 0, stderr=error)
-
-    def config(self, overrides: list[str]) -> dict[str, Any]:
-        """What a report says of its configuration."""
-        taken_up = [o for o in overrides if o.startswith("resume=")]
-        with self.alone:  # Hydra has one configuration directory at a time
-            config = study_plan.values(tuple(o for o in overrides if not o.startswith(("hydra.", "resume="))))
-        assert config is not None
-        return config | {"resume": taken_up} | self.changed
-
-    def where(self) -> list[str]:
-        """The folders that were asked for, in a fixed order."""
-        return sorted(c[-1].strip("'").rpartition("runs/")[2] for c in self.commands)
 
 
 @pytest.fixture
@@ -149,11 +108,11 @@ def test_a_configuration_that_changes_under_the_study_is_noticed(runs: Runs, tmp
 @pytest.mark.parametrize("stopped", [False, True], ids=["no report", "stopped by a diagnostic"])
 def test_a_variant_that_fails_is_shown_and_stops_nothing(runs: Runs, tmp_path: Path, stopped: bool) -> None:
     lines = "a warning\nfedlaf: error: request-1 | went the wrong way\n\n"
-    runs.refuse = lambda overrides: lines if "forget.forget_rounds=3" in overrides else ""
+    runs.refuse = lambda overrides: lines if "forget.align_rounds=3" in overrides else ""
     runs.write = stopped
     text = start(tmp_path)
     (row,) = (line for line in text.splitlines() if line.startswith("| three rounds"))
-    assert row == r"| three rounds |  |  |  |  |  | failed: request-1 \| went the wrong way |"
+    assert row == r"| three rounds |  |  |  |  |  |  | failed: request-1 \| went the wrong way |"
     assert "**as it is (default)** | 2.00 ± 0.00 |" in text
     assert (tmp_path / "docs" / "rounds.png").is_file()
     # What was stopped with a report is finished; what left none is tried again.
@@ -162,11 +121,11 @@ def test_a_variant_that_fails_is_shown_and_stops_nothing(runs: Runs, tmp_path: P
 
 
 def test_one_seed_that_fails_leaves_the_others(runs: Runs, tmp_path: Path) -> None:
-    failing = ("forget.forget_rounds=3", "seed=1")
+    failing = ("forget.align_rounds=3", "seed=1")
     runs.refuse = lambda overrides: "boom" if set(failing) <= set(overrides) else ""
     text = start(tmp_path, seeds="0,1,2")
     (row,) = (line for line in text.splitlines() if line.startswith("| three rounds"))
-    assert row.startswith("| three rounds | 2.00 ± 0.00 |")
+    assert row.startswith("| three rounds | 2.00 ± 0.00 | +0.00 ± 0.00 |")
     assert row.endswith("| failed on seed 1: boom |")
 
 
@@ -182,6 +141,26 @@ def test_a_base_run_that_fails_fails_its_seed(runs: Runs, tmp_path: Path) -> Non
     assert ".png" not in text
     runs.write = True  # a base run that was stopped over its request has trained what is needed
     assert "2.00 ± 0.00" in start(tmp_path)
+
+
+def test_all_studies_in_turn(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = replace(ROUNDS, method=("forget.no_such_key=1",))
+    found = {"lost": lost, "rounds": ROUNDS, "again": replace(ROUNDS, title="Again")}
+    monkeypatch.setattr(study, "STUDIES", found)
+    where = ["--folder", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    with pytest.raises(SystemExit) as ended:
+        study.main(["all", "--seeds", "0", *where])
+    assert ended.value.code == 2  # one cannot be made, and the others are
+    told = capsys.readouterr()
+    assert "no_such_key" in told.err
+    assert [line for line in told.out.splitlines() if line.endswith(")")] == [
+        "Rounds (rounds)",
+        "Again (again)",
+    ]
+    assert {path.stem for path in (tmp_path / "docs").iterdir()} == {"rounds", "again"}
+    assert len(runs.commands) == 4  # base and default are shared
 
 
 def test_words_below_the_marker_are_kept(runs: Runs, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from benchmarks.intervals import Interval, interval
 from benchmarks.study_runs import Done
-from benchmarks.study_table import result, table, words
+from benchmarks.study_table import against, result, table, words
 
 
 def report(gap: float = 2.0, **config: Any) -> dict[str, Any]:
@@ -55,10 +55,11 @@ def test_the_table_adds_up() -> None:
     distance = stats.sem([1, 2, 3]) * stats.t.ppf(0.975, 2)
     assert (round(half, 2), round(distance, 2)) == (5.17, 2.48)
     assert table([doing_nothing, row]).splitlines() == [
-        "|  | mean distance | d test | d forgotten | d backdoor | client passes % | notes |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        "| original | 8.00 ± 0.00 | +8.00 ± 0.00 | +8.00 ± 0.00 | +8.00 ± 0.00 | 0.0 |  |",
-        "| **mine (default)** | 2.00 ± 2.48 | +1.33 ± 5.17 | +1.33 ± 5.17 | +1.33 ± 5.17 | 13.3 "
+        "|  | mean distance | against default | d test | d forgotten | d backdoor "
+        "| client passes % | notes |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| original | 8.00 ± 0.00 | +6.00 ± 2.48 | +8.00 ± 0.00 | +8.00 ± 0.00 | +8.00 ± 0.00 | 0.0 |  |",
+        "| **mine (default)** | 2.00 ± 2.48 |  | +1.33 ± 5.17 | +1.33 ± 5.17 | +1.33 ± 5.17 | 13.3 "
         "| scatters; failed on seed 3: stopped |",
     ]
     said = words([doing_nothing, row], [0, 1, 2, 3])
@@ -71,3 +72,24 @@ def test_one_seed_has_no_interval() -> None:
     assert "| mine | 2.00 ± - | +2.00 ± - |" in table([one])
     assert words([one], [0]).startswith("One seed, so there are no intervals.")
     assert "scatter" not in words([one], [0])
+
+
+def test_differences_to_the_default_are_paired_by_seed() -> None:
+    default = result(
+        "mine", {0: Done(report(1.0)), 1: Done(report(4.0)), 2: Done(None, "lost")}, default=True
+    )
+    other = result("other", {0: Done(report(-1.5)), 1: Done(report(4.7)), 2: Done(report(99.0))})
+    half = stats.sem([0.5, 0.7]) * stats.t.ppf(0.975, 1)
+    found = against(other, default)
+    assert (found.mean, found.half) == pytest.approx((0.6, half))
+    assert isnan(against(result("none", {}), default).mean)
+    assert " | +0.60 ± 1.27 | " in table([default, other])
+    assert "seed by seed" in words([default, other], [0, 1])
+
+
+def test_rows_of_other_references_are_not_paired() -> None:
+    rows = [result("mine", {0: Done(report(1.0))}, default=True), result("other", {0: Done(report(2.0))})]
+    assert "against" not in table(rows, paired=False)
+    assert "against" not in words(rows, [0], paired=False).lower()
+    lost = [result("mine", {0: Done(None, "lost")}, default=True), rows[1]]
+    assert "against" not in table(lost)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from fedlaf.client import batches, forgetting, representing, training
-from fedlaf.client.app import positions
 from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.visit import positions
 from fedlaf.data import LabelledRows, Rows
 from fedlaf.models import Cnn, ResNet18, SmallCnn, build_vae
 from fedlaf.objectives import Fit, Forget, Represent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from fedlaf.data import Digits, Iid, LabelledRows
 from fedlaf.evaluation import Predictions, Subjects, evaluate, subjects_of
+from fedlaf.evaluation.evaluate import removed_classes
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.federation import FederationSpec, build
 from fedlaf.request import ForgetRequest
@@ -28,7 +30,9 @@ def says(classes: list[int]) -> Probabilities:
 
 def measured(retained: list[int], forgotten: list[int], test: list[int], said: list[int]) -> dict[str, float]:
     found = Predictions(says(retained), says(forgotten), says(said))
-    measures = evaluate(found, Subjects(rows(retained), rows(forgotten), rows(test))).measures
+    near, far = rows(retained), rows(forgotten)
+    subjects = Subjects(near, far, rows(test), removed=removed_classes(near, far))
+    measures = evaluate(found, subjects).measures
     return {name: measures[name] for name in BOTH if name in measures}
 
 
@@ -95,3 +99,18 @@ def test_a_class_removal_in_a_federation_is_one_when_every_client_gives_all(
         never = np.eye(10)[np.where(subjects.test.y.numpy() == 3, 5, subjects.test.y.numpy())]
         forgot = evaluate(Predictions(knows_all.retained, knows_all.forgotten, never), subjects).measures
         assert [forgot[name] for name in BOTH] == [100, 0]
+
+
+def test_a_class_of_which_only_the_first_rows_are_shown_is_not_removed() -> None:
+    """A curve measures the first rows of each kind: what remains is decided by all of them."""
+    federation = build(FederationSpec(Digits(train_rows=200, test_rows=80), Iid(), 4, 0))
+    of_class = {k: np.flatnonzero(labels == 3).tolist() for k, labels in enumerate(federation.labels)}
+    for asked, removed in (({0: [0, 1, 2]}, ()), (of_class, (3,))):
+        whole = subjects_of(federation, ForgetRequest.of_samples(asked, federation.sizes), ForgetRequest())
+        few = whole.some(2)
+        assert set(few.forgotten.y.tolist()) - set(few.retained.y.tolist())  # looks like a class removal
+        assert whole.removed == few.removed == removed
+        kinds = (few.retained, few.forgotten, whole.test)
+        found = Predictions(*(np.eye(10)[kind.y.numpy()] for kind in kinds))
+        measures = evaluate(found, replace(few, test=whole.test)).measures
+        assert [name in measures for name in BOTH] == [bool(removed)] * 2

@@ -40,6 +40,17 @@ def test_the_way_back_is_closed_and_the_rest_of_the_update_kept() -> None:
     assert closing_the_way_back(one(0, 0), one(-1, 1), one(0, 0), one(0, 0))["w"].tolist() == [-1.0, 1.0]
 
 
+def test_an_array_without_dimensions_stays_an_array_of_its_type() -> None:
+    def with_count(count: int, *values: float) -> dict[str, np.ndarray]:
+        return {**one(*values), "count": np.array(count)}
+
+    now, proposed, home = with_count(7, 2, 0), with_count(7, 1, 1), with_count(7, 0, 0)
+    kept = closing_the_way_back(now, proposed, now, home)
+    assert type(kept["count"]) is np.ndarray
+    assert (kept["count"].shape, kept["count"].dtype, int(kept["count"])) == ((), np.int64, 7)
+    assert kept["w"].tolist() == [2.0, 1.0]
+
+
 def test_closing_uses_the_frozen_way_not_the_present_one() -> None:
     # Forgetting went along x; the model now stands elsewhere. Only the x part of the update goes.
     kept = closing_the_way_back(one(2, 5), one(1, 4), one(2, 0), one(0, 0))

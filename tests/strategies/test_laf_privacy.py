@@ -22,7 +22,8 @@ from strategies.teaching import extractor_of
 
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)
-METHOD = Laf(represent=REPRESENT, represent_rounds=2, forget=Forget(weighting="oddness"), forget_steps=3)
+FORGET = Forget(lr_unlearning=1e-4, lr_alignment=1e-3, weighting="oddness")
+METHOD = Laf(represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3)
 SERVER = ServerLaf(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
 
 

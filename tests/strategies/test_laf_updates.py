@@ -211,6 +211,28 @@ def test_two_stages_are_forgetting_by_one_loss_then_by_the_other() -> None:
     assert furthest(after["unlearn"], after["align"]) > 1e-3
 
 
+def test_the_second_stage_goes_on_with_the_draws_where_the_first_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No two rounds of the stages draw the same batches or noise; one stage draws what it always did."""
+    drawn: dict[str, list[tuple[int, ...]]] = {}
+    real = forgetting.forget
+
+    for updates in ("alternate", "two_stage"):
+        states = drawn.setdefault(updates, [])
+
+        def watched(task, settings, rows, noise, states=states):  # type: ignore[no-untyped-def]
+            states.append((rows.initial_seed(), noise.initial_seed()))
+            return real(task, settings, rows, noise)
+
+        monkeypatch.setattr(forgetting, "forget", watched)
+        run(laf(updates))
+    once, twice = drawn["alternate"], drawn["two_stage"]
+    assert len(once) == len(set(once)) == 3 * 4
+    assert len(twice) == len(set(twice)) == 2 * 3 * 4
+    assert twice[: len(once)] == once
+
+
 # ---- what is refused
 
 
@@ -236,12 +258,19 @@ def test_one_loss_alone_cannot_be_joined_with_the_other(updates: str, rate: str)
         Forget(updates="sum")
 
 
+@TOGETHER
+def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Laf(recover=Forget(updates=updates))
+    assert str(caught.value) == f"recover.updates: expected alternate, got {updates!r}"
+
+
 def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
     configuration.register()
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        chosen = compose("config", overrides=["+forget.forget.updates=two_stage"])
-        refused = compose("config", overrides=["forget=laf_server", "+forget.forget.updates=joint"])
+        chosen = compose("config", overrides=["forget=laf_repel", "forget.forget.updates=two_stage"])
+        refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
     assert configuration.made(chosen, "forget").forget.updates == "two_stage"
     with pytest.raises(InvalidValue) as caught:
         configuration.made(refused, "forget")

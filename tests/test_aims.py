@@ -1,0 +1,292 @@
+"""Goals of forgotten rows: exact small cases, numpy in the place of torch, and what holds for any rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fedlaf import aims
+from fedlaf.aims import Aim, Align, class_shift, shift_of_representations, votes, without_special_part
+from fedlaf.models import Gaussian
+from fedlaf.types import InvalidValue
+
+FEW = settings(max_examples=50, deadline=None)
+
+
+def exact(*values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def flags(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+def rows(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- what odd rows share
+
+
+def test_odd_rows_lose_what_they_share_up_to_reach() -> None:
+    # Ordinary rows lie about (0, 1), odd ones on average at (4, 1): the special direction is x.
+    units = exact([-1, 0], [1, 2], [2, 3], [3, -5], [7, 5])
+    found = without_special_part(units, flags(0, 0, 1, 1, 1), 1.5)
+    # Of 2 and 3 all goes; of 7 no more than 1.5 * 4. What is across the direction stays.
+    assert found.tolist() == [[-1, 0], [1, 2], [0, 3], [0, -5], [1, 5]]
+
+
+def test_the_special_direction_may_be_aslant() -> None:
+    # Ordinary (1, 1), odd (4, 5) on average: direction (3, 4) / 5. (7, 9) is 10 along it, (1, 1) is 0.
+    units = exact([1, 1], [7, 9], [1, 1])
+    found = without_special_part(units, flags(0, 1, 1), 1.2)
+    np.testing.assert_allclose(found, [[1, 1], [7 - 6 * 0.6, 9 - 6 * 0.8], [1, 1]], atol=1e-12)
+
+
+def test_an_odd_row_on_the_other_side_loses_nothing() -> None:
+    units = exact([0, 0], [-2, 1], [8, -1])
+    found = without_special_part(units, flags(0, 1, 1), 1.5)
+    assert found[1].tolist() == [-2, 1]
+    assert found[2].tolist() == [8 - 1.5 * 3, -1]
+
+
+@pytest.mark.parametrize(("ordinary", "contrast"), [(5, 10.0), (4, 0.0)], ids=["5 %", "4 %"])
+def test_hardly_any_ordinary_rows_leave_the_mean_of_the_remaining_as_the_contrast(
+    ordinary: int, contrast: float
+) -> None:
+    """Below 5 of 100 rows the contrast is 0, else the ordinary rows' mean (10, 0)."""
+    odd = torch.arange(100) >= ordinary
+    units = torch.where(odd[:, None], exact(10, 4), exact(10, 0))
+    found = without_special_part(units, odd, 1.0)
+    assert torch.equal(found[~odd], units[~odd])
+    np.testing.assert_allclose(found[odd], np.tile([contrast, 0], (100 - ordinary, 1)), atol=1e-12)
+
+
+@pytest.mark.parametrize("odd", [flags(0, 0), flags(1, 1)], ids=["nobody is odd", "at the contrast"])
+def test_without_a_special_direction_all_rows_stay(odd: Tensor) -> None:
+    units = exact([2, -1], [-2, 1])  # all odd: no ordinary rows, and their mean is 0
+    assert torch.equal(without_special_part(units, odd, 1.5), units)
+
+
+def test_no_rows_are_no_goals() -> None:
+    assert without_special_part(torch.empty(0, 3), flags(), 1.5).shape == (0, 3)
+
+
+def direction(units: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
+    """The contrast and the special direction, unscaled."""
+    few = float((~odd).float().mean()) < aims.FEW
+    ordinary = torch.zeros_like(units[0]) if few else units[~odd].mean(0)
+    return ordinary, units[odd].mean(0) - ordinary
+
+
+@FEW
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 5), st.floats(0.1, 3))
+def test_what_is_along_the_special_direction_neither_grows_nor_turns(
+    seed: int, count: int, dims: int, reach: float
+) -> None:
+    units, odd = rows(seed, count, dims) * 3, rows(seed + 1, count) > -0.5
+    found = without_special_part(units, odd, reach)
+    assert torch.equal(found[~odd], units[~odd])
+    if not odd.any():
+        return
+    ordinary, special = direction(units, odd)
+    unit = special / special.norm()
+    before, after = ((u - ordinary) @ unit for u in (units[odd], found[odd]))
+    lost = before - after
+    assert (after * before >= -1e-9).all()
+    assert (after.abs() <= before.abs() + 1e-9).all()
+    assert (lost >= -1e-9).all()
+    assert (lost <= reach * special.norm() + 1e-9).all()
+    assert (lost[before > 0] > 0).all()
+    # Nothing happens across the direction.
+    np.testing.assert_allclose(found[odd] + lost[:, None] * unit, units[odd], atol=1e-9)
+
+
+# ---- who is odd
+
+
+def test_odd_is_what_errs_more_than_the_threshold() -> None:
+    aim = Aim(tail=0.25, threshold=2.0)
+    assert aim.odd(exact(1, 2, 3, 2.0001)).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("odd", "frequent"), [(10, True), (9, False), (100, True), (0, False)])
+def test_odd_rows_count_where_they_are_twice_as_frequent_as_the_tail(odd: int, frequent: bool) -> None:
+    errors = torch.where(torch.arange(100) < odd, 5.0, 0.5)
+    found = Aim(tail=0.05, threshold=1.0).odd(errors)
+    assert found.tolist() == [frequent and i < odd for i in range(100)]
+    assert found.dtype == torch.bool
+
+
+def test_without_the_special_part_or_without_rows_nobody_is_odd() -> None:
+    assert not Aim(special=False, threshold=1.0).odd(exact(5, 5)).any()
+    assert Aim(threshold=1.0).odd(exact()).shape == (0,)
+
+
+def test_goals_are_found_in_units_of_h() -> None:
+    """The same rows stretched and moved, with an h that knows it, have goals stretched and moved."""
+    units = rows(3, 60, 4)
+    units[30:, 1] += 6
+    h = Gaussian(4).double()
+    aim = Aim(threshold=15.0, error="sum")
+    goals, odd = aim.goals(units, h)
+    assert 25 <= int(odd.sum()) <= 30
+    assert torch.equal(goals, without_special_part(units, odd, aim.reach))
+    scale, shift = exact(1, 10, 0.1, 3), exact(-5, 0, 5, 100)
+    h.shift.copy_(shift)
+    h.scale.copy_(scale)
+    h.whiten.copy_((1 / scale).diag())
+    stretched, same = aim.goals(units * scale + shift, h)
+    assert torch.equal(same, odd)
+    np.testing.assert_allclose(stretched, goals * scale + shift, rtol=1e-9, atol=1e-9)
+
+
+# ---- votes
+
+
+def logits(probabilities: list[list[float]]) -> Tensor:
+    return torch.tensor(probabilities).log()
+
+
+def test_a_row_votes_for_its_class_and_against_it_where_the_model_doubts() -> None:
+    said = logits([[0.9, 0.06, 0.04], [0.6, 0.3, 0.1], [0.3, 0.45, 0.25], [0.34, 0.33, 0.33]])
+    # 0.9 and 0.6 count 1; 0.45 counts 2 * 0.45 - 1, 0.34 counts 2 * 0.34 - 1.
+    np.testing.assert_allclose(votes(said).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
+
+
+def test_half_is_enough_and_no_rows_have_no_votes() -> None:
+    assert votes(torch.zeros(1, 2)).tolist() == [1, 0]
+    assert votes(torch.empty(0, 3)).tolist() == [0, 0, 0]
+
+
+@FEW
+@given(st.integers(0, 10**6), st.integers(0, 12), st.integers(2, 6))
+def test_votes_are_the_sum_of_the_rows_votes(seed: int, count: int, classes: int) -> None:
+    said = rows(seed, count, classes).float() * 2
+    expected = np.zeros(classes)
+    for row in said.numpy():
+        p = np.exp(row) / np.exp(row).sum()
+        expected[p.argmax()] += 1 if p.max() >= 0.5 else 2 * p.max() - 1
+    np.testing.assert_allclose(votes(said), expected, atol=1e-5)
+
+
+# ---- the shift of classes
+
+counts = st.lists(st.tuples(st.floats(0, 1e4), st.floats(-500, 500)), min_size=2, max_size=10)
+
+
+@FEW
+@given(counts, st.floats(0, 8))
+def test_the_shift_is_its_formula_and_has_mean_zero(
+    pairs: list[tuple[float, float]], strength: float
+) -> None:
+    remaining, forgotten = np.array(pairs).T
+    found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength).numpy()
+    plain = np.array(
+        [
+            -strength * math.log(1 + f / (r + 1)) if f > 0 else 0.5 * strength * math.log(1 - f / (r + 1))
+            for r, f in pairs
+        ]
+    )
+    np.testing.assert_allclose(found, plain - plain.mean(), atol=1e-9)
+    assert abs(found.mean()) < 1e-9
+
+
+def test_without_strength_or_with_the_same_share_of_each_class_nothing_shifts() -> None:
+    remaining, forgotten = exact(99, 9, 49), exact(10, -3, 0)
+    assert class_shift(remaining, forgotten, 0.0).tolist() == [0, 0, 0]
+    even = class_shift(remaining, (remaining + 1) * 0.3, 4.0)
+    np.testing.assert_allclose(even, np.zeros(3), atol=1e-12)
+
+
+def test_a_class_that_goes_falls_and_one_that_was_spoken_against_rises() -> None:
+    # Class 0 goes wholly, 1 in part, 2 not at all; of 3 votes against it are taken back.
+    found = class_shift(exact(0, 90, 90, 90), exact(100, 10, 0, -30), 1.0)
+    assert found[0] < found[1] < found[2] < found[3]
+    assert float(found[0] - found[2]) == pytest.approx(-math.log(101))
+    assert float(found[3] - found[2]) == pytest.approx(0.5 * math.log(1 + 30 / 91))
+
+
+# ---- the shift of representations
+
+
+@FEW
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(0, 8))
+def test_a_linear_head_of_full_rank_shifts_its_logits_exactly(seed: int, classes: int, more: int) -> None:
+    dims = classes + more
+    head = linear(seed, dims, classes)
+    shift = rows(seed + 2, classes)
+    moved = shift_of_representations(head, shift, rows(seed + 3, dims))
+    representation = rows(seed + 4, 3, dims)
+    with torch.no_grad():
+        changed = head(representation + moved) - head(representation)
+    np.testing.assert_allclose(changed, shift.expand(3, -1), atol=1e-6)
+    smallest = np.linalg.lstsq(head.weight.detach().numpy(), shift.numpy(), rcond=None)[0]
+    np.testing.assert_allclose(moved, smallest, rtol=1e-6, atol=1e-8)
+
+
+def test_where_dimensions_are_fewer_than_classes_the_shift_is_the_nearest_one() -> None:
+    head, shift = linear(5, 3, 6), rows(6, 6)
+    moved = shift_of_representations(head, shift, torch.zeros(3, dtype=torch.float64))
+    weight = head.weight.detach().numpy()
+    nearest = np.linalg.lstsq(weight, shift.numpy(), rcond=None)[0]
+    np.testing.assert_allclose(moved, nearest, atol=1e-9)
+    assert np.abs(weight @ moved.numpy() - shift.numpy()).max() > 0.01
+
+
+def test_of_another_head_it_is_the_linear_part_at_the_anchor() -> None:
+    head = nn.Sequential(linear(0, 5, 7), nn.Tanh(), linear(1, 7, 3))
+    shift, anchor = rows(2, 3) * 0.1, rows(3, 5)
+    moved = shift_of_representations(head, shift, anchor)
+    first, second = head[0], head[2]
+    with torch.no_grad():
+        bend = 1 - torch.tanh(first(anchor)).square()
+        slope = (second.weight * bend) @ first.weight
+        np.testing.assert_allclose(moved, np.linalg.lstsq(slope, shift, rcond=None)[0], atol=1e-9)
+        small = 1e-4
+        changed = (head(anchor + small * moved) - head(anchor)) / small
+    np.testing.assert_allclose(changed, shift, atol=1e-3)
+    elsewhere = shift_of_representations(head, shift, anchor + 1)
+    assert not torch.allclose(elsewhere, moved, atol=1e-3)
+    assert all(p.grad is None for p in head.parameters())
+
+
+def linear(seed: int, dims: int, classes: int) -> nn.Linear:
+    built = nn.Linear(dims, classes).double()
+    with torch.no_grad():
+        built.weight.copy_(rows(seed, classes, dims))
+        built.bias.copy_(rows(seed + 1, classes))
+    return built
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        (Aim, "tail", 0), (Aim, "tail", 0.6), (Aim, "tail", math.nan), (Aim, "reach", 0), (Aim, "reach", "1"),
+        (Aim, "strength", -0.1), (Aim, "strength", math.inf), (Align, "lr", 0), (Align, "lr", None),
+        (Align, "distance", "euclid"), (Align, "batch_size", 0), (Align, "steps", 0), (Align, "steps", 1.5),
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused_by_name(kind: Any, key: str, value: Any) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        replace(kind(), **{key: value})
+    assert caught.value.key == key
+    assert caught.value.received is value
+
+
+def test_distances_to_the_goals() -> None:
+    student, goals = exact([3, 4], [0, 2]), exact([0, 4], [0, 1])
+    assert Align().distances(student, goals).tolist() == [9 / 16, 1]
+    found = Align(distance="cosine").distances(student, goals)
+    np.testing.assert_allclose(found, [1 - 16 / 20, 0], atol=1e-12)
