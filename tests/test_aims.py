@@ -184,15 +184,15 @@ counts = st.lists(st.tuples(st.floats(0, 1e4), st.floats(-500, 500)), min_size=2
 
 
 @FEW
-@given(counts, st.floats(0, 8))
+@given(counts, st.floats(0, 8), st.floats(0, 8))
 def test_the_shift_is_its_formula_and_has_mean_zero(
-    pairs: list[tuple[float, float]], strength: float
+    pairs: list[tuple[float, float]], strength: float, against: float
 ) -> None:
     remaining, forgotten = np.array(pairs).T
-    found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength).numpy()
+    found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength, against).numpy()
     plain = np.array(
         [
-            -strength * math.log(1 + f / (r + 1)) if f > 0 else 0.5 * strength * math.log(1 - f / (r + 1))
+            -strength * math.log(1 + f / (r + 1)) if f > 0 else against * math.log(1 - f / (r + 1))
             for r, f in pairs
         ]
     )
@@ -202,14 +202,14 @@ def test_the_shift_is_its_formula_and_has_mean_zero(
 
 def test_without_strength_or_with_the_same_share_of_each_class_nothing_shifts() -> None:
     remaining, forgotten = exact(99, 9, 49), exact(10, -3, 0)
-    assert class_shift(remaining, forgotten, 0.0).tolist() == [0, 0, 0]
-    even = class_shift(remaining, (remaining + 1) * 0.3, 4.0)
+    assert class_shift(remaining, forgotten, 0.0, 0.0).tolist() == [0, 0, 0]
+    even = class_shift(remaining, (remaining + 1) * 0.3, 4.0, 2.0)
     np.testing.assert_allclose(even, np.zeros(3), atol=1e-12)
 
 
 def test_a_class_that_goes_falls_and_one_that_was_spoken_against_rises() -> None:
     # Class 0 goes wholly, 1 in part, 2 not at all; of 3 votes against it are taken back.
-    found = class_shift(exact(0, 90, 90, 90), exact(100, 10, 0, -30), 1.0)
+    found = class_shift(exact(0, 90, 90, 90), exact(100, 10, 0, -30), 1.0, 0.5)
     assert found[0] < found[1] < found[2] < found[3]
     assert float(found[0] - found[2]) == pytest.approx(-math.log(101))
     assert float(found[3] - found[2]) == pytest.approx(0.5 * math.log(1 + 30 / 91))
@@ -274,7 +274,8 @@ def linear(seed: int, dims: int, classes: int) -> nn.Linear:
     ("kind", "key", "value"),
     [
         (Aim, "tail", 0), (Aim, "tail", 0.6), (Aim, "tail", math.nan), (Aim, "reach", 0), (Aim, "reach", "1"),
-        (Aim, "strength", -0.1), (Aim, "strength", math.inf), (Align, "lr", 0), (Align, "lr", None),
+        (Aim, "strength", -0.1), (Aim, "strength", math.inf), (Aim, "against", -1),
+        (Align, "lr", 0), (Align, "lr", None),
         (Align, "distance", "euclid"), (Align, "batch_size", 0), (Align, "steps", 0), (Align, "steps", 1.5),
     ],
 )  # fmt: skip

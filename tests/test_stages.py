@@ -134,7 +134,7 @@ def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_pat
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
         "forget.represent_rounds=1", "forget.align_rounds=1", "forget.align.steps=1",
-        "forget.lead_steps=1")  # fmt: skip
+        "forget.lead_steps=1", "forget.aim.strength=0.5", "forget.aim.against=0.5")  # fmt: skip
 
 
 @dataclass

@@ -159,7 +159,7 @@ def test_malformed_replies_are_told_apart() -> None:
         Forget(
             lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retained", sampled=True
         ),
-        Aim(0.1, False, 2.0, 0.0, -1.5, 3, "sigmoid", "sum", "gaussian"),
+        Aim(tail=0.1, special=False, threshold=-1.5, latent=3, decoder="sigmoid", density="gaussian"),
         Align(0.5, "cosine", 7, 2),
     ],
     ids=lambda value: type(value).__name__,

@@ -9,21 +9,27 @@ import pytest
 import torch
 from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
+from fedlaf.aims import Aim
+from fedlaf.cost import Cost
 from fedlaf.data import Dataset, Digits, Iid, LabelledRows
 from fedlaf.federation import build
 from fedlaf.objectives import Forget, Represent
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import Outcome, Stage
-from fedlaf.wire import Part
+from fedlaf.wire import Action, Part
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
+from strategies.laf_aimed import AimedLaf
 from strategies.laf_server import ServerLaf
-from strategies.teaching import extractor_of
+from strategies.teaching import Teaching, extractor_of, head_of
 
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)
 FORGET = Forget(lr_unlearning=1e-4, lr_alignment=1e-3, weighting="oddness")
 METHOD = Laf(represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3)
+AIMED = AimedLaf(
+    represent=REPRESENT, represent_rounds=2, aim=Aim(strength=0.1, against=0.1), lead_steps=2, align_rounds=1
+)
 SERVER = ServerLaf(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
 
 
@@ -41,8 +47,11 @@ class GarbageLabels:
         return replace(whole, train=LabelledRows(whole.train.x, noise))
 
 
-@pytest.mark.parametrize("method", [METHOD, SERVER], ids=["local", "server"])
-def test_labels_are_unread(method: Laf) -> None:
+METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, AIMED], ids=["local", "server", "aimed"])
+
+
+@METHODS
+def test_labels_are_unread(method: Teaching) -> None:
     """The same rows under garbage labels give the same weights, bit for bit."""
     request = ForgetRequest.of_clients([0], SIZES)
     found = []
@@ -60,7 +69,7 @@ def test_labels_are_unread(method: Laf) -> None:
     assert all(outcome.cost.labels_read == 0 for outcome in found)
 
 
-def recorded(method: Laf, request: ForgetRequest) -> tuple[RecordingGrid, Outcome]:
+def recorded(method: Teaching, request: ForgetRequest) -> tuple[RecordingGrid, Outcome]:
     spec = small_spec(4)
     grid, roster = enrolled(spec)
     wire = RecordingGrid(grid)
@@ -68,37 +77,79 @@ def recorded(method: Laf, request: ForgetRequest) -> tuple[RecordingGrid, Outcom
     return wire, method.run(wire, initial_weights(spec), stage)
 
 
-@pytest.mark.parametrize("method", [METHOD, SERVER], ids=["local", "server"])
+@METHODS
 @pytest.mark.parametrize(
     "request_",
     [ForgetRequest.of_clients([0], SIZES), ForgetRequest.of_samples({0: range(30), 2: [5, 6, 7]}, SIZES)],
     ids=["client", "samples"],
 )
-def test_only_extractor_weights_h_and_numbers_cross_the_wire(method: Laf, request_: ForgetRequest) -> None:
+def test_only_extractor_weights_h_and_numbers_cross_the_wire(
+    method: Teaching, request_: ForgetRequest
+) -> None:
     wire, outcome = recorded(method, request_)
     spec = small_spec(4)
-    extractor = {k: v.shape for k, v in extractor_of(initial_weights(spec)).items()}
-    dims, latent = 32, 4
-    allowed = {Part.EXTRACTOR, Part.VAE, Part.RETAINED_GRADIENT, Part.FORGOTTEN_GRADIENT}
+    dims, latent, classes = 32, 4, 10
+    start = initial_weights(spec)
+    extractor = {k: v.shape for k, v in extractor_of(start).items()}
+    shapes: dict[Part, dict[str, tuple[int, ...]]] = {  # h apart, these alone; h_f is not among them
+        Part.EXTRACTOR: extractor,
+        Part.RETAINED_GRADIENT: extractor,
+        Part.FORGOTTEN_GRADIENT: extractor,
+    }
+    if isinstance(method, AimedLaf):
+        shapes = {
+            Part.EXTRACTOR: extractor,
+            Part.HEAD: {k: v.shape for k, v in head_of(start).items()},
+            Part.VOTES: {"votes": (classes,)},
+            Part.SHIFT: {"shift": (classes,), "anchor": (dims,)},
+        }
     data = build(spec.federation)
     assert wire.sent
     assert wire.replies
     for message in [*wire.sent, *wire.replies]:
         for part, record in message.content.array_records.items():
-            assert Part(part) in allowed  # h_f is not among them
             for name, array in record.items():
                 if part == Part.VAE:
                     assert set(array.shape) <= {dims, latent, 128, 32}
                 else:
-                    assert tuple(array.shape) == extractor[name]
+                    assert tuple(array.shape) == shapes[Part(part)][name]
         for record in message.content.metric_records.values():
             assert all(isinstance(number, float) for number in record.values())
     for message in wire.replies:
         assert not message.content.config_records  # nothing but arrays and numbers comes up
         raw = b"".join(a.data for r in message.content.array_records.values() for a in r.values())
+        assert Part.HEAD not in message.content.array_records  # it goes down as it is, and never comes up
+        assert Part.SHIFT not in message.content.array_records
         pixels = data.client(0).rows.x[0].numpy().tobytes()
         assert pixels not in raw
     assert outcome.cost.bytes_up > 0
+
+
+def test_of_goals_only_votes_and_counts_come_up() -> None:
+    """Whoever sets goals answers with votes for classes; the anchor that goes down is h's, no row's."""
+    wire, _ = recorded(AIMED, ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES))
+    told = {
+        Action.SCORE: ({Part.VOTES}, {"threshold", "rows"}),
+        Action.AIM: ({Part.VOTES}, {"odd", "rows"}),
+        Action.SETTLE: (set(), {"rows", "way_retained", "way_forgotten"}),
+    }
+    seen = set()
+    for message in wire.replies:
+        action = Action(message.metadata.message_type)
+        if action in told:
+            seen.add(action)
+            parts, numbers = told[action]
+            assert set(message.content.array_records) == parts
+            found = set(message.content.metric_records["numbers"]) - set(Cost().numbers())
+            assert found <= numbers
+    assert seen == set(told)
+    (h,) = {
+        m.content.array_records[Part.VAE]["shift"].data
+        for m in wire.sent
+        if m.metadata.message_type == Action.SCORE
+    }
+    settling = [m for m in wire.sent if m.metadata.message_type == Action.SETTLE]
+    assert {m.content.array_records[Part.SHIFT]["anchor"].data for m in settling} == {h}
 
 
 def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
@@ -112,14 +163,15 @@ def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
     assert Part.FORGOTTEN_VAE not in without
 
 
-def test_a_withdrawn_client_gets_no_message_after_its_request_is_done() -> None:
+@pytest.mark.parametrize("method", [METHOD, AIMED], ids=["local", "aimed"])
+def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(method: Teaching) -> None:
     spec = small_spec(4)
     grid, roster = enrolled(spec)
     wire = RecordingGrid(grid)
     train = FedAvg(rounds=3)
     weights = train.until(2).run(wire, initial_weights(spec), Stage("train", 0, roster)).weights
     request = ForgetRequest.of_clients([1], SIZES)
-    left = METHOD.run(wire, weights, Stage("request-1", 0, replace(roster, request=request))).weights
+    left = method.run(wire, weights, Stage("request-1", 0, replace(roster, request=request))).weights
     assert roster.nodes[1] in {m.metadata.dst_node_id for m in wire.sent}
 
     wire.sent.clear()
@@ -127,7 +179,7 @@ def test_a_withdrawn_client_gets_no_message_after_its_request_is_done() -> None:
     train.run(wire, left, Stage("train", 0, after, skip=2))  # training goes on
     train.run(wire, initial_weights(spec), Stage("train", 0, after))  # the reference is retrained
     second = ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES)
-    METHOD.run(wire, left, Stage("request-2", 0, replace(after, request=second)))  # another request
+    method.run(wire, left, Stage("request-2", 0, replace(after, request=second)))  # another request
     assert wire.sent
     assert roster.nodes[1] not in {m.metadata.dst_node_id for m in wire.sent}
 
@@ -147,7 +199,7 @@ def test_rows_that_are_gone_are_never_trained_on_again() -> None:
 
 
 def test_a_panel_of_clients_is_the_same_in_all_phases() -> None:
-    method = replace(METHOD, cohort=2)
+    method: Teaching = replace(METHOD, cohort=2)
     spec = small_spec(6, rows=600)
     grid, roster = enrolled(spec)
     request = ForgetRequest.of_clients([5], dict.fromkeys(range(6), 100))

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import enrolled, initial_weights, same_bits, small_spec
 
+from fedlaf.aims import Aim
 from fedlaf.client import training
 from fedlaf.data import LabelledRows
 from fedlaf.federation import build
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import Outcome, Stage
+from strategies.fedavg import FedAvg
 from strategies.laf import Laf
-from strategies.laf_repair import LafRepair
+from strategies.laf_aimed import AimedLaf
+from strategies.laf_repair import AimedLafRepair, LafRepair
+from strategies.teaching import Teaching
 
-LAF = {"represent": Represent(latent=4), "represent_rounds": 1, "forget": Forget(), "forget_steps": 2}
+H = {"represent": Represent(latent=4), "represent_rounds": 1}
+LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2}
+AIMED = {**H, "aim": Aim(strength=0.1, against=0.1), "lead_steps": 2, "align_rounds": 1}
+KINDS = pytest.mark.parametrize(
+    ("plain", "repaired", "settings"),
+    [(Laf, LafRepair, LAF), (AimedLaf, AimedLafRepair, AIMED)],
+    ids=["published losses", "aimed"],
+)
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_samples({0: range(100), 2: range(60, 100)}, SIZES)
 
 
-def run(method: Laf) -> Outcome:
+def run(method: Teaching) -> Outcome:
     spec = small_spec(4)
     grid, roster = enrolled(spec)
     return method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(roster, request=REQUEST)))
@@ -32,9 +44,10 @@ def keys(rows: LabelledRows) -> list[bytes]:
     return [x.numpy().tobytes() for x in rows.x]
 
 
+@KINDS
 @pytest.mark.parametrize("share", [0.05, 0.25, 1.0])
 def test_repair_never_touches_a_row_outside_the_labelled_share(
-    share: float, monkeypatch: pytest.MonkeyPatch
+    share: float, plain: Any, repaired: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[bytes]] = []
     real = training.fit
@@ -44,7 +57,7 @@ def test_repair_never_touches_a_row_outside_the_labelled_share(
         return real(model, rows, settings, stream)
 
     monkeypatch.setattr(training, "fit", watched)
-    outcome = run(LafRepair(**LAF, repair=Fit(labels=share), repair_rounds=2))
+    outcome = run(repaired(**settings, repair=Fit(labels=share), repair_rounds=2))
     federation = build(small_spec(4).federation)
     asked = [record.asked for record in outcome.records if record.phase == "repair"]
     assert asked == [(1, 2, 3), (1, 2, 3)]  # whoever withdrew is not asked
@@ -57,21 +70,24 @@ def test_repair_never_touches_a_row_outside_the_labelled_share(
     assert outcome.cost.labels_read == sum(len(rows) for rows in seen)
 
 
-def test_without_labels_it_is_plain_laf() -> None:
-    plain = run(Laf(**LAF))
-    assert same_bits(plain.weights, run(LafRepair(**LAF, repair=Fit(labels=0))).weights)
-    assert plain.cost.labels_read == 0
+@KINDS
+def test_without_labels_it_is_plain_laf(plain: Any, repaired: Any, settings: dict[str, Any]) -> None:
+    found = run(plain(**settings))
+    assert same_bits(found.weights, run(repaired(**settings, repair=Fit(labels=0))).weights)
+    assert found.cost.labels_read == 0
 
 
-def test_repair_is_federated_averaging_from_where_laf_ended() -> None:
-    from strategies.fedavg import FedAvg
-
+@KINDS
+def test_repair_is_federated_averaging_from_where_laf_ended(
+    plain: Any, repaired: Any, settings: dict[str, Any]
+) -> None:
     fit = Fit(lr=1e-2)
-    repaired = run(LafRepair(**LAF, repair=fit))
+    found = run(repaired(**settings, repair=fit))
     spec = small_spec(4)
     grid, roster = enrolled(spec)
     after = replace(roster, gone=REQUEST)
-    plain = FedAvg(1, fit=fit).run(grid, run(Laf(**LAF)).weights, Stage("request-1", 0, after))
-    assert same_bits(repaired.weights, plain.weights)
-    head = [k for k in repaired.weights if k.startswith("head.")]
-    assert any(not np.array_equal(repaired.weights[k], initial_weights(spec)[k]) for k in head)
+    left = run(plain(**settings)).weights
+    averaged = FedAvg(1, fit=fit).run(grid, left, Stage("request-1", 0, after))
+    assert same_bits(found.weights, averaged.weights)
+    head = [k for k in found.weights if k.startswith("head.")]
+    assert any(not np.array_equal(found.weights[k], initial_weights(spec)[k]) for k in head)
