@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.intervals import Interval
 from benchmarks.study_kinds import Study, Sweep
 from benchmarks.study_plan import shown
 from benchmarks.study_table import MEASURES, Result
+from fedlaf.report.intervals import Interval
 
 # Okabe and Ito's colours, and a marker each for those who see none.
 SIGNED = {

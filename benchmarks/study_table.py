@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
 
-from benchmarks.intervals import LEAST, Interval, interval
 from benchmarks.study_runs import Done
+from fedlaf.report.intervals import LEAST, Interval, interval
 from fedlaf.report.tables import Rows, markdown
 
 MEASURES = {

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fedlaf import config as configuration
@@ -46,6 +47,8 @@ def _job(config: DictConfig) -> float | None:
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
     with report.watching() as watch:
         told = pipeline.run(plan, folder, watch)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        told = report.compared(told, folder)
     report.write(told, folder)
     report.tell(told, folder)
     if told.stopped is not None:

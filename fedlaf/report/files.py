@@ -8,7 +8,7 @@ from pathlib import Path
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
-from fedlaf.report.tables import cost_rows, markdown, measure_rows, title
+from fedlaf.report.tables import cost_rows, markdown, measure_rows, remarks, title
 
 
 def write(report: Report, folder: Path) -> None:
@@ -29,6 +29,7 @@ def document(report: Report, *, picture: bool = True) -> str:
         parts += [f"## {title(served)}", markdown(measure_rows(served))]
         if served.costs:
             parts.append(markdown(cost_rows(served)))
+        parts += remarks(served)
         if served.answers:
             counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
             parts.append(f"Messages to clients while forgetting: {counts}.")

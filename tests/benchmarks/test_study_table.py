@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.intervals import Interval, interval
+from fedlaf.report.intervals import Interval, interval
 from benchmarks.study_runs import Done
 from benchmarks.study_table import against, result, table, words
 

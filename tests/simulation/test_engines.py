@@ -20,6 +20,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedlaf import wire
+from fedlaf.aims import Aim
 from fedlaf.client import make_client_app
 from fedlaf.enrolment import enrol
 from fedlaf.objectives import Forget, Represent
@@ -32,11 +33,15 @@ from fedlaf.types import Weights
 from fedlaf.wire import Action, Instruction, Reply
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
+from strategies.laf_aimed import AimedLaf
 
 CLIENTS = 4
 SPEC = small_spec(CLIENTS, rows=400)
 METHOD = Laf(represent=Represent(latent=4, most_rows=50), represent_rounds=2,
              forget=Forget(weighting="oddness", lr_alignment=1e-3), forget_steps=3)  # fmt: skip
+
+AIMED = AimedLaf(represent=METHOD.represent, represent_rounds=1, aim=Aim(strength=0.5, against=0.2),
+                 lead_steps=2, align_rounds=1)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,14 +53,15 @@ def started_ray() -> Iterator[None]:
 
 
 def story(grid: Grid) -> dict[str, Weights]:
-    """Train, forget a client, retrain."""
+    """Train, forget a client one way and the other, retrain."""
     roster = enrol(grid, expected=CLIENTS, timeout=120)
     start = initial_weights(SPEC)
     trained = FedAvg(rounds=2).run(grid, start, Stage("train", 0, roster)).weights
     request = ForgetRequest.of_clients([0], roster.sizes)
     left = METHOD.run(grid, trained, Stage("request-1", 0, replace(roster, request=request))).weights
+    aimed = AIMED.run(grid, trained, Stage("request-1", 0, replace(roster, request=request))).weights
     again = FedAvg(rounds=2).run(grid, start, Stage("train", 0, replace(roster, gone=request))).weights
-    return {"trained": trained, "left": left, "again": again}
+    return {"trained": trained, "left": left, "aimed": aimed, "again": again}
 
 
 def told_by(engine: Inline | Ray, tell: Callable[[Grid], dict[str, Weights]] = story) -> dict[str, Weights]:

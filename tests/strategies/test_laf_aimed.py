@@ -134,7 +134,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
     represent = replace(REPRESENT, density=density)
-    aim, align = Aim(strength=2.0, against=1.0), replace(ALIGN, distance=distance)
+    aim, align = Aim(strength=6.0, against=4.0), replace(ALIGN, distance=distance)
     method = AimedLaf(represent, 1, aim=aim, align=align, lead_steps=0, align_rounds=1)
     federated = run(method, spec, weights, request)[0].weights
 
@@ -251,6 +251,21 @@ def test_the_lead_is_taken_by_the_forgetting_clients_alone(four: tuple[ClientSpe
         {k: v.numpy() for k, v in arrays.items()},
         {k.removeprefix("extractor."): v for k, v in after.items() if k.startswith("extractor.")},
     )
+
+
+def test_remaining_clients_count_all_their_rows_by_those_they_use(four: tuple[ClientSpec, Weights]) -> None:
+    """Of 100 and of 60 remaining rows 25 are used: their classes, as many times over."""
+    spec, weights = four
+    method = replace(METHOD, represent=replace(REPRESENT, most_rows=25))
+    _, wire = run(method, spec, weights, ForgetRequest.of_samples({0: range(40)}, SIZES))
+    found = [
+        m.content.array_records[Part.VOTES]["votes"].numpy()
+        for m in wire.replies
+        if m.metadata.message_type == Action.SCORE
+    ]
+    assert [float(votes.sum()) for votes in found] == pytest.approx([60, 100, 100, 100])
+    for votes, whole in zip(found, (60, 100, 100, 100), strict=True):
+        np.testing.assert_allclose(votes * 25 / whole, (votes * 25 / whole).round(), atol=1e-9)
 
 
 # ---- the server

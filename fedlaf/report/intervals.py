@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 LEAST = 1.0
@@ -32,5 +31,7 @@ def interval(values: Iterable[float]) -> Interval:
     known = np.array([v for v in values if not isnan(v)])
     if len(known) < 2:
         return Interval(float(known[0]) if len(known) else nan, nan)
+    from scipy import stats
+
     half = stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * stats.sem(known)
     return Interval(float(known.mean()), float(half))

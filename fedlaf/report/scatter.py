@@ -1,0 +1,50 @@
+"""Results that scatter over seeds: noticed in a multirun, as soon as three seeds are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from fedlaf.report.intervals import interval
+from fedlaf.report.report import Report
+from fedlaf.stage import Finding
+
+ENOUGH = 3
+"""Seeds from which on their scatter is judged."""
+
+
+def compared(report: Report, folder: Path) -> Report:
+    """The report with a finding when it and its siblings, the runs of the same multirun that differ
+    from it in the seed alone, scatter in their mean distance to the retrained model.
+    """
+    if not report.served or (gap := report.served[-1].measure("gap", "unlearned")) is None or isnan(gap):
+        return report
+    gaps = [gap, *_siblings(report, folder)]
+    found = interval(gaps)
+    if len(gaps) < ENOUGH or not found.scatters:
+        return report
+    told = f"mean distances {', '.join(f'{g:.1f}' for g in gaps)} over {len(gaps)} seeds: no mean says much"
+    last = report.served[-1]
+    finding = Finding("scatters over seeds", last.name, report.seed, told)
+    return replace(report, served=(*report.served[:-1], replace(last, findings=(*last.findings, finding))))
+
+
+def _siblings(report: Report, folder: Path) -> list[float]:
+    gaps, own = [], json.loads(json.dumps(report.config))
+    for path in sorted(folder.parent.glob("*/report.json")):
+        other = json.loads(path.read_text())
+        if path.parent == folder or not _same_but_seed(other["config"], own):
+            continue
+        gap = other["requests"][-1]["models"]["unlearned"].get("gap") if other["requests"] else None
+        if gap is not None:
+            gaps.append(float(gap))
+    return gaps
+
+
+def _same_but_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    left, right = ({k: v for k, v in c.items() if k not in ("seed", "resume")} for c in (one, other))
+    return left == right and one["seed"] != other["seed"]

@@ -1,0 +1,113 @@
+"""Failure signatures: what each looks like, and that a fatal one gives back the model from before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import enrolled, initial_weights, same_bits, small_spec
+
+from fedlaf.aims import Aim, Align
+from fedlaf.cost import Cost
+from fedlaf.objectives import Forget, Represent
+from fedlaf.request import ForgetRequest
+from fedlaf.stage import Outcome, RequestStopped, RoundRecord, Stage
+from strategies import signs
+from strategies.base import ForgetStrategy
+from strategies.laf import Laf
+from strategies.laf_aimed import AimedLaf
+
+SIZES = dict.fromkeys(range(4), 100)
+REQUEST = ForgetRequest.of_clients([0], SIZES)
+REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1)
+
+
+def record(phase: str, round_: int = 1, **numbers: float) -> RoundRecord:
+    return RoundRecord(phase, round_, (0,), {}, numbers, Cost())
+
+
+def run(method: ForgetStrategy) -> Outcome:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    return method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(roster, request=REQUEST)))
+
+
+def stopped(method: ForgetStrategy) -> RequestStopped:
+    with pytest.raises(RequestStopped) as caught:
+        run(method)
+    # Whatever the rounds did, what comes back is what was there before.
+    assert same_bits(caught.value.outcome.weights, initial_weights(small_spec(4)))
+    assert caught.value.outcome.cost.rounds > 0
+    assert caught.value.outcome.findings[-1] is caught.value.finding
+    return caught.value
+
+
+def test_a_vae_diverges_when_its_loss_has_grown_tenfold() -> None:
+    calm = [record("represent", r, loss=loss) for r, loss in enumerate((50.0, 20.0, 40.0), 1)]
+    assert not list(signs.of_density(calm))
+    (found,) = signs.of_density([*calm, record("represent", 4, loss=201.0)])
+    assert (found.name, found.phase, found.round, found.fatal) == ("diverged", "represent", 4, True)
+    assert "201" in found.message
+    assert not list(signs.of_density([*calm, record("represent own", loss=1e9)]))
+
+
+@pytest.mark.parametrize(
+    ("distance", "names"),
+    [(0.1, []), (0.2, ["remaining rows strained"]), (0.5, ["remaining rows ruined"])],
+)
+def test_ruin_is_a_matter_of_degree(distance: float, names: list[str]) -> None:
+    found = list(signs.of_ruin(record("align"), distance))
+    assert [f.name for f in found] == names
+    assert all(f.fatal == (distance > signs.RUIN) for f in found)
+
+
+def test_nothing_forgotten() -> None:
+    assert not list(signs.of_nothing(record("forget"), 0.2, 0.01))
+    (alike,) = signs.of_nothing(record("forget"), 0.01, 0.02)
+    (still,) = signs.of_nothing(record("forget"), 1e-6, 0.0)
+    assert (alike.fatal, still.fatal) == (False, True)
+    assert alike.name == still.name == "nothing forgotten"
+
+
+def test_goals_that_are_missed_and_goals_that_ask_for_nothing() -> None:
+    assert not list(signs.of_goals(record("align"), 0.2, 0.05))
+    assert [f.name for f in signs.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
+    assert [f.name for f in signs.of_way(record("settle"), 1e-6)] == ["nothing to forget"]
+    assert not list(signs.of_way(record("settle"), 0.1))
+
+
+def test_a_vae_that_explodes_stops_the_request() -> None:
+    wild = replace(REPRESENT, lr=1e6, standardise=False, error="sum")
+    error = stopped(AimedLaf(represent=wild, represent_rounds=8))
+    assert error.finding.name == "diverged"
+    assert error.finding.phase == "represent"
+
+
+def test_a_forget_phase_that_ruins_the_remaining_rows_stops_the_request() -> None:
+    forget = Forget(lr_unlearning=0.5, lr_alignment=0.5, temperature=0.1)
+    method = Laf(
+        represent=REPRESENT, represent_rounds=1, forget=forget, forget_steps=20, forget_rounds=1,
+        recover_rounds=0, closing_rounds=0, forgetting_share=0.9,
+    )  # fmt: skip
+    request = ForgetRequest.of_samples({k: range(60) for k in range(4)}, SIZES)
+    spec = small_spec(4)
+    grid, roster = enrolled(spec)
+    stage = Stage("request-1", 0, replace(roster, request=request))
+    with pytest.raises(RequestStopped, match="ruined") as caught:
+        method.run(grid, initial_weights(spec), stage)
+    assert same_bits(caught.value.outcome.weights, initial_weights(spec))
+
+
+def test_goals_that_are_out_of_reach_are_named_and_do_not_stop() -> None:
+    method = AimedLaf(
+        represent=REPRESENT, represent_rounds=1, aim=Aim(tail=0.5, strength=0, against=0, reach=50.0),
+        align=Align(lr=1e-7, steps=1), lead_steps=0, align_rounds=1,
+    )  # fmt: skip
+    assert "too little forgotten" not in {f.name for f in run(replace(method, align=Align())).findings}
+    settled = record("settle", way_forgotten=0.3)
+    names = {f.name for f in method.findings([settled, record("align", to_goal_forgotten=0.29)])}
+    assert names == {"too little forgotten"}
+
+
+def test_a_run_in_order_finds_nothing() -> None:
+    assert run(AimedLaf(represent=REPRESENT, represent_rounds=2)).findings == ()
