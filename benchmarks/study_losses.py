@@ -58,7 +58,7 @@ STUDIES = {
     "temperature": Study(
         "Temperature of the alignment",
         "How sensitive is forgetting to the temperature tau of L_RA?",
-        sweep=Sweep("forget.forget.temperature", (0.5, 1, 2, 5, 20), "tau", "temperature tau", log=True),
+        sweep=Sweep("forget.forget.temperature", (0.5, 1, 5, 20), "tau", "temperature tau", log=True),
         method=REPEL,
     ),
     "lr_unlearning": Study(
@@ -66,7 +66,7 @@ STUDIES = {
         "How sensitive is forgetting to the learning rate of the unlearning loss?",
         sweep=Sweep(
             "forget.forget.lr_unlearning",
-            (1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
+            (1e-5, 1e-4, 1e-3),
             "rate",
             "learning rate of L_UE",
             log=True,
@@ -77,34 +77,32 @@ STUDIES = {
         "Learning rate of L_RA",
         "How sensitive is forgetting to the learning rate of the alignment in the forget rounds?",
         sweep=Sweep(
-            "forget.forget.lr_alignment", (1e-4, 3e-4, 1e-3, 3e-3), "rate", "learning rate of L_RA", log=True
+            "forget.forget.lr_alignment", (3e-4, 1e-3, 3e-3), "rate", "learning rate of L_RA", log=True
         ),
         method=REPEL,
     ),
     "latent": Study(
         "Latent dimensions of the VAEs, published losses",
         "How many latent dimensions Z do the VAEs need?",
-        sweep=Sweep("forget.represent.latent", (2, 4, 8, 16, 32), "Z", "latent dimensions Z", log=True),
+        sweep=Sweep("forget.represent.latent", (2, 8, 32), "Z", "latent dimensions Z", log=True),
         method=REPEL,
     ),
     "forget_rounds": Study(
         "Forget rounds",
         "How many forget rounds are right, the recovery after them being the same?",
-        sweep=Sweep("forget.forget_rounds", (1, 2, 3, 4), "rounds", "forget rounds"),
+        sweep=Sweep("forget.forget_rounds", (1, 2, 3), "rounds", "forget rounds"),
         method=REPEL,
     ),
     "forget_steps": Study(
         "Steps of a forget round",
         "How many local steps should a forget round take?",
-        sweep=Sweep(
-            "forget.forget_steps", (5, 10, 20, 40), "steps", "local steps of a forget round", log=True
-        ),
+        sweep=Sweep("forget.forget_steps", (5, 10, 20), "steps", "local steps of a forget round", log=True),
         method=REPEL,
     ),
     "recover_rounds": Study(
         "Recovery rounds",
         "How many recovery rounds restore the model before it drifts back to the original?",
-        sweep=Sweep("forget.recover_rounds", (0, 1, 2, 3, 4), "rounds", "recovery rounds"),
+        sweep=Sweep("forget.recover_rounds", (0, 1, 2, 4), "rounds", "recovery rounds"),
         method=REPEL,
     ),
     "server_weight": Study(
@@ -112,7 +110,7 @@ STUDIES = {
         "How much should the forgetting clients weigh when the server joins the two sides?",
         sweep=Sweep(
             "forget.forgetting_share",
-            (0.2, 0.3, 0.4, 0.5, 0.55, 0.7),
+            (0.3, 0.55, 0.8),
             "weight",
             "weight of the forgetting clients",
         ),

@@ -16,6 +16,9 @@ from fedlaf import losses
 from fedlaf.models import Density
 from fedlaf.types import require, require_count, require_number
 
+MOST = 10.0
+"""Odds of forgotten to remaining rows beyond which a class shifts no further."""
+
 FEW = 0.05
 """Below this share of ordinary rows, forgotten rows are contrasted with the mean of the remaining ones."""
 
@@ -36,7 +39,7 @@ class Aim:
     tail: float = 0.05
     special: bool = True
     reach: float = 1.5
-    strength: float = 4.0
+    strength: float = 2.5
     against: float = 2.0
     threshold: float = 0.0
     latent: int = 8
@@ -69,13 +72,15 @@ class Align:
     """Local steps of alignment: Adam on the sum of the distances to the goals.
 
     `distance` `cosine` is that of LAF's L_RA; `relative`, |student - goal|^2 / |goal|^2, holds the
-    length too, and with it how sure the model is.
+    length too, and with it how sure the model is. `leads` marks the steps that forgetting clients
+    take alone, which draw their batches from a stream of their own.
     """
 
     lr: float = 1e-3
     distance: str = "relative"
     batch_size: int = 32
     steps: int = 10
+    leads: bool = False
 
     def __post_init__(self) -> None:
         require_number("lr", self.lr, above=0)
@@ -117,19 +122,19 @@ def votes(logits: Tensor) -> Tensor:
     """
     probability, taken = logits.softmax(1).max(1)
     vote = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
-    return torch.zeros(logits.shape[1], device=logits.device).index_add_(0, taken, vote)
+    return logits.new_zeros(logits.shape[1]).index_add_(0, taken, vote)
 
 
 def class_shift(remaining: Tensor, forgotten: Tensor, strength: float, against: float) -> Tensor:
     """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
 
-    -strength * log(1 + f / (r + 1)) for positive votes f of the forgotten and r of the remaining rows:
-    with strength 1 the change of the log prior when a class goes from r + f to r rows. Votes against
-    a class raise it: +against * log(1 + |f| / (r + 1)). Trained networks are surer than their priors,
-    so both factors are above 1; they were measured.
+    -strength * f / (r + 1) for positive votes f of the forgotten and r of the remaining rows, at most
+    MOST times the strength; votes against a class raise it, +against * |f| / (r + 1). Where few rows go
+    it is, with strength 1, the change of the log prior, log(r / (r + f)); trained networks are surer than
+    their priors, and a class that loses all its rows must go, so it is neither 1 nor logarithmic.
     """
-    size = torch.log1p(forgotten.abs() / (remaining.clamp_min(0) + 1.0))
-    shift = torch.where(forgotten > 0, -strength * size, against * size)
+    odds = (forgotten.abs() / (remaining.clamp_min(0) + 1.0)).clamp_max(MOST)
+    shift = torch.where(forgotten > 0, -strength * odds, against * odds)
     return shift - shift.mean()
 
 

@@ -66,7 +66,6 @@ class Represent:
     `gaussian` puts a mean and a covariance in the place of each VAE: exact from one round of moments.
     """
 
-    density: str = "vae"
     latent: int = 8
     decoder: str = "linear"
     standardise: bool = True
@@ -79,6 +78,7 @@ class Represent:
     batch_size: int = 32
     share_forgotten: bool = False
     most_rows: int | None = None
+    density: str = "vae"
 
     def __post_init__(self) -> None:
         _one_of("decoder", self.decoder, DECODERS)

@@ -49,7 +49,7 @@ class AimedLaf(Teaching):
         """Every phase is strict."""
         vae = self.represent
         aim = replace(self.aim, latent=vae.latent, decoder=vae.decoder, error=vae.error, density=vae.density)
-        lead = replace(self.align, steps=self.lead_steps or 1)
+        lead = replace(self.align, steps=self.lead_steps or 1, leads=True)
         return [
             *self.teaching(),
             self._phase("score", Action.SCORE, 1, Who.REMAINING, aim),

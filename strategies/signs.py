@@ -13,7 +13,7 @@ RUIN = 0.4
 unrelated representations are 1 apart, and what retraining itself changes is below 0.1."""
 STRAIN = 0.15
 """The same, beyond which it is worth a word."""
-STILL = 1e-4
+STILL = 1e-6
 """Mean cosine distance of forgotten rows below which nothing has happened to them."""
 
 

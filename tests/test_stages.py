@@ -1,4 +1,4 @@
-"""Finished stages: what is saved comes back, and a run takes up exactly what it would make again."""
+"""Finished stages: a run takes up exactly what it would make again."""
 
 from __future__ import annotations
 
@@ -14,122 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
 
 from fedlaf import config as configuration
-from fedlaf import pipeline, stages
+from fedlaf import pipeline
 from fedlaf.client import training
-from fedlaf.cost import Cost
 from fedlaf.plan import prepare
 from fedlaf.report import Point, Report
-from fedlaf.stage import Outcome, RoundRecord
-from fedlaf.stages import MadeFrom, Shelf
-
-# ---- the shelf
-
-MADE_FROM = MadeFrom("what the weights depend on", "what the curve does")
-WEIGHTS = {
-    "z.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
-    "a.num_batches_tracked": np.array(7, dtype=np.int64),
-    "m.bias": np.array([0.1, -np.pi, 1e-30]),
-    "empty": np.empty((0, 4), np.float32),
-}
-RECORDS = (
-    RoundRecord("train", 1, (0, 2, 5), {2: "no answer in time"}, {"loss": 0.25}, Cost(rounds=1)),
-    RoundRecord("train", 2, (1,), {}, {}, Cost(gradient_passes=40, client_seconds=0.1, bytes_up=1e9)),
-)
-OUTCOME = Outcome(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)
-CURVE = [Point("train", 1, 20.0, {"accuracy_test": 12.5}), Point("train", 2, 40.0, {"accuracy_test": 1 / 3})]
-
-
-def shelved(folder: Path) -> Shelf:
-    """A shelf that finds what `folder`'s run left."""
-    Shelf(folder, None).put("train", MADE_FROM, OUTCOME, CURVE)
-    return Shelf(folder.parent / "later", folder)
-
-
-def test_what_was_put_comes_back_whole(tmp_path: Path) -> None:
-    found = shelved(tmp_path / "a").get("train", MADE_FROM)
-    assert found is not None
-    outcome, curve = found
-    assert same_bits(outcome.weights, WEIGHTS)  # the order of names too
-    assert all(array.shape == WEIGHTS[name].shape for name, array in outcome.weights.items())
-    assert outcome.cost == OUTCOME.cost
-    assert outcome.records == RECORDS
-    assert curve == CURVE
-
-
-def test_another_fingerprint_or_name_finds_nothing(tmp_path: Path) -> None:
-    shelf = shelved(tmp_path / "a")
-    assert shelf.get("train", MadeFrom("other", MADE_FROM.curve)) is None
-    assert shelf.get("request-1", MADE_FROM) is None
-
-
-def test_a_curve_that_was_measured_on_other_rows_is_left_out(tmp_path: Path) -> None:
-    found = shelved(tmp_path / "a").get("train", MadeFrom(MADE_FROM.weights, "other"))
-    assert found is not None
-    assert found[1] == []
-    assert same_bits(found[0].weights, WEIGHTS)
-
-
-def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = shelved(tmp_path / "a")
-    (tmp_path / "a" / "stages" / "train.json").unlink()
-    assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
-    assert shelf.get("train", MADE_FROM) is None
-
-    def full(*_: object, **__: object) -> int:
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
-        with pytest.raises(OSError, match="no space"):
-            shelved(tmp_path / "a")
-    assert shelf.get("train", MADE_FROM) is None
-
-
-def test_an_interruption_leaves_no_old_record_beside_new_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = shelved(tmp_path / "a")
-
-    def cut_short(held: dict[str, np.ndarray], path: Path) -> None:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stages, "save_file", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        Shelf(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
-    assert later.get("train", MADE_FROM) is None
-
-
-def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) -> None:
-    square = np.arange(12, dtype=np.float32).reshape(3, 4)
-    lying = {"t": square.T, "half": square[:, ::2], "scalar": np.float32(3)}
-    Shelf(tmp_path, None).put("train", MADE_FROM, Outcome(lying, Cost(), ()), [])
-    found = Shelf(tmp_path / "later", tmp_path).get("train", MADE_FROM)
-    assert found is not None
-    assert same_bits(found[0].weights, {k: np.array(v) for k, v in lying.items()})
-    assert found[0].weights["scalar"].shape == ()
-
-
-def test_without_an_earlier_run_there_is_nothing(tmp_path: Path) -> None:
-    shelved(tmp_path / "a")
-    assert Shelf(tmp_path / "a", None).get("train", MADE_FROM) is None
-    assert Shelf(tmp_path / "a", tmp_path / "nowhere").get("train", MADE_FROM) is None
-
-
-def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_path: Path) -> None:
-    later = shelved(tmp_path / "a")
-    before = {p.name: p.read_bytes() for p in (tmp_path / "a" / "stages").iterdir()}
-    assert sorted(before) == ["train.json", "train.safetensors"]
-    one = {"w": np.ones(1, np.float32)}
-    for weights in (WEIGHTS, one):
-        later.put("train", MadeFrom("new", ""), Outcome(weights, Cost(), ()), [])
-    assert {p.name: p.read_bytes() for p in (tmp_path / "a" / "stages").iterdir()} == before
-    found = Shelf(tmp_path / "c", tmp_path / "later").get("train", MadeFrom("new", ""))
-    assert found is not None
-    assert same_bits(found[0].weights, one)
-
-
-# ---- what a run takes up
 
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",

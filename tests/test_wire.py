@@ -154,8 +154,8 @@ def test_malformed_replies_are_told_apart() -> None:
     [
         Fit(),
         Fit("sgd", 0.1, 1e-4, 0.9, 3, 7, "crop_flip"),
-        Represent("gaussian"),
-        Represent("vae", 3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
+        Represent(density="gaussian"),
+        Represent(3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
         Forget(
             lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retained", sampled=True
         ),

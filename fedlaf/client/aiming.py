@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedlaf import aims, losses, wire
 from fedlaf.aims import Aim, Align
 from fedlaf.client import batches, store
-from fedlaf.client.visit import GOALS, Visit
+from fedlaf.client.visit import AIMED, GOALS, Visit
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
 from fedlaf.types import Numbers
@@ -35,7 +35,7 @@ def score(visit: Visit) -> tuple[Reply, Cost]:
     counts = torch.bincount(taken, minlength=classes).double() * (remaining / max(len(pool), 1))
     threshold = float(errors.quantile(1 - settings.tail)) if len(errors) else 0.0
     arrays = {Part.VOTES: {"votes": counts.cpu().numpy()}}
-    return Reply(arrays, {"threshold": threshold, "rows": len(retained)}), Cost(vae_passes=len(retained))
+    return Reply(arrays, {"threshold": threshold, "rows": len(retained)}), _looked(settings, retained)
 
 
 def aim(visit: Visit) -> tuple[Reply, Cost]:
@@ -48,18 +48,21 @@ def aim(visit: Visit) -> tuple[Reply, Cost]:
     goals, odd = settings.goals(forgotten, h)
     with torch.no_grad():
         votes = aims.votes(visit.model.head(goals))
-    store.keep(visit.context, GOALS, {"forgotten": goals})
+    store.keep(visit.context, AIMED, {"forgotten": goals})
     numbers: Numbers = {"odd": float(odd.float().mean()), "rows": len(forgotten)}
-    return Reply({Part.VOTES: {"votes": votes.double().cpu().numpy()}}, numbers), Cost(
-        vae_passes=len(forgotten)
-    )
+    arrays = {Part.VOTES: {"votes": votes.double().cpu().numpy()}}
+    return Reply(arrays, numbers), _looked(settings, forgotten)
+
+
+def _looked(settings: Aim, rows: Tensor) -> Cost:
+    return Cost(vae_passes=len(rows) if settings.density == "vae" else 0)
 
 
 def settle(visit: Visit) -> tuple[Reply, Cost]:
     """Add the shift of classes to the goals of both kinds of rows, and keep them."""
     _, retained, forgotten = visit.taught()
     if len(forgotten):
-        forgotten = torch.from_numpy(store.kept(visit.context, GOALS)["forgotten"]).to(visit.device)
+        forgotten = torch.from_numpy(store.kept(visit.context, AIMED)["forgotten"]).to(visit.device)
     store.load(visit.model.head, visit.told.weights(Part.HEAD))
     told = {k: torch.from_numpy(v).to(visit.device) for k, v in visit.told.weights(Part.SHIFT).items()}
     moved = aims.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
@@ -81,7 +84,8 @@ def align(visit: Visit) -> tuple[Reply, Cost]:
     kept = {k: torch.from_numpy(v).to(visit.device) for k, v in store.kept(visit.context, GOALS).items()}
     rows = (visit.data.inputs(visit.split[1]).at(pool), visit.data.inputs_at(visit.split[0]))
     sides = (Goals(rows[0], kept["retained"]), Goals(rows[1], kept["forgotten"]))
-    numbers, cost = toward(visit.model.extractor, sides, settings, visit.stream("rows", visit.told.round))
+    stream = visit.stream("lead" if settings.leads else "rows", visit.told.round)
+    numbers, cost = toward(visit.model.extractor, sides, settings, stream)
     numbers |= {"retained": len(rows[0]), "forgotten": len(rows[1])}
     return Reply({Part.EXTRACTOR: store.weights_of(visit.model.extractor)}, numbers), cost
 
@@ -98,7 +102,7 @@ def toward(
 ) -> tuple[Numbers, Cost]:
     """Adam steps in place on the summed distances of both sides' batches to their goals.
 
-    One forward pass for both kinds of rows. Gives the mean distances of the last step.
+    One forward pass for both kinds of rows. Gives the mean cosine distances of the last step.
     """
     extractor.eval()  # BatchNorm statistics stay those of the teacher
     parameters = list(extractor.parameters())
@@ -114,12 +118,13 @@ def toward(
     for near, far in zip(*drawn, strict=True):
         x = torch.cat([sides[0].rows.x[near], sides[1].rows.x[far]])
         goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
-        distance = settings.distances(extractor(as_input(x, device)), goals)
+        student = extractor(as_input(x, device))
+        distance = settings.distances(student, goals)
         optimiser.zero_grad()
         distance.sum().backward()
         optimiser.step()
         passes += len(x)
-        found = distance.detach().split([len(near), len(far)])
+        found = losses.cosine_distance(student.detach(), goals).split([len(near), len(far)])
         names = ("to_goal_retained", "to_goal_forgotten")
         numbers = {name: float(d.mean()) for name, d in zip(names, found, strict=True) if len(d)}
     return numbers, Cost(gradient_passes=passes)

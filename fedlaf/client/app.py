@@ -14,7 +14,7 @@ from fedlaf import wire
 from fedlaf.client import aiming, forgetting, representing, store, training
 from fedlaf.client.forgetting import Side, Task
 from fedlaf.client.store import ClientSpec
-from fedlaf.client.visit import GOALS, OWN_VAE, TAUGHT, Visit
+from fedlaf.client.visit import AIMED, GOALS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
 from fedlaf.models import Gaussian
 from fedlaf.objectives import Fit, Forget, Represent
@@ -52,7 +52,7 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
     """Train the global model on the labelled rows that remain; what a request kept is dropped."""
-    store.drop(visit.context, TAUGHT, OWN_VAE, GOALS)
+    store.drop(visit.context, TAUGHT, OWN_VAE, AIMED, GOALS)
     settings = wire.settings_from_config(Fit, visit.told.settings)
     store.load(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])
@@ -67,7 +67,7 @@ def fit(visit: Visit) -> tuple[Reply, Cost]:
 def teach(visit: Visit) -> tuple[Reply, Cost]:
     """Keep the teacher's representations of both kinds of rows; answer with their moments."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
-    store.drop(visit.context, OWN_VAE, GOALS)
+    store.drop(visit.context, OWN_VAE, AIMED, GOALS)
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
     remaining = visit.data.inputs(visit.split[1])
     pool = _pool(len(remaining), settings.most_rows, visit.stream("pool"))

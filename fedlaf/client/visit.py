@@ -18,6 +18,7 @@ from fedlaf.wire import Instruction, RowSplit
 
 TAUGHT = "taught"
 OWN_VAE = "h_f"
+AIMED = "aimed"
 GOALS = "goals"
 
 

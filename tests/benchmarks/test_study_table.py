@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedlaf.report.intervals import Interval, interval
 from benchmarks.study_runs import Done
 from benchmarks.study_table import against, result, table, words
+from fedlaf.report.intervals import Interval, interval
 
 
 def report(gap: float = 2.0, **config: Any) -> dict[str, Any]:

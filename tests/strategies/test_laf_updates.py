@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 
-from fedlaf import config as configuration
 from fedlaf.client import forgetting, representing
 from fedlaf.client.batches import steps
 from fedlaf.client.forgetting import Side, Task
@@ -24,10 +21,9 @@ from fedlaf.models import SmallCnn, Vae, build_vae
 from fedlaf.objectives import Forget, Represent
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import OnRound, Outcome, Roster, Stage
-from fedlaf.types import InvalidValue, Weights
+from fedlaf.types import Weights
 from fedlaf.wire import Action
 from strategies.laf import Laf
-from strategies.laf_server import ServerLaf
 from strategies.phase import Who
 
 FORGET = Forget(
@@ -231,49 +227,3 @@ def test_the_second_stage_goes_on_with_the_draws_where_the_first_ended(
     assert len(once) == len(set(once)) == 3 * 4
     assert len(twice) == len(set(twice)) == 2 * 3 * 4
     assert twice[: len(once)] == once
-
-
-# ---- what is refused
-
-
-TOGETHER = pytest.mark.parametrize("updates", ["joint", "two_stage"])
-
-
-@TOGETHER
-def test_the_optimiser_on_the_server_alternates(updates: str) -> None:
-    assert laf("alternate", ServerLaf).forget.updates == "alternate"
-    with pytest.raises(InvalidValue) as caught:
-        laf(updates, ServerLaf)
-    told = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
-    assert str(caught.value) == told
-
-
-@TOGETHER
-@pytest.mark.parametrize("rate", ["lr_unlearning", "lr_alignment"])
-def test_one_loss_alone_cannot_be_joined_with_the_other(updates: str, rate: str) -> None:
-    with pytest.raises(InvalidValue, match=rf"^updates: expected alternate with one loss, got '{updates}'$"):
-        Forget(updates=updates, **{rate: 0.0})
-    assert Forget(**{rate: 0.0}).updates == "alternate"
-    with pytest.raises(InvalidValue, match=r"^updates: expected alternate or joint or two_stage, got 'sum'"):
-        Forget(updates="sum")
-
-
-@TOGETHER
-def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        Laf(recover=Forget(updates=updates))
-    assert str(caught.value) == f"recover.updates: expected alternate, got {updates!r}"
-
-
-def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
-    configuration.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
-        chosen = compose("config", overrides=["forget=laf_repel", "forget.forget.updates=two_stage"])
-        refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
-    assert configuration.made(chosen, "forget").forget.updates == "two_stage"
-    with pytest.raises(InvalidValue) as caught:
-        configuration.made(refused, "forget")
-    line = configuration.explained(caught.value)
-    assert line.startswith("forget.forget.updates: expected alternate")
-    assert "\n" not in line

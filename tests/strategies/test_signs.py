@@ -64,7 +64,7 @@ def test_ruin_is_a_matter_of_degree(distance: float, names: list[str]) -> None:
 def test_nothing_forgotten() -> None:
     assert not list(signs.of_nothing(record("forget"), 0.2, 0.01))
     (alike,) = signs.of_nothing(record("forget"), 0.01, 0.02)
-    (still,) = signs.of_nothing(record("forget"), 1e-6, 0.0)
+    (still,) = signs.of_nothing(record("forget"), 1e-7, 0.0)
     assert (alike.fatal, still.fatal) == (False, True)
     assert alike.name == still.name == "nothing forgotten"
 
@@ -72,7 +72,7 @@ def test_nothing_forgotten() -> None:
 def test_goals_that_are_missed_and_goals_that_ask_for_nothing() -> None:
     assert not list(signs.of_goals(record("align"), 0.2, 0.05))
     assert [f.name for f in signs.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
-    assert [f.name for f in signs.of_way(record("settle"), 1e-6)] == ["nothing to forget"]
+    assert [f.name for f in signs.of_way(record("settle"), 1e-7)] == ["nothing to forget"]
     assert not list(signs.of_way(record("settle"), 0.1))
 
 

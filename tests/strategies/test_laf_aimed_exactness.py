@@ -1,0 +1,141 @@
+"""LAF with goals at one client that holds all rows is the obvious centralised loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import enrolled, furthest, small_spec
+from test_laf_exactness import SEED, STAGE, drawn, inputs, model_with, plain_vae, rows_of, trained
+
+from fedlaf.aims import Aim, Align
+from fedlaf.client.store import ClientSpec
+from fedlaf.federation import build
+from fedlaf.models import build_vae
+from fedlaf.objectives import Represent
+from fedlaf.request import ForgetRequest
+from fedlaf.seeding import seed_for, torch_stream
+from fedlaf.stage import Stage
+from fedlaf.types import Weights
+from strategies.laf_aimed import AimedLaf
+
+REPRESENT = Represent(latent=4, rows="retained", epochs=3, most_rows=None)
+ALIGN = Align(batch_size=16, steps=5)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def run(method: AimedLaf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Weights:
+    grid, roster = enrolled(spec)
+    return method.run(grid, weights, Stage(STAGE, SEED, replace(roster, request=request))).weights
+
+
+def poisoned(spec: ClientSpec) -> list[int]:
+    """The rows of client 0 that carry the trigger."""
+    clean = build(replace(spec.federation, backdoor=None)).client(0).rows.x
+    changed = (build(spec.federation).client(0).rows.x != clean).flatten(1).any(1)
+    return changed.nonzero().flatten().tolist()
+
+
+def plain_goals(
+    aim: Aim, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
+) -> Array:
+    """Forgotten rows' representations without what odd ones share, row by row."""
+    shift, scale = h
+    odd = errors[1] > np.quantile(errors[0], 1 - aim.tail)
+    assert 2 * aim.tail <= odd.mean() < 0.95  # both kinds are there
+    units = (e[1] - shift) / scale
+    ordinary = units[~odd].mean(0)
+    special = units[odd].mean(0) - ordinary
+    length = np.sqrt((special**2).sum())
+    for i in np.flatnonzero(odd):
+        along = (units[i] - ordinary) @ special / length
+        units[i] -= min(max(along, 0), aim.reach * length) * special / length
+    return units * scale + shift
+
+
+def plain_shift(aim: Aim, near: Array, far: Array) -> Array:
+    """The shift of classes for the logits of remaining rows' representations and of forgotten rows' goals."""
+    classes = near.shape[1]
+    remaining, forgotten = np.bincount(near.argmax(1), minlength=classes), np.zeros(classes)
+    for row in far:
+        p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        forgotten[p.argmax()] += 1 if p.max() >= 0.5 else 2 * p.max() - 1
+    size = np.log(1 + np.abs(forgotten) / (remaining + 1))
+    shift = np.where(forgotten > 0, -aim.strength * size, aim.against * size)
+    return shift - shift.mean()
+
+
+def plain_errors(represent: Represent, e: Array, h: dict[str, Any]) -> Array:
+    if represent.density == "gaussian":
+        return ((e - h["mean"]) @ h["precision"] * (e - h["mean"])).mean(1)
+    vae = h["vae"]
+    goal = (torch.from_numpy(e).float() - vae.shift) / vae.scale
+    with torch.no_grad():
+        return (vae.decoder(vae.mean(vae.encoder(goal))) - goal).square().mean(1).numpy()
+
+
+def plain_density(represent: Represent, e_r: torch.Tensor) -> dict[str, Any]:
+    wide = e_r.double()
+    mean, deviation = wide.mean(0), wide.std(0, correction=0)
+    found: dict[str, Any] = {"mean": mean.numpy(), "deviation": deviation.numpy()}
+    if represent.density == "gaussian":
+        covariance = np.cov(wide.numpy().T, bias=True)
+        dims = len(covariance)
+        shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / dims * np.eye(dims)
+        return {**found, "precision": np.linalg.inv(shrunk)}
+    vae = build_vae(32, 4, "linear", seed_for(SEED, STAGE, "h"))
+    vae.shift.copy_(mean)
+    vae.scale.copy_(deviation)
+    return {
+        **found,
+        "vae": plain_vae(vae, e_r, represent.epochs, torch_stream(SEED, STAGE, "represent", 1, 0)),
+    }
+
+
+@pytest.mark.parametrize(("density", "distance"), [("vae", "relative"), ("gaussian", "cosine")])
+def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: str, distance: str) -> None:
+    spec = small_spec(1, rows=300)
+    weights = trained(spec)
+    request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
+    represent = replace(REPRESENT, density=density)
+    aim, align = Aim(strength=6.0, against=4.0), replace(ALIGN, distance=distance)
+    method = AimedLaf(
+        represent=represent, represent_rounds=1, aim=aim, align=align, lead_steps=0, align_rounds=1
+    )
+    federated = run(method, spec, weights, request)
+
+    model = model_with(spec, weights)
+    x_r, x_f = rows_of(spec, 0, request)
+    with torch.no_grad():
+        e_r, e_f = (torch.cat([model.extractor(inputs(c)) for c in x.split(256)]) for x in (x_r, x_f))
+    h = plain_density(represent, e_r)
+    near, far = e_r.double().numpy(), e_f.double().numpy()
+    errors = [plain_errors(represent, e, h) for e in (near, far)]
+    goals = plain_goals(aim, (near, far), (errors[0], errors[1]), (h["mean"], h["deviation"]))
+    weight, bias = (getattr(model.head, name).detach().double().numpy() for name in ("weight", "bias"))
+    shift = plain_shift(aim, near @ weight.T + bias, goals @ weight.T + bias)
+    assert np.abs(shift).max() > 0.1
+    moved = np.linalg.lstsq(weight, shift, rcond=None)[0]
+    g_r, g_f = (torch.from_numpy(g + moved).float() for g in (near, goals))
+
+    adam = torch.optim.Adam(model.extractor.parameters(), lr=align.lr)
+    for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):
+        student = model.extractor(inputs(torch.cat([x_r[b_r], x_f[b_f]])))
+        goal = torch.cat([g_r[b_r], g_f[b_f]])
+        if distance == "cosine":
+            d = 1 - (student * goal).sum(1) / (student.norm(dim=1) * goal.norm(dim=1))
+        else:
+            d = ((student - goal) ** 2).sum(1) / (goal**2).sum(1)
+        adam.zero_grad()
+        d.sum().backward()
+        adam.step()
+    central = {f"extractor.{k}": v.numpy() for k, v in model.extractor.state_dict().items()}
+    found = {k: v for k, v in federated.items() if k.startswith("extractor.")}
+    moved_by = furthest(found, {k: weights[k] for k in found})
+    # Five Adam steps of 1e-3; goals found in double precision leave only rounding.
+    assert moved_by > 3e-3
+    assert furthest(found, central) < 2e-5

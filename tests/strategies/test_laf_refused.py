@@ -1,0 +1,71 @@
+"""Ways of sharing the steps between L_UE and L_RA that are refused, by the name of their key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from fedlaf import config as configuration
+from fedlaf.objectives import Forget, Represent
+from fedlaf.types import InvalidValue
+from strategies.laf import Laf
+from strategies.laf_server import ServerLaf
+
+FORGET = Forget(
+    lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
+    sampled=True, updates="joint",
+)  # fmt: skip
+
+
+def laf(updates: str, kind: type[Laf] = Laf, **more: Any) -> Laf:
+    return kind(
+        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
+        forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
+    )  # fmt: skip
+
+
+TOGETHER = pytest.mark.parametrize("updates", ["joint", "two_stage"])
+
+
+@TOGETHER
+def test_the_optimiser_on_the_server_alternates(updates: str) -> None:
+    assert laf("alternate", ServerLaf).forget.updates == "alternate"
+    with pytest.raises(InvalidValue) as caught:
+        laf(updates, ServerLaf)
+    told = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
+    assert str(caught.value) == told
+
+
+@TOGETHER
+@pytest.mark.parametrize("rate", ["lr_unlearning", "lr_alignment"])
+def test_one_loss_alone_cannot_be_joined_with_the_other(updates: str, rate: str) -> None:
+    with pytest.raises(InvalidValue, match=rf"^updates: expected alternate with one loss, got '{updates}'$"):
+        Forget(updates=updates, **{rate: 0.0})
+    assert Forget(**{rate: 0.0}).updates == "alternate"
+    with pytest.raises(InvalidValue, match=r"^updates: expected alternate or joint or two_stage, got 'sum'"):
+        Forget(updates="sum")
+
+
+@TOGETHER
+def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Laf(recover=Forget(updates=updates))
+    assert str(caught.value) == f"recover.updates: expected alternate, got {updates!r}"
+
+
+def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
+    configuration.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        chosen = compose("config", overrides=["forget=laf_repel", "forget.forget.updates=two_stage"])
+        refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
+    assert configuration.made(chosen, "forget").forget.updates == "two_stage"
+    with pytest.raises(InvalidValue) as caught:
+        configuration.made(refused, "forget")
+    line = configuration.explained(caught.value)
+    assert line.startswith("forget.forget.updates: expected alternate")
+    assert "\n" not in line
