@@ -6,10 +6,17 @@ First what compares methods, then the default's own studies, then those of the p
 from __future__ import annotations
 
 from benchmarks import study_aims, study_losses
-from benchmarks.study_kinds import Study, Variant
+from benchmarks.study_kinds import TRIAL_DIRICHLET, Study, Variant
 
 REPEL, PUBLISHED = "forget=laf_repel", "forget=laf_paper"
 VAE, GAUSSIAN = (f"forget.represent.density={kind}" for kind in ("vae", "gaussian"))
+
+DENSITIES = (
+    Variant("repel, VAEs", (REPEL, VAE)),
+    Variant("repel, Gaussian", (REPEL, GAUSSIAN)),
+    Variant("goals, VAE", (VAE,)),
+    Variant("goals, Gaussian", (GAUSSIAN,)),
+)
 
 METHODS = {
     "published": Study(
@@ -30,12 +37,14 @@ METHODS = {
         "Density of the representations",
         "Are VAEs needed, or do a mean and a covariance of the representations do, for the published "
         "losses (repel) and for goals?",
-        (
-            Variant("repel, VAEs", (REPEL, VAE)),
-            Variant("repel, Gaussian", (REPEL, GAUSSIAN)),
-            Variant("goals, VAE", (VAE,)),
-            Variant("goals, Gaussian", (GAUSSIAN,)),
-        ),
+        DENSITIES,
+    ),
+    "density_skew": Study(
+        "Density of the representations, under label skew",
+        "The same with a Dirichlet partition: a VAE is averaged over clients whose rows differ, a mean and "
+        "a covariance are exact.",
+        DENSITIES,
+        base=TRIAL_DIRICHLET,
     ),
 }
 

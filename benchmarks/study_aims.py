@@ -88,6 +88,7 @@ STUDIES = {
         "Latent dimensions of the VAE",
         "How many latent dimensions Z does the VAE of the remaining rows need?",
         sweep=Sweep("forget.represent.latent", (2, 8, 32), "Z", "latent dimensions Z", log=True),
+        method=("forget.represent.density=vae",),
     ),
     "leaver_size": Study(
         "How much is to be forgotten",

@@ -1,0 +1,58 @@
+"""The published tasks in one table: means over the runs of each multirun.
+
+    python -m benchmarks.tasks NAME=FOLDER [NAME=FOLDER ...]
+
+A folder is that of a multirun over seeds (or of a run). For each measure: original / unlearned /
+retrained model, and in brackets the mean absolute distance of the last two. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.summary import MODELS, reports
+from fedlaf.report.tables import markdown
+
+SHOWN = {
+    "accuracy_retained": "remaining",
+    "accuracy_forgotten": "forgotten",
+    "accuracy_test": "test",
+    "accuracy_test_kept": "test, kept classes",
+    "attack_success": "ASR",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", metavar="NAME=FOLDER")
+    rows = [row_of(*text.split("=", 1)) for text in parser.parse_args().folders]
+    header = ["task", *SHOWN.values(), "mean distance (original's)", "passes %", "seconds %"]
+    print(markdown([header, *rows]))
+
+
+def row_of(name: str, folder: str) -> list[str]:
+    """One task's figures, as text."""
+    requests = [json.loads(path.read_text())["requests"][0] for path in reports(Path(folder))]
+    gaps = [mean(r["models"][m]["gap"] for r in requests) for m in ("unlearned", "original")]
+    shares = [
+        mean(r["share_of_retraining_percent"][c] for r in requests) for c in ("passes", "client_seconds")
+    ]
+    cells = [cell(requests, measure) for measure in SHOWN]
+    return [name, *cells, f"{gaps[0]:.2f} ({gaps[1]:.2f})", *(f"{share:.1f}" for share in shares)]
+
+
+def cell(requests: list[dict[str, Any]], measure: str) -> str:
+    """Means of a measure over the models, and its mean absolute distance; nothing where it has none."""
+    found = [[r["models"][m].get(measure) for m in MODELS] for r in requests]
+    if any(value is None for values in found for value in values):
+        return ""
+    means = " / ".join(f"{mean(values[i] for values in found):.1f}" for i in range(len(MODELS)))
+    return f"{means} ({mean(abs(values[1] - values[2]) for values in found):.1f})"
+
+
+if __name__ == "__main__":
+    main()
