@@ -114,14 +114,16 @@ def without_special_part(units: Tensor, odd: Tensor, reach: float) -> Tensor:
     return goal
 
 
-def votes(logits: Tensor) -> Tensor:
+def votes(logits: Tensor, odd: Tensor) -> Tensor:
     """For each class [C], what rows with these logits [N, C] said for it when they were trained on.
 
     A row speaks for the class that the model takes it for, with 1; where the model gives that class
-    a probability p below 1/2, most labels of such rows said otherwise, and the vote is 2 p - 1 < 0.
+    a probability p below 1/2, most labels of such rows said otherwise, and the vote is 2 p - 1 < 0. Of
+    odd rows [N], whose goals are a guess, doubt says nothing: they do not vote against.
     """
     probability, taken = logits.softmax(1).max(1)
     vote = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
+    vote = torch.where(odd, vote.clamp_min(0), vote)
     return logits.new_zeros(logits.shape[1]).index_add_(0, taken, vote)
 
 
@@ -129,12 +131,13 @@ def class_shift(remaining: Tensor, forgotten: Tensor, strength: float, against: 
     """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
 
     -strength * f / (r + 1) for positive votes f of the forgotten and r of the remaining rows, at most
-    MOST times the strength; votes against a class raise it, +against * |f| / (r + 1). Where few rows go
+    MOST times the strength; votes against a class raise it, +against * |f| / (r + 1), at most by
+    `against`: a class may vanish, but not take over. Where few rows go
     it is, with strength 1, the change of the log prior, log(r / (r + f)); trained networks are surer than
     their priors, and a class that loses all its rows must go, so it is neither 1 nor logarithmic.
     """
-    odds = (forgotten.abs() / (remaining.clamp_min(0) + 1.0)).clamp_max(MOST)
-    shift = torch.where(forgotten > 0, -strength * odds, against * odds)
+    odds = (forgotten / (remaining.clamp_min(0) + 1.0)).clamp(-1.0, MOST)
+    shift = torch.where(odds > 0, -strength * odds, -against * odds)
     return shift - shift.mean()
 
 

@@ -31,7 +31,12 @@ def of_density(records: Sequence[RoundRecord]) -> Iterator[Finding]:
 
 def of_ruin(now: RoundRecord, distance: float) -> Iterator[Finding]:
     """Ruined, when remaining rows are that mean cosine distance from where they should be."""
-    told = f"the representations of remaining rows are {distance:.2f} from where they should be"
+    what = (
+        "goals of remaining rows are {} from the rows"
+        if now.phase == "settle"
+        else ("the representations of remaining rows are {} from where they should be")
+    )
+    told = what.format(f"{distance:.2f}")
     if distance > RUIN:
         yield Finding("remaining rows ruined", now.phase, now.round, told, fatal=True)
     elif distance > STRAIN:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fedlaf.aims import class_shift, shift_of_representations, votes
 
+NONE = torch.zeros(99, dtype=torch.bool)
 FEW = settings(max_examples=50, deadline=None)
 
 
@@ -34,12 +35,23 @@ def logits(probabilities: list[list[float]]) -> Tensor:
 def test_a_row_votes_for_its_class_and_against_it_where_the_model_doubts() -> None:
     said = logits([[0.9, 0.06, 0.04], [0.6, 0.3, 0.1], [0.3, 0.45, 0.25], [0.34, 0.33, 0.33]])
     # 0.9 and 0.6 count 1; 0.45 counts 2 * 0.45 - 1, 0.34 counts 2 * 0.34 - 1.
-    np.testing.assert_allclose(votes(said).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
+    np.testing.assert_allclose(votes(said, NONE[:4]).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
+
+
+def test_doubt_about_an_odd_row_says_nothing() -> None:
+    said = logits([[0.9, 0.06, 0.04], [0.3, 0.45, 0.25]])
+    assert votes(said, torch.tensor([True, True])).tolist() == [1, 0, 0]
+
+
+def test_a_class_that_nobody_else_has_vanishes_but_none_takes_over() -> None:
+    found = class_shift(exact(0, 0, 90, 90), exact(500, -500, 0, 0), 2.5, 2.0)
+    assert float(found[0] - found[2]) == pytest.approx(-25)
+    assert float(found[1] - found[2]) == pytest.approx(2)
 
 
 def test_half_is_enough_and_no_rows_have_no_votes() -> None:
-    assert votes(torch.zeros(1, 2)).tolist() == [1, 0]
-    assert votes(torch.empty(0, 3)).tolist() == [0, 0, 0]
+    assert votes(torch.zeros(1, 2), NONE[:1]).tolist() == [1, 0]
+    assert votes(torch.empty(0, 3), NONE[:0]).tolist() == [0, 0, 0]
 
 
 @FEW
@@ -50,7 +62,7 @@ def test_votes_are_the_sum_of_the_rows_votes(seed: int, count: int, classes: int
     for row in said.numpy():
         p = np.exp(row) / np.exp(row).sum()
         expected[p.argmax()] += 1 if p.max() >= 0.5 else 2 * p.max() - 1
-    np.testing.assert_allclose(votes(said), expected, atol=1e-5)
+    np.testing.assert_allclose(votes(said, NONE[:count]), expected, atol=1e-5)
 
 
 # ---- the shift of classes
@@ -66,7 +78,7 @@ def test_the_shift_is_its_formula_and_has_mean_zero(
     remaining, forgotten = np.array(pairs).T
     found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength, against).numpy()
     plain = np.array(
-        [-strength * min(f / (r + 1), 10) if f > 0 else against * min(-f / (r + 1), 10) for r, f in pairs]
+        [-strength * min(f / (r + 1), 10) if f > 0 else against * min(-f / (r + 1), 1) for r, f in pairs]
     )
     np.testing.assert_allclose(found, plain - plain.mean(), atol=1e-9)
     assert abs(found.mean()) < 1e-9

@@ -176,7 +176,7 @@ def test_the_default_has_goals_and_the_tuned_published_losses_are_an_option() ->
     assert default == configuration.made(composed("forget=laf"), "forget")
     assert isinstance(default, AimedLaf)
     assert (default.aim, default.align) == (Aim(), Align())
-    assert default.represent == Represent(rows="retained", most_rows=300, lr=2e-3)
+    assert default.represent == Represent(rows="retained", most_rows=300, lr=2e-3, density="gaussian")
     repel = configuration.made(composed("forget=laf_repel"), "forget")
     assert isinstance(repel, Laf)
     assert repel.recover_rounds > 0

@@ -47,7 +47,7 @@ def aim(visit: Visit) -> tuple[Reply, Cost]:
     store.load(visit.model.head, visit.told.weights(Part.HEAD))
     goals, odd = settings.goals(forgotten, h)
     with torch.no_grad():
-        votes = aims.votes(visit.model.head(goals))
+        votes = aims.votes(visit.model.head(goals), odd)
     store.keep(visit.context, AIMED, {"forgotten": goals})
     numbers: Numbers = {"odd": float(odd.float().mean()), "rows": len(forgotten)}
     arrays = {Part.VOTES: {"votes": votes.double().cpu().numpy()}}

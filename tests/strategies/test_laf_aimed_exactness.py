@@ -42,8 +42,8 @@ def poisoned(spec: ClientSpec) -> list[int]:
 
 def plain_goals(
     aim: Aim, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
-) -> Array:
-    """Forgotten rows' representations without what odd ones share, row by row."""
+) -> tuple[Array, Array]:
+    """Forgotten rows' representations without what odd ones share, row by row; and who is odd."""
     shift, scale = h
     odd = errors[1] > np.quantile(errors[0], 1 - aim.tail)
     assert 2 * aim.tail <= odd.mean() < 0.95  # both kinds are there
@@ -54,18 +54,19 @@ def plain_goals(
     for i in np.flatnonzero(odd):
         along = (units[i] - ordinary) @ special / length
         units[i] -= min(max(along, 0), aim.reach * length) * special / length
-    return units * scale + shift
+    return units * scale + shift, odd
 
 
-def plain_shift(aim: Aim, near: Array, far: Array) -> Array:
+def plain_shift(aim: Aim, near: Array, far: Array, odd: Array) -> Array:
     """The shift of classes for the logits of remaining rows' representations and of forgotten rows' goals."""
     classes = near.shape[1]
     remaining, forgotten = np.bincount(near.argmax(1), minlength=classes), np.zeros(classes)
-    for row in far:
+    for row, special in zip(far, odd, strict=True):
         p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
-        forgotten[p.argmax()] += 1 if p.max() >= 0.5 else 2 * p.max() - 1
-    size = np.log(1 + np.abs(forgotten) / (remaining + 1))
-    shift = np.where(forgotten > 0, -aim.strength * size, aim.against * size)
+        doubt = 0 if special else 2 * p.max() - 1
+        forgotten[p.argmax()] += 1 if p.max() >= 0.5 else doubt
+    odds = forgotten / (remaining + 1)
+    shift = np.where(odds > 0, -aim.strength * np.minimum(odds, 10), aim.against * np.minimum(-odds, 1))
     return shift - shift.mean()
 
 
@@ -115,10 +116,10 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     h = plain_density(represent, e_r)
     near, far = e_r.double().numpy(), e_f.double().numpy()
     errors = [plain_errors(represent, e, h) for e in (near, far)]
-    goals = plain_goals(aim, (near, far), (errors[0], errors[1]), (h["mean"], h["deviation"]))
+    goals, odd = plain_goals(aim, (near, far), (errors[0], errors[1]), (h["mean"], h["deviation"]))
     weight, bias = (getattr(model.head, name).detach().double().numpy() for name in ("weight", "bias"))
-    shift = plain_shift(aim, near @ weight.T + bias, goals @ weight.T + bias)
-    assert np.abs(shift).max() > 0.1
+    shift = plain_shift(aim, near @ weight.T + bias, goals @ weight.T + bias, odd)
+    assert np.abs(shift).max() > 0.05
     moved = np.linalg.lstsq(weight, shift, rcond=None)[0]
     g_r, g_f = (torch.from_numpy(g + moved).float() for g in (near, goals))
 

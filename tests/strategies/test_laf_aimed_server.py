@@ -43,7 +43,7 @@ def test_the_threshold_is_the_mean_by_rows_and_votes_are_sums() -> None:
     assert METHOD.tells(phase_of(Action.AIM), aimed)["threshold"] == pytest.approx(2.0)
     assert METHOD.tells(phase_of(Action.SCORE), aimed)["threshold"] == 0
     sent = METHOD.sends(phase_of(Action.SETTLE), aimed)
-    raw = np.array([-METHOD.aim.strength * np.log(1 + 3.5 / 11), METHOD.aim.against * np.log(1 + 2 / 6.5)])
+    raw = np.array([-METHOD.aim.strength * 3.5 / 11, METHOD.aim.against * 2 / 6.5])
     np.testing.assert_allclose(sent[Part.SHIFT]["shift"], raw - raw.mean(), rtol=1e-6)
     assert sent[Part.SHIFT]["anchor"].tolist() == [7, 8]
     # Pure: what went in is as it was, and comes out the same a second time.

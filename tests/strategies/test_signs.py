@@ -110,4 +110,6 @@ def test_goals_that_are_out_of_reach_are_named_and_do_not_stop() -> None:
 
 
 def test_a_run_in_order_finds_nothing() -> None:
-    assert run(AimedLaf(represent=REPRESENT, represent_rounds=2)).findings == ()
+    # An untrained head needs large moves for small shifts of classes: without them.
+    calm = Aim(strength=0, against=0)
+    assert run(AimedLaf(represent=REPRESENT, represent_rounds=2, aim=calm)).findings == ()
