@@ -13,6 +13,8 @@ RUIN = 0.4
 unrelated representations are 1 apart, and what retraining itself changes is below 0.1."""
 STRAIN = 0.15
 """The same, beyond which it is worth a word."""
+LITTLE = 0.01
+"""Mean cosine distance of forgotten rows from their goals that is not worth a word."""
 STILL = 1e-6
 """Mean cosine distance of forgotten rows below which nothing has happened to them."""
 
@@ -59,7 +61,7 @@ def of_nothing(now: RoundRecord, moved: float, others: float) -> Iterator[Findin
 
 def of_goals(now: RoundRecord, way: float, left: float) -> Iterator[Finding]:
     """Too little forgotten, when rows whose goal was `way` off are still `left` from it."""
-    if left > 0.5 * way and way > STILL:
+    if left > 0.5 * way and way > LITTLE:
         told = f"forgotten rows are {left:.3f} from their goals, of {way:.3f} at the start"
         yield Finding("too little forgotten", now.phase, now.round, told)
 
