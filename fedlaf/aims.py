@@ -16,7 +16,7 @@ from fedlaf import losses
 from fedlaf.models import Density
 from fedlaf.types import require, require_count, require_number
 
-MOST = 10.0
+MOST = 5.0
 """Odds of forgotten to remaining rows beyond which a class shifts no further."""
 
 FEW = 0.05

@@ -105,7 +105,7 @@ class AimedLaf(Teaching):
         found = list(signs.of_density(records))
         if now.phase == "settle":
             found += signs.of_way(now, way)
-            found += signs.of_ruin(now, settled.get("way_retained", 0.0))
+            found += signs.of_change(now, settled.get("changed", 0.0))
         if now.phase == "align" and now.round == self.align_rounds:
             found += signs.of_ruin(now, now.numbers.get("to_goal_retained", 0.0))
             found += signs.of_goals(now, way, now.numbers.get("to_goal_forgotten", 0.0))

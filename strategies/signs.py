@@ -13,6 +13,8 @@ RUIN = 0.4
 unrelated representations are 1 apart, and what retraining itself changes is below 0.1."""
 STRAIN = 0.15
 """The same, beyond which it is worth a word."""
+CHANGED = 0.6
+"""Share of remaining rows with another class, beyond which goals are ruinous."""
 LITTLE = 0.01
 """Mean cosine distance of forgotten rows from their goals that is not worth a word."""
 STILL = 1e-6
@@ -33,15 +35,19 @@ def of_density(records: Sequence[RoundRecord]) -> Iterator[Finding]:
 
 def of_ruin(now: RoundRecord, distance: float) -> Iterator[Finding]:
     """Ruined, when remaining rows are that mean cosine distance from where they should be."""
-    what = (
-        "goals of remaining rows are {} from the rows"
-        if now.phase == "settle"
-        else ("the representations of remaining rows are {} from where they should be")
-    )
-    told = what.format(f"{distance:.2f}")
+    told = f"the representations of remaining rows are {distance:.2f} from where they should be"
     if distance > RUIN:
         yield Finding("remaining rows ruined", now.phase, now.round, told, fatal=True)
     elif distance > STRAIN:
+        yield Finding("remaining rows strained", now.phase, now.round, told)
+
+
+def of_change(now: RoundRecord, share: float) -> Iterator[Finding]:
+    """Ruined, when the goals of that share of the remaining rows are of another class than the rows."""
+    told = f"the goals of {100 * share:.0f} % of the remaining rows are of another class than the rows"
+    if share > CHANGED:
+        yield Finding("remaining rows ruined", now.phase, now.round, told, fatal=True)
+    elif share > CHANGED / 4:
         yield Finding("remaining rows strained", now.phase, now.round, told)
 
 

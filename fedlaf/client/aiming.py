@@ -73,7 +73,15 @@ def settle(visit: Visit) -> tuple[Reply, Cost]:
     for name, goal, teacher in zip(("way_retained", "way_forgotten"), goals, kept, strict=True):
         if len(goal):
             numbers[name] = float(losses.cosine_distance(goal, teacher).mean())
+    if len(retained):
+        numbers["changed"] = _changed(visit.model.head, kept[0], goals[0])
     return Reply(numbers=numbers), Cost()
+
+
+@torch.no_grad()
+def _changed(head: nn.Module, before: Tensor, after: Tensor) -> float:
+    """The share of rows that the head takes for another class after than before."""
+    return float((head(before).argmax(1) != head(after).argmax(1)).float().mean())
 
 
 def align(visit: Visit) -> tuple[Reply, Cost]:

@@ -66,7 +66,7 @@ def plain_shift(aim: Aim, near: Array, far: Array, odd: Array) -> Array:
         doubt = 0 if special else 2 * p.max() - 1
         forgotten[p.argmax()] += 1 if p.max() >= 0.5 else doubt
     odds = forgotten / (remaining + 1)
-    shift = np.where(odds > 0, -aim.strength * np.minimum(odds, 10), aim.against * np.minimum(-odds, 1))
+    shift = np.where(odds > 0, -aim.strength * np.minimum(odds, 5), aim.against * np.minimum(-odds, 1))
     return shift - shift.mean()
 
 
