@@ -131,7 +131,7 @@ def test_of_goals_only_votes_and_counts_come_up() -> None:
     told = {
         Action.SCORE: ({Part.VOTES}, {"threshold", "rows"}),
         Action.AIM: ({Part.VOTES}, {"odd", "rows"}),
-        Action.SETTLE: (set(), {"rows", "way_retained", "way_forgotten"}),
+        Action.SETTLE: (set(), {"rows", "way_retained", "changed", "way_forgotten"}),
     }
     seen = set()
     for message in wire.replies:
