@@ -45,7 +45,7 @@ def fit_vae(
     vae: Vae, representation: Tensor, settings: Represent, epochs: int, stream: torch.Generator
 ) -> tuple[float, int]:
     """Train `vae` in place on [N, D]; gives the mean loss of the last epoch and the VAE passes."""
-    optimiser = torch.optim.Adam(vae.parameters(), lr=settings.lr)
+    optimiser = torch.optim.Adam(vae.parameters(), lr=settings.lr, fused=True)
     vae.train()
     total = 0.0
     for _ in range(epochs):
