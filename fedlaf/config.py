@@ -27,12 +27,14 @@ class CorruptionConfig:
 @dataclass
 class EvaluationConfig:
     """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
-    `asr` names the protocol of the membership attack, null leaves it out.
+    `asr` names the protocol of the membership attack, null leaves it out; `yardstick` is how many
+    more times is retrained, from other seeds.
     """
 
     curve_rows: int = 400
     reference: str = "each"
     asr: str | None = None
+    yardstick: int = 0
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,9 @@ from fedlaf import __version__
 from fedlaf.client import make_client_app
 from fedlaf.client.store import resident_model
 from fedlaf.cost import Cost
+from fedlaf.curve import Curve
 from fedlaf.enrolment import enrol
-from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of
+from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of, yardstick
 from fedlaf.plan import FEDERATION, Plan
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
@@ -93,11 +95,11 @@ class Story:
             versions, plan.config,
         )  # fmt: skip
 
-    def start(self) -> Weights:
+    def start(self, seed: int | None = None) -> Weights:
         """The initial weights: a function of the seed alone, shared by training and retraining."""
         dataset = self.plan.federation.dataset
-        seed = seed_for(self.plan.seed, "initial weights")
-        model = self.plan.spec.model.build(dataset.shape, dataset.num_classes, seed)
+        named = seed_for(self.plan.seed if seed is None else seed, "initial weights")
+        model = self.plan.spec.model.build(dataset.shape, dataset.num_classes, named)
         return {k: v.numpy().copy() for k, v in model.state_dict().items()}
 
     def train(self, weights: Weights, roster: Roster, done: int, until: int) -> Outcome:
@@ -123,19 +125,20 @@ class Story:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
-        models = {"original": original, "unlearned": forgotten.weights}
+        models, others = {"original": original, "unlearned": forgotten.weights}, []
         costs = {"unlearned": forgotten.cost}
         if not stopped and (last or self.plan.reference == "each"):
             gone = roster.gone.joined(roster.request, roster.sizes)
             left = replace(roster, request=ForgetRequest(), gone=gone)
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
+            others = self._retrained_again(name, left, arrives)
+        measured, between = self._measured(models, subjects, others)
         request = roster.request
         rows = sum(len(request.of(k)) for k in request.clients)
         answer = Served(
             name, arrives, request.clients, rows, tuple(sorted(request.withdrawn)),
-            self._measured(models, subjects), costs, failures(forgotten.records), forgotten.findings,
-            stopped,
+            measured, costs, failures(forgotten.records), forgotten.findings, stopped, between,
         )  # fmt: skip
         return answer, forgotten.weights
 
@@ -146,17 +149,29 @@ class Story:
         rounds = self.plan.train.rounds
         retrained = self._retrain("retrain-end", roster, rounds, None)
         models = {"unlearned": weights, "retrained": retrained.weights}
-        return Served("end", rounds, (), 0, (), self._measured(models, subjects), {})
+        others = self._retrained_again("request-end", roster, rounds)
+        measured, between = self._measured(models, subjects, others)
+        return Served("end", rounds, (), 0, (), measured, {}, yardstick=between)
 
     def _retrain(self, name: str, roster: Roster, until: int, few: Subjects | None) -> Outcome:
         stage = Stage("train", self.plan.seed, roster, timeout=self.plan.timeout)
         return self._stage(name, self.plan.train.until(until), self.start(), stage, few)
 
+    def _retrained_again(self, name: str, roster: Roster, until: int) -> list[Weights]:
+        """Retrained from other seeds, on the same rows: the yardstick of all distances."""
+        found = []
+        for again in range(1, self.plan.yardstick + 1):
+            seed = seed_for(self.plan.seed, "yardstick", again)
+            stage = Stage("train", seed, roster, timeout=self.plan.timeout)
+            label = f"{name.replace('request', 'yardstick')}-{again}"
+            found.append(self._stage(label, self.plan.train.until(until), self.start(seed), stage, None))
+        return [outcome.weights for outcome in found]
+
     def _stage(
         self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
     ) -> Outcome:
         """One stage: from the shelf when an earlier run finished the same, else run and saved."""
-        made_from = self._made_from(name, stage.roster, method.total_rounds(stage.roster))
+        made_from = self._made_from(name, stage, method.total_rounds(stage.roster))
         found = self.shelf.get(name, made_from)
         clock = perf_counter()
         if found is None:
@@ -176,13 +191,15 @@ class Story:
         self.seconds[name] = perf_counter() - clock
         return outcome
 
-    def _made_from(self, name: str, roster: Roster, rounds: int) -> MadeFrom:
+    def _made_from(self, name: str, stage: Stage, rounds: int) -> MadeFrom:
         plan, requests = self.plan, ("train", "requests")
         curve = plan.fingerprint(*FEDERATION, *requests, rows=plan.curve_rows)
-        if name == "train" or name.startswith("retrain"):
-            # Neither depends on how rows are forgotten: only on which are gone, and on its rounds.
-            gone = {str(k): rows for k, rows in roster.gone.rows.items()}
-            return MadeFrom(plan.fingerprint(*FEDERATION, "train", gone=gone, rounds=rounds), curve)
+        if name == "train" or name.startswith(("retrain", "yardstick")):
+            # None depends on how rows are forgotten: only on which are gone, on its rounds and its seed.
+            gone = {str(k): rows for k, rows in stage.roster.gone.rows.items()}
+            other = {} if stage.seed == plan.seed else {"other_seed": stage.seed}
+            hashed = plan.fingerprint(*FEDERATION, "train", gone=gone, rounds=rounds, **other)
+            return MadeFrom(hashed, curve)
         return MadeFrom(plan.fingerprint(*FEDERATION, *requests, "forget"), curve)
 
     def _curve_subjects(self, roster: Roster, until: int) -> Subjects | None:
@@ -193,32 +210,18 @@ class Story:
         whole = subjects_of(self.plan.federation, coming[0], roster.gone)
         return whole.some(self.plan.curve_rows)
 
-    def _measured(self, models: dict[str, Weights], subjects: Subjects) -> dict[str, Evaluation]:
+    def _measured(
+        self, models: dict[str, Weights], subjects: Subjects, others: list[Weights]
+    ) -> tuple[dict[str, Evaluation], Mapping[str, float]]:
+        """The models' measures, and how far the retrained one is from those of other seeds."""
         model = resident_model(self.plan.spec)
         found: dict[str, Predictions] = {
             name: predict(model, weights, subjects) for name, weights in models.items()
         }
         reference = found.get("retrained")
         asr = self.plan.asr
-        return {name: evaluate(seen, subjects, reference, asr=asr) for name, seen in found.items()}
-
-
-class Curve:
-    """Measures on a few rows after each round that changes the weights."""
-
-    def __init__(self, stage: str, plan: Plan, few: Subjects | None, skip: int, weights: Weights) -> None:
-        self.stage, self.plan, self.few, self.round = stage, plan, few, skip
-        self.last = weights
-        self.passes = 0.0
-        self.points: list[Point] = []
-
-    def follow(self, record: RoundRecord, weights: Weights) -> None:
-        """A round ended with `weights`."""
-        self.passes += record.cost.passes
-        if self.few is None or weights is self.last:
-            return
-        self.last = weights
-        seen = predict(resident_model(self.plan.spec), weights, self.few)
-        self.round += 1
-        measures = evaluate(seen, self.few).measures
-        self.points.append(Point(self.stage, self.round, self.passes, measures))
+        measured = {name: evaluate(seen, subjects, reference, asr=asr) for name, seen in found.items()}
+        if reference is None or not others:
+            return measured, {}
+        again = [reference, *(predict(model, weights, subjects) for weights in others)]
+        return measured, yardstick(again, subjects, asr=asr)

@@ -36,6 +36,7 @@ class Plan:
     curve_rows: int
     reference: str
     asr: str | None
+    yardstick: int
     method_name: str
     resume: Path | None
     config: Mapping[str, Any]
@@ -68,7 +69,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     return Plan(
         spec, federation, train, served, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
-        config.evaluation.asr,
+        config.evaluation.asr, config.evaluation.yardstick,
         method_name or type(method).__name__, Path(config.resume) if config.resume else None,
         plain(config),
     )  # fmt: skip
@@ -87,6 +88,7 @@ def _check_scalars(config: DictConfig) -> None:
     require_count("clients", config.clients)
     require_number("timeout", config.timeout, above=0)
     require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
+    require_count("evaluation.yardstick", config.evaluation.yardstick, at_least=0)
     when = config.evaluation.reference
     require(when in ("each", "last"), "evaluation.reference", "each or last", when)
     asr = config.evaluation.asr

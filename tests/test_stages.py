@@ -141,3 +141,21 @@ def test_a_run_that_took_up_stages_can_be_taken_up_itself(first: tuple[Path, Rep
     assert names == []
     saved = json.loads((tmp_path / "third" / "stages" / "train.json").read_text())
     assert saved["names"][0] == "extractor.0.weight"
+
+
+def test_the_yardstick_is_retrained_from_other_seeds_and_taken_up(tmp_path: Path) -> None:
+    names, report = told(tmp_path / "a", "evaluation.yardstick=2")
+    assert names == ["train", "request-1", "retrain-1", "yardstick-1-1", "yardstick-1-2"]
+    models = [weights(tmp_path / "a", name) for name in names[2:]]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not same_bits(models[one], models[other])
+    (served,) = report.served
+    assert served.yardstick["gap"] > 0
+    assert served.yardstick["js_test"] > 0
+    # What is measured of the three models of a run does not depend on it.
+    again, taken_up = told(tmp_path / "b", f"resume={tmp_path / 'a'}")
+    assert again == []
+    assert taken_up.served[0].models == served.models
+    more, longer = told(tmp_path / "c", f"resume={tmp_path / 'a'}", "evaluation.yardstick=3")
+    assert more == ["yardstick-1-3"]
+    assert longer.served[0].yardstick != served.yardstick

@@ -55,6 +55,7 @@ class Served:
 
     `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
+    `yardstick` has each measure's mean distance between retrainings of other seeds, if asked for.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Served:
     answers: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     stopped: bool = False
+    yardstick: Mapping[str, float] = field(default_factory=dict)
 
     def measure(self, name: str, model: str) -> float | None:
         """A measure of a model, `gap` computed here; None where there is none."""
@@ -108,7 +110,7 @@ class Report:
         last = self.served[-1] if self.served else None
         if last is None or not last.stopped:
             return None
-        return f"{last.name} stopped, the model is the one from before it: {last.findings[-1]}"
+        return last.findings[-1].stopping(last.name)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def _served(served: Served) -> dict[str, Any]:
         "rows": served.rows,
         "withdrawn": list(served.withdrawn),
         "models": {m: _plain({k: served.measure(k, m) for k in MEASURES}) for m in names},
+        "yardstick": _plain(served.yardstick),
         "costs": {m: {"passes": c.passes, **c.numbers()} for m, c in served.costs.items()},
         "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
         "answers": dict(served.answers),

@@ -11,14 +11,19 @@ from fedlaf.report.report import COSTS, MEASURES, MODELS, Report, Served
 
 Rows = list[list[str]]
 
+BETWEEN = "between retrainings"
+"""Title of the yardstick: the distance of models retrained from other seeds."""
+
 
 def measure_rows(served: Served) -> Rows:
-    """A header, then one row a measure that any model has."""
-    rows = [["", *MODELS]]
+    """A header, then one row a measure that any model has; the yardstick comes last, where there is one."""
+    between = served.yardstick
+    rows = [["", *MODELS, *([BETWEEN] if between else [])]]
     for name, title in MEASURES.items():
         values = [served.measure(name, model) for model in MODELS]
         if any(value is not None for value in values):
             digits = 4 if name.startswith("js") else 1
+            values += [between.get(name)] if between else []
             rows.append([title, *(_number(value, digits) for value in values)])
     return rows
 

@@ -105,6 +105,19 @@ def test_measures_costs_and_shares_of_a_request() -> None:
     assert alone.share("rounds") is None
 
 
+def test_the_yardstick_is_a_column_of_its_own_and_in_the_json() -> None:
+    known = {"accuracy_test": 0.75, "js_test": 0.0123, "gap": 1.25, "backdoor_success": NAN}
+    rows = {row[0]: row[1:] for row in measure_rows(replace(SERVED, yardstick=known))}
+    assert rows[""][-1] == "between retrainings"
+    assert rows["accuracy, test rows (%)"] == ["84.0", "80.0", "83.0", "0.8"]
+    assert rows["JS to retrained, test (bits)"][-1] == "0.0123"
+    assert rows["mean distance to retrained (points)"][-1] == "1.2"
+    assert rows["backdoor success (%)"][-1] == rows["accuracy, forgotten rows (%)"][-1] == ""
+    assert all(len(row) == 4 for row in measure_rows(SERVED))
+    found = parsed(replace(REPORT, served=(replace(SERVED, yardstick=known),)))["requests"][0]
+    assert found["yardstick"] == known | {"backdoor_success": None}
+
+
 # ---- JSON
 
 
