@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.study_kinds import Study, Sweep, Variant, each
+from dataclasses import replace
 
-REPEL = ("forget=laf_repel",)
+from benchmarks.study_kinds import Study, Sweep, Variant, each
 
 
 def _decoder(kind: str, standardise: str, error: str = "mean") -> tuple[str, ...]:
@@ -12,7 +12,7 @@ def _decoder(kind: str, standardise: str, error: str = "mean") -> tuple[str, ...
     return tuple(f"forget.represent.{key}={value}" for key, value in values.items())
 
 
-STUDIES = {
+_STUDIES = {
     "losses": Study(
         "The published losses without one of their parts",
         "What does each part add: the unlearning loss L_UE, the alignment L_RA in the forget "
@@ -23,19 +23,16 @@ STUDIES = {
             Variant("without L_RA in the forget rounds", ("forget.forget.lr_alignment=0",)),
             Variant("without recovery", ("forget.recover_rounds=0",)),
         ),
-        method=REPEL,
     ),
     "h_rows": Study(
         "Rows that h learns",
         "Is h better trained on the remaining rows D_r alone, or on all rows D as published?",
         each("forget.represent.rows", retained="h on remaining rows", all="h on all rows"),
-        method=REPEL,
     ),
     "updates": Study(
         "Order of the two losses",
         "Do L_UE and L_RA alternate, is their sum taken, or do all rounds of the one come first?",
         each("forget.forget.updates", alternate="alternating", joint="jointly", two_stage="in two stages"),
-        method=REPEL,
     ),
     "decoder": Study(
         "Decoder of the VAEs",
@@ -47,19 +44,16 @@ STUDIES = {
             Variant("sigmoid, raw (published)", _decoder("sigmoid", "false", "sum")),
             Variant("linear, raw", _decoder("linear", "false")),
         ),
-        method=REPEL,
     ),
     "weighting": Study(
         "Weights of the forgotten rows",
         "Does it help to weigh a forgotten row by how odd h finds it?",
         each("forget.forget.weighting", oddness="by oddness", none="all the same"),
-        method=REPEL,
     ),
     "temperature": Study(
         "Temperature of the alignment",
         "How sensitive is forgetting to the temperature tau of L_RA?",
         sweep=Sweep("forget.forget.temperature", (0.5, 1, 5, 20), "tau", "temperature tau", log=True),
-        method=REPEL,
     ),
     "lr_unlearning": Study(
         "Learning rate of L_UE",
@@ -71,7 +65,6 @@ STUDIES = {
             "learning rate of L_UE",
             log=True,
         ),
-        method=REPEL,
     ),
     "lr_alignment": Study(
         "Learning rate of L_RA",
@@ -79,31 +72,26 @@ STUDIES = {
         sweep=Sweep(
             "forget.forget.lr_alignment", (3e-4, 1e-3, 3e-3), "rate", "learning rate of L_RA", log=True
         ),
-        method=REPEL,
     ),
     "latent": Study(
         "Latent dimensions of the VAEs, published losses",
         "How many latent dimensions Z do the VAEs need?",
         sweep=Sweep("forget.represent.latent", (2, 8, 32), "Z", "latent dimensions Z", log=True),
-        method=REPEL,
     ),
     "forget_rounds": Study(
         "Forget rounds",
         "How many forget rounds are right, the recovery after them being the same?",
         sweep=Sweep("forget.forget_rounds", (1, 2, 3), "rounds", "forget rounds"),
-        method=REPEL,
     ),
     "forget_steps": Study(
         "Steps of a forget round",
         "How many local steps should a forget round take?",
         sweep=Sweep("forget.forget_steps", (5, 10, 20), "steps", "local steps of a forget round", log=True),
-        method=REPEL,
     ),
     "recover_rounds": Study(
         "Recovery rounds",
         "How many recovery rounds restore the model before it drifts back to the original?",
         sweep=Sweep("forget.recover_rounds", (0, 1, 2, 4), "rounds", "recovery rounds"),
-        method=REPEL,
     ),
     "server_weight": Study(
         "Weight of the forgetting clients, published losses",
@@ -114,6 +102,7 @@ STUDIES = {
             "weight",
             "weight of the forgetting clients",
         ),
-        method=REPEL,
     ),
 }
+
+STUDIES = {name: replace(study, method=("forget=laf_repel",)) for name, study in _STUDIES.items()}

@@ -8,6 +8,7 @@ from math import isnan, nan
 from typing import Any
 
 from benchmarks.study_runs import Done
+from benchmarks.summary import judged
 from fedlaf.report.intervals import LEAST, Interval, interval
 from fedlaf.report.tables import Rows, markdown
 
@@ -46,7 +47,7 @@ class Result:
 
 def result(label: str, runs: Mapping[int, Done], model: str = "unlearned", **more: Any) -> Result:
     """The figures of `model` over the runs of one variant, by seed."""
-    served = {seed: _served(run.report) for seed, run in runs.items() if run.report and not run.error}
+    served = {seed: judged(run.report) for seed, run in runs.items() if run.report and not run.error}
     apart = {name: interval(_apart(s, name, model) for s in served.values()) for name in MEASURES}
     gaps = {seed: _number(s["models"][model], "gap") for seed, s in served.items()}
     shares = [_number(s["share_of_retraining_percent"], "passes") for s in served.values()]
@@ -122,13 +123,6 @@ def _shown(value: Interval, sign: str = "") -> str:
         return ""
     half = "-" if isnan(value.half) else f"{value.half:.2f}"
     return f"{value.mean:{sign}.2f} ± {half}"
-
-
-def _served(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The last request that has a retrained model."""
-    asked = [r for r in report["requests"] if r["clients"] and "retrained" in r["models"]]
-    last: Mapping[str, Any] = asked[-1]
-    return last
 
 
 def _apart(served: Mapping[str, Any], name: str, model: str) -> float:

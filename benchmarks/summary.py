@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -48,10 +49,18 @@ def reports(folder: Path) -> list[Path]:
     return found
 
 
+def judged(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The last request of a report that has a retrained model."""
+    served: list[Mapping[str, Any]] = [
+        r for r in report["requests"] if r["clients"] and "retrained" in r["models"]
+    ]
+    return served[-1]
+
+
 def row_of(path: Path) -> list[Any]:
     """The figures of a report's last request with a retrained reference."""
     report = json.loads(path.read_text())
-    request = [r for r in report["requests"] if r["clients"] and "retrained" in r["models"]][-1]
+    request = judged(report)
     models = request["models"]
     nan = float("nan")
     values = {m: [models[m].get(name, nan) for name in SHOWN] for m in MODELS}

@@ -110,6 +110,10 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.name} ({self.phase}, round {self.round}): {self.message}"
 
+    def stopping(self, stage: str) -> str:
+        """What it means for the stage that it stops, in a line."""
+        return f"{stage} stopped, the model is the one from before it: {self}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -126,7 +130,7 @@ class RequestStopped(RoundFailed):
 
     def __init__(self, stage: str, finding: Finding, outcome: Outcome) -> None:
         self.finding, self.outcome = finding, outcome
-        super().__init__(f"{stage} stopped, the model is the one from before it: {finding}")
+        super().__init__(finding.stopping(stage))
 
 
 class Runnable(Protocol):

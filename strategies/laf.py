@@ -63,7 +63,7 @@ class Laf(Teaching):
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Every phase is strict."""
-        recover = replace(self._with_vae(self.recover), sides="retained", lr_unlearning=0.0)
+        recover = replace(self._with_density(self.recover), sides="retained", lr_unlearning=0.0)
         plan = [
             *self.teaching(),
             self._phase("represent own", Action.REPRESENT_OWN, 1, Who.FORGETTING, self.represent),
@@ -75,7 +75,7 @@ class Laf(Teaching):
 
     def forgetting(self, roster: Roster) -> Sequence[Phase]:
         """The forget phase: local steps with local Adams; in two stages, one phase a loss."""
-        forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
+        forget = replace(self._with_density(self.forget), steps=self.steps(roster))
         stages = [("forget", forget)]
         if forget.updates == "two_stage":
             alone = replace(forget, updates="alternate")
@@ -147,7 +147,3 @@ class Laf(Teaching):
         if near is not None and (now.phase == "close" or not later):
             found += signs.of_ruin(now, near)
         return found
-
-    def _with_vae(self, settings: Forget) -> Forget:
-        vae = self.represent
-        return replace(settings, latent=vae.latent, decoder=vae.decoder, error=vae.error, density=vae.density)

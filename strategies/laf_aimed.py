@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedlaf import wire
 from fedlaf.aims import Aim, Align, class_shift
 from fedlaf.stage import Finding, Roster, RoundRecord
 from fedlaf.types import Weights, require_count, require_number
@@ -47,8 +46,7 @@ class AimedLaf(Teaching):
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Every phase is strict."""
-        vae = self.represent
-        aim = replace(self.aim, latent=vae.latent, decoder=vae.decoder, error=vae.error, density=vae.density)
+        aim = self._with_density(self.aim)
         lead = replace(self.align, steps=self.lead_steps or 1, leads=True)
         return [
             *self.teaching(),
@@ -74,10 +72,8 @@ class AimedLaf(Teaching):
 
     def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
         """The settings; with the threshold of odd rows for those who aim."""
-        settings = wire.settings_to_config(phase.settings)
-        if phase.action is Action.AIM:
-            settings["threshold"] = state.aux["threshold"]
-        return settings
+        settings = super().tells(phase, state)
+        return {**settings, "threshold": state.aux["threshold"]} if phase.action is Action.AIM else settings
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Thresholds become their mean, votes their sum, extractors the blend of the two sides."""

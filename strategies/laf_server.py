@@ -34,7 +34,7 @@ class ServerLaf(Laf):
 
     def forgetting(self, roster: Roster) -> Sequence[Phase]:
         """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
-        forget = replace(self._with_vae(self.forget), steps=self.steps(roster))
+        forget = replace(self._with_density(self.forget), steps=self.steps(roster))
         rounds = self.forget_rounds * forget.steps * len(self._losses())
         return [self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 
+from fedlaf.aims import Aim
 from fedlaf.models import EXTRACTOR, HEAD, Gaussian, build_vae
-from fedlaf.objectives import Represent
+from fedlaf.objectives import Forget, Represent
 from fedlaf.seeding import seed_for
 from fedlaf.stage import Need, Roster
 from fedlaf.types import Weights, require_count
@@ -18,6 +19,8 @@ from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate
 from strategies.base import ForgetStrategy, check_cohort
 from strategies.phase import Phase, ServerState, Who
+
+S = TypeVar("S", Aim, Forget)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Teaching(ForgetStrategy):
             rounds = self.represent_rounds
             plan.append(self._phase("represent", Action.REPRESENT, rounds, learners, self.represent))
         return plan
+
+    def _with_density(self, settings: S) -> S:
+        """The settings of a later phase, with what they must know to build h."""
+        h = self.represent
+        return replace(settings, latent=h.latent, decoder=h.decoder, error=h.error, density=h.density)
 
     def _phase(self, name: str, action: Action, rounds: int, who: Who, settings: object) -> Phase:
         return Phase(name, action, rounds, who, settings, self.cohort, panel=True)

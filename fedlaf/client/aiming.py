@@ -14,6 +14,7 @@ from fedlaf.client import batches, store
 from fedlaf.client.visit import AIMED, GOALS, Visit
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
+from fedlaf.models import Density
 from fedlaf.types import Numbers
 from fedlaf.wire import Part, Reply
 
@@ -24,15 +25,13 @@ def score(visit: Visit) -> tuple[Reply, Cost]:
     """
     settings = wire.settings_from_config(Aim, visit.told.settings)
     pool, retained, _ = visit.taught()
-    h = visit.density(settings, "h")
-    store.load(h, visit.told.weights(Part.VAE))
-    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    h = _judges(visit, settings)
     with torch.no_grad():
         errors = losses.reconstruction_error(h(retained), settings.error)
-        taken = visit.model.head(retained).argmax(1)
-        classes = visit.model.head(torch.zeros_like(retained[:1])).shape[1]
+        logits = visit.model.head(retained)
     remaining = len(visit.data) - len(visit.split[1])
-    counts = torch.bincount(taken, minlength=classes).double() * (remaining / max(len(pool), 1))
+    taken = torch.bincount(logits.argmax(1), minlength=logits.shape[1])
+    counts = taken.double() * (remaining / max(len(pool), 1))
     threshold = float(errors.quantile(1 - settings.tail)) if len(errors) else 0.0
     arrays = {Part.VOTES: {"votes": counts.cpu().numpy()}}
     return Reply(arrays, {"threshold": threshold, "rows": len(retained)}), _looked(settings, retained)
@@ -42,9 +41,7 @@ def aim(visit: Visit) -> tuple[Reply, Cost]:
     """Set the goals of the forgotten rows without their special part; answer with their votes."""
     settings = wire.settings_from_config(Aim, visit.told.settings)
     _, _, forgotten = visit.taught()
-    h = visit.density(settings, "h")
-    store.load(h, visit.told.weights(Part.VAE))
-    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    h = _judges(visit, settings)
     goals, odd = settings.goals(forgotten, h)
     with torch.no_grad():
         votes = aims.votes(visit.model.head(goals), odd)
@@ -54,27 +51,35 @@ def aim(visit: Visit) -> tuple[Reply, Cost]:
     return Reply(arrays, numbers), _looked(settings, forgotten)
 
 
+def _judges(visit: Visit, settings: Aim) -> Density:
+    """Load the head that was sent; gives h."""
+    h = visit.density(settings, "h")
+    store.load(h, visit.told.weights(Part.VAE))
+    store.load(visit.model.head, visit.told.weights(Part.HEAD))
+    return h
+
+
 def _looked(settings: Aim, rows: Tensor) -> Cost:
     return Cost(vae_passes=len(rows) if settings.density == "vae" else 0)
 
 
 def settle(visit: Visit) -> tuple[Reply, Cost]:
     """Add the shift of classes to the goals of both kinds of rows, and keep them."""
-    _, retained, forgotten = visit.taught()
+    teacher = visit.taught()[1:]
+    retained, forgotten = teacher
     if len(forgotten):
         forgotten = torch.from_numpy(store.kept(visit.context, AIMED)["forgotten"]).to(visit.device)
     store.load(visit.model.head, visit.told.weights(Part.HEAD))
     told = {k: torch.from_numpy(v).to(visit.device) for k, v in visit.told.weights(Part.SHIFT).items()}
     moved = aims.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
-    kept = visit.taught()[1:]
     goals = (retained + moved, forgotten + moved)
     store.keep(visit.context, GOALS, dict(zip(("retained", "forgotten"), goals, strict=True)))
     numbers: Numbers = {"rows": len(retained) + len(forgotten)}
-    for name, goal, teacher in zip(("way_retained", "way_forgotten"), goals, kept, strict=True):
+    for name, goal, was in zip(("way_retained", "way_forgotten"), goals, teacher, strict=True):
         if len(goal):
-            numbers[name] = float(losses.cosine_distance(goal, teacher).mean())
+            numbers[name] = float(losses.cosine_distance(goal, was).mean())
     if len(retained):
-        numbers["changed"] = _changed(visit.model.head, kept[0], goals[0])
+        numbers["changed"] = _changed(visit.model.head, teacher[0], goals[0])
     return Reply(numbers=numbers), Cost()
 
 
@@ -90,7 +95,7 @@ def align(visit: Visit) -> tuple[Reply, Cost]:
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
     pool = visit.taught()[0]
     kept = {k: torch.from_numpy(v).to(visit.device) for k, v in store.kept(visit.context, GOALS).items()}
-    rows = (visit.data.inputs(visit.split[1]).at(pool), visit.data.inputs_at(visit.split[0]))
+    rows = visit.rows(pool)
     sides = (Goals(rows[0], kept["retained"]), Goals(rows[1], kept["forgotten"]))
     stream = visit.stream("lead" if settings.leads else "rows", visit.told.round)
     numbers, cost = toward(visit.model.extractor, sides, settings, stream)
@@ -117,13 +122,8 @@ def toward(
     device = parameters[0].device
     optimiser = torch.optim.Adam(parameters, lr=settings.lr)
     passes, numbers = 0, Numbers()
-    # Two streams, so that the draws of one side do not depend on the size of the other.
-    other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
-    drawn = (
-        batches.steps(len(side.rows), settings.batch_size, settings.steps, draws)
-        for side, draws in zip(sides, (stream, other), strict=True)
-    )
-    for near, far in zip(*drawn, strict=True):
+    sizes = (len(sides[0].rows), len(sides[1].rows))
+    for near, far in batches.pairs(sizes, settings.batch_size, settings.steps, stream):
         x = torch.cat([sides[0].rows.x[near], sides[1].rows.x[far]])
         goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
         student = extractor(as_input(x, device))

@@ -151,7 +151,7 @@ def _task(visit: Visit, settings: Forget) -> Task:
         shared = Part.FORGOTTEN_VAE in visit.told.arrays
         own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else store.kept(visit.context, OWN_VAE)
         store.load(h_f, own)
-    rows = (visit.data.inputs(visit.split[1]).at(pool), visit.data.inputs_at(visit.split[0]))
+    rows = visit.rows(pool)
     return Task(
         visit.model.extractor,
         h,

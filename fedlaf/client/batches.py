@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+Pair = tuple[Tensor, Tensor]
+"""Positions of remaining and of forgotten rows."""
+
 
 def epoch(rows: int, size: int, stream: torch.Generator) -> Iterator[Tensor]:
     """One shuffled pass over `rows` rows in batches of `size`; the last may be smaller."""
@@ -23,3 +26,9 @@ def steps(rows: int, size: int, count: int, stream: torch.Generator) -> Iterator
                 return
             yield batch
             done += 1
+
+
+def pairs(rows: tuple[int, int], size: int, count: int, stream: torch.Generator) -> Iterator[Pair]:
+    """`count` batches of two kinds of rows; the draws of one do not depend on the size of the other."""
+    other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
+    yield from zip(steps(rows[0], size, count, stream), steps(rows[1], size, count, other), strict=True)

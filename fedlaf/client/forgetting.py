@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fedlaf import losses
 from fedlaf.client import batches
+from fedlaf.client.batches import Pair
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
 from fedlaf.models import Density
@@ -39,9 +40,6 @@ class Task:
     h_f: Density
     retained: Side
     forgotten: Side
-
-
-Pair = tuple[Tensor, Tensor]
 
 
 def forget(
@@ -120,15 +118,8 @@ def _frozen_but_student(task: Task) -> list[nn.Parameter]:
 
 
 def _draw(task: Task, settings: Forget, count: int, stream: torch.Generator) -> Iterator[Pair]:
-    size = settings.batch_size
     forgotten = len(task.forgotten.rows) if settings.sides == "both" else 0
-    # Two streams, so that the draws of one side do not depend on the size of the other.
-    other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
-    yield from zip(
-        batches.steps(len(task.retained.rows), size, count, stream),
-        batches.steps(forgotten, size, count, other),
-        strict=True,
-    )
+    return batches.pairs((len(task.retained.rows), forgotten), settings.batch_size, count, stream)
 
 
 def _student(task: Task, batch: Pair) -> Pair:

@@ -9,6 +9,7 @@ from fedlaf import wire
 from fedlaf.aims import Aim
 from fedlaf.client import store
 from fedlaf.client.store import ClientSpec
+from fedlaf.data import Rows
 from fedlaf.federation import ClientData
 from fedlaf.models import Density, Gaussian, Vae, build_vae
 from fedlaf.objectives import Forget, Represent
@@ -56,6 +57,11 @@ class Visit:
         """A VAE whose initial weights are the same on all clients."""
         seed = seed_for(self.told.seed, self.told.stage, name)
         return build_vae(self.model.dims, settings.latent, settings.decoder, seed).to(self.device)
+
+    def rows(self, pool: torch.Tensor) -> tuple[Rows, Rows]:
+        """The remaining rows in use, at `pool` among all that remain, and the forgotten ones."""
+        forget, absent = self.split
+        return self.data.inputs(absent).at(pool), self.data.inputs_at(forget)
 
     def taught(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Which remaining rows the client uses, and the teacher's representations of both kinds."""

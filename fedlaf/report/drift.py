@@ -6,7 +6,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from fedlaf.report.plot import COLOURS
+from fedlaf.report.plot import COLOURS, save
 from fedlaf.report.report import MEASURES, Report, Served
 from fedlaf.report.tables import Rows, markdown
 
@@ -78,9 +78,7 @@ def plot_drift(report: Report, path: Path) -> bool:
         axis.grid(alpha=0.3)
     axes[-1].set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    draft = path.with_name(path.name + ".part")
-    figure.savefig(draft, dpi=130, format="png")
-    draft.replace(path)
+    save(figure, path)
     return True
 
 

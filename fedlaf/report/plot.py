@@ -31,10 +31,15 @@ def plot(report: Report, path: Path) -> bool:
     for axis, measure in zip(axes, panels, strict=True):
         _panel(axis, report, measure, curves)
     axes[0].legend(fontsize=9, loc="best")
+    save(figure, path)
+    return True
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure as a PNG that is whole or not there."""
     draft = path.with_name(path.name + ".part")
     figure.savefig(draft, dpi=130, format="png")
     draft.replace(path)
-    return True
 
 
 def _panel(axis: Any, report: Report, measure: str, curves: dict[str, list[Point]]) -> None:
