@@ -3,7 +3,8 @@
     python -m benchmarks.tasks NAME=FOLDER [NAME=FOLDER ...]
 
 A folder is that of a multirun over seeds (or of a run). For each measure: original / unlearned /
-retrained model, and in brackets the mean absolute distance of the last two. Prints Markdown.
+retrained model, and in brackets the mean absolute distance of the last two, followed by that of
+retrainings from other seeds where `evaluation.yardstick` asked for it. Prints Markdown.
 """
 
 from __future__ import annotations
