@@ -18,7 +18,16 @@ from fedlaf.client.store import resident_model
 from fedlaf.cost import Cost
 from fedlaf.curve import Curve
 from fedlaf.enrolment import enrol
-from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of, yardstick
+from fedlaf.evaluation import (
+    Evaluation,
+    Predictions,
+    Subjects,
+    digest,
+    evaluate,
+    predict,
+    subjects_of,
+    yardstick,
+)
 from fedlaf.plan import FEDERATION, Plan
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
@@ -125,15 +134,15 @@ class Story:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
-        models, others = {"original": original, "unlearned": forgotten.weights}, []
+        models = {"original": original, "unlearned": forgotten.weights}
         costs = {"unlearned": forgotten.cost}
         if not stopped and (last or self.plan.reference == "each"):
             gone = roster.gone.joined(roster.request, roster.sizes)
             left = replace(roster, request=ForgetRequest(), gone=gone)
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
-            others = self._retrained_again(name, left, arrives)
-        measured, between = self._measured(models, subjects, others)
+            models |= self._retrained_again(name, left, arrives)
+        measured, between = self._measured(name, models, subjects)
         request = roster.request
         rows = sum(len(request.of(k)) for k in request.clients)
         answer = Served(
@@ -149,23 +158,24 @@ class Story:
         rounds = self.plan.train.rounds
         retrained = self._retrain("retrain-end", roster, rounds, None)
         models = {"unlearned": weights, "retrained": retrained.weights}
-        others = self._retrained_again("request-end", roster, rounds)
-        measured, between = self._measured(models, subjects, others)
+        models |= self._retrained_again("request-end", roster, rounds)
+        measured, between = self._measured("request-end", models, subjects)
         return Served("end", rounds, (), 0, (), measured, {}, yardstick=between)
 
     def _retrain(self, name: str, roster: Roster, until: int, few: Subjects | None) -> Outcome:
         stage = Stage("train", self.plan.seed, roster, timeout=self.plan.timeout)
         return self._stage(name, self.plan.train.until(until), self.start(), stage, few)
 
-    def _retrained_again(self, name: str, roster: Roster, until: int) -> list[Weights]:
+    def _retrained_again(self, name: str, roster: Roster, until: int) -> dict[str, Weights]:
         """Retrained from other seeds, on the same rows: the yardstick of all distances."""
-        found = []
+        found = {}
         for again in range(1, self.plan.yardstick + 1):
             seed = seed_for(self.plan.seed, "yardstick", again)
             stage = Stage("train", seed, roster, timeout=self.plan.timeout)
             label = f"{name.replace('request', 'yardstick')}-{again}"
-            found.append(self._stage(label, self.plan.train.until(until), self.start(seed), stage, None))
-        return [outcome.weights for outcome in found]
+            outcome = self._stage(label, self.plan.train.until(until), self.start(seed), stage, None)
+            found[f"yardstick-{again}"] = outcome.weights
+        return found
 
     def _stage(
         self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
@@ -211,17 +221,23 @@ class Story:
         return whole.some(self.plan.curve_rows)
 
     def _measured(
-        self, models: dict[str, Weights], subjects: Subjects, others: list[Weights]
+        self, name: str, models: Mapping[str, Weights], subjects: Subjects
     ) -> tuple[dict[str, Evaluation], Mapping[str, float]]:
-        """The models' measures, and how far the retrained one is from those of other seeds."""
-        model = resident_model(self.plan.spec)
-        found: dict[str, Predictions] = {
-            name: predict(model, weights, subjects) for name, weights in models.items()
-        }
-        reference = found.get("retrained")
+        """The measures of a request's models, and how far retrained ones are from each other."""
         asr = self.plan.asr
-        measured = {name: evaluate(seen, subjects, reference, asr=asr) for name, seen in found.items()}
-        if reference is None or not others:
-            return measured, {}
-        again = [reference, *(predict(model, weights, subjects) for weights in others)]
+        seen = {model: self._predicted(name, model, weights, subjects) for model, weights in models.items()}
+        reference = seen.get("retrained")
+        again = [found for model, found in seen.items() if model.startswith(("retrained", "yardstick"))]
+        shown = [model for model in seen if not model.startswith("yardstick")]
+        measured = {model: evaluate(seen[model], subjects, reference, asr=asr) for model in shown}
         return measured, yardstick(again, subjects, asr=asr)
+
+    def _predicted(self, name: str, model: str, weights: Weights, subjects: Subjects) -> Predictions:
+        """Predictions of a model; an earlier run's, unless it is one that this method made."""
+        network = resident_model(self.plan.spec)
+        if model == "unlearned":
+            return predict(network, weights, subjects)
+        made_from = self.plan.fingerprint("model", rows_and_weights=digest(weights, subjects))
+        return self.shelf.predictions(
+            f"{name}-{model}", made_from, lambda: predict(network, weights, subjects)
+        )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fedlaf.cost import Cost
+from fedlaf.evaluation import Predictions
+from fedlaf.evaluation.evaluate import KINDS
 from fedlaf.report import Point
 from fedlaf.stage import Finding, Outcome, RoundRecord
 
@@ -47,6 +51,22 @@ class Shelf:
         draft.write_text(json.dumps(record))
         draft.replace(self.folder / f"{name}.json")
 
+    def predictions(self, name: str, made_from: str, make: Callable[[], Predictions]) -> Predictions:
+        """What a model predicts: as an earlier run left it under `name` from the same values, else made.
+
+        Saved as float32, which is what networks compute in.
+        """
+        file = f"{name}.predictions.safetensors"
+        found = _predictions(self.earlier / file, made_from) if self.earlier else None
+        found = found or make()
+        held = {kind: getattr(found, kind) for kind in KINDS}
+        arrays = {k: a.astype(np.float32, order="C") for k, a in held.items() if a is not None}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"{file}.part"
+        save_file(arrays, draft, metadata={"made_from": made_from})
+        draft.replace(self.folder / file)
+        return found
+
     def get(self, name: str, made_from: MadeFrom) -> tuple[Outcome, list[Point]] | None:
         """The stage as an earlier run left it; None when it has none made from the same values.
 
@@ -64,6 +84,15 @@ class Shelf:
         curve = [Point(**point) for point in record["curve"]] if same else []
         findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
         return Outcome(weights, Cost.of(record["cost"]), records, findings), curve
+
+
+def _predictions(path: Path, made_from: str) -> Predictions | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, "numpy") as file:
+        if (file.metadata() or {}).get("made_from") != made_from:
+            return None
+        return Predictions(**{kind: file.get_tensor(kind).astype(np.float64) for kind in file.keys()})  # noqa: SIM118
 
 
 def _record(saved: dict[str, object]) -> RoundRecord:

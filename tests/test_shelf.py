@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from conftest import same_bits
 
 from fedlaf import stages
 from fedlaf.cost import Cost
+from fedlaf.evaluation import Predictions
+from fedlaf.evaluation.evaluate import KINDS
 from fedlaf.report import Point
 from fedlaf.stage import Outcome, RoundRecord
 from fedlaf.stages import MadeFrom, Shelf
@@ -117,3 +120,40 @@ def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_pat
     found = Shelf(tmp_path / "c", tmp_path / "later").get("train", MadeFrom("new", ""))
     assert found is not None
     assert same_bits(found[0].weights, one)
+
+
+# ---- predictions
+
+
+def rows(seed: int, count: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed).random((count, 3), dtype=np.float32)
+    return (drawn / drawn.sum(1, keepdims=True)).astype(np.float64)
+
+
+SEEN = Predictions(rows(0, 5), rows(1, 2), rows(2, 4))
+PLANTED = replace(SEEN, triggered=rows(3, 3))
+
+
+def must_not() -> Predictions:
+    raise AssertionError("predicted again")
+
+
+@pytest.mark.parametrize("seen", [SEEN, PLANTED], ids=["without a trigger", "with one"])
+def test_predictions_are_taken_up_bit_for_bit(tmp_path: Path, seen: Predictions) -> None:
+    first = Shelf(tmp_path / "a", None).predictions("request-1-original", "x", lambda: seen)
+    later = Shelf(tmp_path / "b", tmp_path / "a").predictions("request-1-original", "x", must_not)
+    last = Shelf(tmp_path / "c", tmp_path / "b").predictions("request-1-original", "x", must_not)
+    for found in (first, later, last):
+        for kind in KINDS:
+            expected = getattr(seen, kind)
+            assert expected is None or np.array_equal(
+                getattr(found, kind), expected.astype(np.float32).astype(np.float64)
+            )
+            assert (expected is None) == (getattr(found, kind) is None)
+
+
+@pytest.mark.parametrize(("name", "made_from"), [("request-1-original", "y"), ("request-2-original", "x")])
+def test_predictions_of_other_values_are_made_anew(tmp_path: Path, name: str, made_from: str) -> None:
+    Shelf(tmp_path / "a", None).predictions("request-1-original", "x", lambda: SEEN)
+    found = Shelf(tmp_path / "b", tmp_path / "a").predictions(name, made_from, lambda: PLANTED)
+    assert found is PLANTED

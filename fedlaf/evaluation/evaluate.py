@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isnan, nan
@@ -18,6 +19,9 @@ from fedlaf.request import ForgetRequest
 from fedlaf.types import Weights
 
 CHUNK = 500
+
+KINDS = ("retained", "forgotten", "test", "triggered")
+"""The kinds of rows that are predicted; there may be no triggered ones."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,17 @@ class Predictions:
     forgotten: Probabilities
     test: Probabilities
     triggered: Probabilities | None = None
+
+
+def digest(weights: Weights, subjects: Subjects) -> str:
+    """A hash of all that predictions depend on, but for the network's structure."""
+    found = hashlib.sha256()
+    kinds = {name: getattr(subjects, name) for name in KINDS}
+    rows = {name: kind.x.numpy() for name, kind in kinds.items() if kind is not None}
+    for name, array in (*weights.items(), *rows.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)

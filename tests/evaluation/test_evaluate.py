@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
-from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, predict, subjects_of
+from fedlaf.evaluation import Evaluation, Predictions, Subjects, digest, evaluate, predict, subjects_of
 from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence
 from fedlaf.federation import Federation, FederationSpec, build
 from fedlaf.models import Classifier, SmallCnn
@@ -242,3 +242,18 @@ def test_the_gap_leaves_out_what_is_nan_or_missing_on_either_side() -> None:
 def test_the_gap_of_nothing_in_common_is_nan_without_a_warning() -> None:
     nothing = Evaluation({"accuracy_test": float("nan")})
     assert math.isnan(nothing.gap(nothing))
+
+
+def test_the_digest_tells_weights_and_rows_of_every_kind_apart() -> None:
+    federation = build(BACKDOORED)
+    _, weights = small_model()
+    base = subjects_of(federation, of(federation, {0: [1, 2]}), ForgetRequest())
+    found = [digest(weights, base), digest(small_model(1)[1], base)]
+    for kind in ("retained", "forgotten", "test", "triggered"):
+        rows = getattr(base, kind)
+        changed = rows.x.clone()
+        changed[-1, 0, 0, 0] ^= 1
+        found.append(digest(weights, replace(base, **{kind: replace(rows, x=changed)})))
+    found.append(digest(weights, replace(base, triggered=None)))
+    assert len(set(found)) == len(found)
+    assert digest(weights, base) == digest({k: v.copy() for k, v in weights.items()}, replace(base))
