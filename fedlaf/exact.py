@@ -8,6 +8,7 @@ Floating-Point Summation", ARITH 2013). So workers may add what they have, whoev
 from __future__ import annotations
 
 from math import frexp
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from fedlaf.types import Weights
 ROOM = 12
 """Bits of room: a term may be 2^11 times as large as the largest number of the array it is like."""
 
-COUNT_ROOM = 40
+COUNT_ROOM = 32
 """The same for arrays of whole numbers, which are counts and may have just begun."""
 
 DIGITS = 52
@@ -71,7 +72,14 @@ class Mean:
         if self.weight <= 0:
             raise ValueError("a mean needs at least one positive weight")
         whole = self.weight * self.scale
-        return {name: (self.sums[name] / whole).astype(array.dtype) for name, array in self.like.items()}
+        means = {name: self.sums[name] / whole for name in self.like}
+        return {name: _as(means[name], array.dtype) for name, array in self.like.items()}
+
+
+def _as(mean: npt.NDArray[np.float64], kind: np.dtype[Any]) -> npt.NDArray[np.generic]:
+    """In a dtype, whole numbers rounded."""
+    rounded = mean if np.issubdtype(kind, np.floating) else np.rint(mean)
+    return np.asarray(rounded).astype(kind)
 
 
 def _limit(array: npt.NDArray[np.generic]) -> float:

@@ -126,7 +126,14 @@ class HeldArray(Array):
     @property
     def data(self) -> bytes:  # type: ignore[override]
         """What Flower would have made of the array."""
-        return Array(np.asarray(self._held, order="C")).data
+        return self._plain().data
+
+    def deflate(self) -> bytes:
+        """Under the name of Flower's class, which is what a receiver looks for."""
+        return self._plain().deflate()
+
+    def _plain(self) -> Array:
+        return Array(np.asarray(self._held, order="C"))
 
     def numpy(self) -> npt.NDArray[Any]:
         """The array itself, read-only."""
@@ -138,7 +145,10 @@ class HeldArray(Array):
 
 def pack(weights: Weights) -> ArrayRecord:
     """Weights as a record that refers to the arrays: change them no more. Messages may share a record."""
-    return ArrayRecord({k: HeldArray(np.asarray(v, order="C")) for k, v in weights.items()})
+    record = ArrayRecord()
+    for name, array in weights.items():  # one by one: Flower's constructor would copy them to bytes
+        record[name] = HeldArray(np.asarray(array, order="C"))
+    return record
 
 
 def unpack(record: ArrayRecord) -> Weights:

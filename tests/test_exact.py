@@ -69,7 +69,8 @@ def test_it_is_the_mean_to_the_last_bit_of_single_precision(seeds: list[tuple[in
         # Half a unit in the last place of single precision, and the grid: 2^-38 of the largest of LIKE.
         allowed = float(np.spacing(np.float32(abs(float(exact))))) / 2 + len(terms) * 3 * 2.0**-38
         assert abs(float(exact) - float(found["w"][place])) <= allowed
-    assert int(found["n"]) == int(sum(int(w["n"]) * rows for w, rows in terms) / whole)
+    count = Fraction(sum(int(w["n"]) * rows for w, rows in terms), whole)
+    assert abs(int(found["n"]) - count) <= Fraction(1, 2) + Fraction(1, 1000)
 
 
 def test_one_term_is_its_own_mean() -> None:

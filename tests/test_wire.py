@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from fedlaf.simulation import flower_private
 from fedlaf.types import Weights
 from fedlaf.wire import (
     Action,
+    HeldArray,
     Instruction,
     Part,
     Reply,
@@ -76,12 +77,32 @@ def test_a_scalar_stays_a_scalar() -> None:
     assert_same(unpack(pack(scalar)), scalar)
 
 
-def test_unpacked_arrays_are_the_callers_to_change() -> None:
-    record = pack(WEIGHTS)
-    mine = unpack(record)
-    mine["z.weight"] += 1
-    mine["a.bias"][:] = 0
-    assert_same(unpack(record), WEIGHTS)
+def test_unpacked_arrays_are_what_was_packed_and_read_only() -> None:
+    found = unpack(pack(WEIGHTS))
+    for name, array in found.items():
+        assert np.shares_memory(array, WEIGHTS[name]) == WEIGHTS[name].flags.c_contiguous or not array.size
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_between_processes_arrays_travel_beside_the_pickle_not_in_it() -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    record = pack({"w": np.arange(100_000, dtype=np.float32)})
+    told = pickle.dumps(record, protocol=5, buffer_callback=buffers.append)
+    assert len(told) < 2000
+    assert sum(len(buffer.raw()) for buffer in buffers) == 400_000
+    again = pickle.loads(told, buffers=buffers)
+    assert_same(unpack(again), unpack(record))
+    assert isinstance(again["w"], HeldArray)
+
+
+def test_a_transport_of_bytes_finds_what_flower_would_have_made() -> None:
+    for name, array in WEIGHTS.items():
+        plain, held = Array(np.asarray(array, order="C")), pack(WEIGHTS)[name]
+        assert (held.dtype, held.shape, held.stype, held.data) == (
+            plain.dtype, plain.shape, plain.stype, plain.data,
+        )  # fmt: skip
+        assert held.object_id == plain.object_id
 
 
 @FEW

@@ -131,7 +131,7 @@ class RayGrid(LocalGrid):
                 return []
             return [queue.pop() if stolen else queue.popleft()]
         count = 1
-        if self._sums and wire.wanted(first.message) is not None:
+        if self._together(first):
             count = min(MOST_AT_ONCE, max(1, len(queue) // (2 * AHEAD)))
         items: list[Item] = []
         while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
@@ -143,7 +143,7 @@ class RayGrid(LocalGrid):
         for item in items:
             item.attempts += 1
         batch = Batch(items, worker, actor)
-        if self._sums and wire.wanted(first.message) is not None:
+        if self._together(first):
             nodes = [FIRST_NODE + item.client for item in items if item.client in self._states]
             states = [self._states[node - FIRST_NODE] for node in nodes]
             messages = [item.message for item in items]
@@ -154,6 +154,10 @@ class RayGrid(LocalGrid):
             state = self._states.get(first.client)
             replies, batch.kept = method.remote(first.message, state, first.names, *first.shared)
         running[replies] = batch
+
+    def _together(self, item: Item) -> bool:
+        """Whether several of these go into one call: their answers are small, or add up."""
+        return not item.shared or (self._sums and wire.wanted(item.message) is not None)
 
     def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
         try:

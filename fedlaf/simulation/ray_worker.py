@@ -52,25 +52,25 @@ class Worker:
         names: list[str],
         *given: Any,
     ) -> tuple[list[Message], dict[int, RecordDict]]:
-        """Answers of several clients without their arrays, of which one brings the sum; and the states
-        that clients leave. `given` are the arrays called `names`, then the states of `nodes`.
+        """Answers of several clients, and the states that they leave. Where only a mean is needed, answers
+        come without their arrays, and one brings the sum. `given` are the arrays called `names`, then the
+        states of `nodes`.
         """
         shared = given[: len(names)]
         states = dict(zip(nodes, given[len(names) :], strict=True))
         asked = wire.wanted(messages[0])
-        assert asked is not None  # only rounds that need a mean are shared
-        summing = Summing(asked, shared[names.index(asked.part)])
+        summing = None if asked is None else Summing(asked, shared[names.index(asked.part)])
         replies, kept = [], {}
         for message in messages:
             node = message.metadata.dst_node_id
             reply, state = self.turn(message, states.get(node), names, *shared)
-            fault = None if reply.has_error() else summing.lighten(reply)
+            fault = None if reply.has_error() or summing is None else summing.lighten(reply)
             if fault is not None:
                 reply = Message(Error(CLIENT_FAILED, fault), reply_to=message)
             replies.append(reply)
             if not reply.has_error() and (state or node in states):
                 kept[node] = state
         good = [reply for reply in replies if not reply.has_error()]
-        if good:
+        if good and summing is not None:
             summing.into(good[0])
         return replies, kept
