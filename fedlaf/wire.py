@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedlaf.types import ClientId, Numbers, Weights
@@ -49,6 +50,7 @@ class Part(StrEnum):
     FORGOTTEN_VAE = "h_f"
     RETAINED_GRADIENT = "retained_gradient"
     FORGOTTEN_GRADIENT = "forgotten_gradient"
+    SUM = "sum"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,18 @@ class RowSplit:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the server needs of the replies of a round: the mean of `part`, weighted by rows.
+
+    All clients' rows are `most` together. A grid may send sums instead of single replies (see
+    `fedlaf.replies`), or take no notice.
+    """
+
+    part: Part
+    most: int
+
+
+@dataclass(frozen=True)
 class Instruction:
     """What a client is told: arrays, settings of the phase, its rows, and the names of its streams."""
 
@@ -74,6 +88,7 @@ class Instruction:
     stage: str
     round: int
     rows: RowSplit = field(default_factory=RowSplit)
+    mean: Wanted | None = None
 
     def weights(self, part: Part) -> Weights:
         """The arrays of one part. Raises KeyError when it was not sent."""
@@ -92,13 +107,52 @@ class Reply:
 S = TypeVar("S")
 
 
+STYPE = Array(np.zeros(0)).stype
+"""How Flower calls arrays that numpy wrote."""
+
+
+class HeldArray(Array):
+    """A Flower array that stays a numpy array until somebody wants its bytes.
+
+    Between processes of one node it travels by reference (pickle's buffers go to shared memory as they
+    are); a transport that sends bytes finds them in `data`, like those of any other array.
+    """
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.dtype, self.shape, self.stype = str(array.dtype), tuple(array.shape), STYPE
+        self._held = array.view()
+        self._held.flags.writeable = False
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """What Flower would have made of the array."""
+        return self._plain().data
+
+    def deflate(self) -> bytes:
+        """Under the name of Flower's class, which is what a receiver looks for."""
+        return self._plain().deflate()
+
+    def _plain(self) -> Array:
+        return Array(np.asarray(self._held, order="C"))
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The array itself, read-only."""
+        return self._held
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HeldArray, (self._held,)
+
+
 def pack(weights: Weights) -> ArrayRecord:
-    """Weights as a record. Pack once per round: messages may share a record."""
-    return ArrayRecord({k: Array(np.asarray(v, order="C")) for k, v in weights.items()})
+    """Weights as a record that refers to the arrays: change them no more. Messages may share a record."""
+    record = ArrayRecord()
+    for name, array in weights.items():  # one by one: Flower's constructor would copy them to bytes
+        record[name] = HeldArray(np.asarray(array, order="C"))
+    return record
 
 
 def unpack(record: ArrayRecord) -> Weights:
-    """A record as weights, in its order; the arrays are the caller's to change."""
+    """A record as weights, in its order; the arrays may be read-only."""
     return {k: v.numpy() for k, v in record.items()}
 
 
@@ -119,6 +173,8 @@ def encode_instruction(told: Instruction) -> RecordDict:
     order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
     order["leaves"] = told.rows.leaves
     order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
+    if told.mean is not None:
+        order["mean"], order["most"] = str(told.mean.part), told.mean.most
     records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
     records["order"] = ConfigRecord(order)
     records["settings"] = ConfigRecord(dict(told.settings))
@@ -136,7 +192,14 @@ def decode_instruction(message: Message) -> Instruction:
         str(order["stage"]),
         int(order["round"]),
         RowSplit(tuple(order["forget"]), tuple(order["gone"]), bool(order["leaves"])),
+        wanted(message),
     )
+
+
+def wanted(message: Message) -> Wanted | None:
+    """Whether an instruction's replies may come as sums."""
+    order: Any = message.content.config_records["order"]
+    return Wanted(Part(order["mean"]), int(order["most"])) if "mean" in order else None
 
 
 def encode_reply(reply: Reply, to: Message) -> Message:
@@ -144,6 +207,22 @@ def encode_reply(reply: Reply, to: Message) -> Message:
     records: dict[str, Any] = {str(part): pack(weights) for part, weights in reply.arrays.items()}
     records["numbers"] = MetricRecord({k: float(v) for k, v in reply.numbers.items()})
     return Message(RecordDict(records), reply_to=to)
+
+
+SUMMED = "summed"
+"""Number of a light reply: how many rows weigh in the sum that it brings, 0 where it brings none."""
+
+
+def lighten(reply: Message, part: Part) -> None:
+    """Take a part out of a reply: it is in a sum that another brings."""
+    reply.content.pop(str(part))
+    reply.content.metric_records["numbers"][SUMMED] = 0.0
+
+
+def bring(reply: Message, sums: Weights, weight: int) -> None:
+    """Let a light reply bring the sum of others and its weight."""
+    reply.content[str(Part.SUM)] = pack(sums)
+    reply.content.metric_records["numbers"][SUMMED] = float(weight)
 
 
 def decode_reply(message: Message, client: ClientId) -> Reply:
@@ -158,7 +237,7 @@ def size_in_bytes(content: RecordDict) -> int:
     """Bytes of arrays, numbers and settings in a message (8 for a number), without framing."""
     total = 0
     for arrays in content.array_records.values():
-        total += sum(len(array.data) for array in arrays.values())
+        total += sum(array.numpy().nbytes for array in arrays.values())
     for numbers in content.metric_records.values():
         total += 8 * len(numbers)
     for config in content.config_records.values():

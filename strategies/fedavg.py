@@ -9,7 +9,6 @@ from fedlaf.objectives import Fit
 from fedlaf.stage import Roster
 from fedlaf.types import Weights, require_count
 from fedlaf.wire import Action, Part, Reply
-from strategies.aggregate import weighted_mean
 from strategies.base import Method, check_cohort
 from strategies.phase import Phase, ServerState, Who
 
@@ -29,7 +28,12 @@ class FedAvg(Method):
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """One phase; a client that fails in it is left out of its round, if a quorum answers."""
-        return [Phase("train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort, strict=False)]
+        return [
+            Phase(
+                "train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort,
+                strict=False, mean=Part.MODEL,
+            )
+        ]  # fmt: skip
 
     def checked(self, roster: Roster) -> None:
         """Raise InvalidValue for a cohort larger than the federation."""
@@ -46,11 +50,5 @@ class FedAvg(Method):
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the models, weighted by the rows they were trained on."""
-        return averaged(state, replies)
-
-
-def averaged(state: ServerState, replies: Sequence[Reply]) -> ServerState:
-    """The state with the mean of the replies' models, weighted by the rows they were trained on."""
-    models = [reply.arrays[Part.MODEL] for reply in replies]
-    mean = weighted_mean(models, [reply.numbers["rows"] for reply in replies])
-    return replace(state, weights=mean)
+        (mean,) = replies
+        return replace(state, weights=mean.arrays[Part.MODEL])

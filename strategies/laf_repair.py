@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from fedlaf.objectives import Fit
 from fedlaf.stage import Need, Roster
 from fedlaf.types import Weights, require_count
 from fedlaf.wire import Action, Part, Reply
-from strategies.fedavg import averaged
 from strategies.laf import Laf
 from strategies.laf_aimed import AimedLaf
 from strategies.phase import Phase, ServerState, Who
@@ -38,6 +37,7 @@ class Repair(Teaching):
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """LAF's, then repair."""
         repair = self._phase("repair", Action.FIT, self.repair_rounds, Who.REMAINING, self.repair)
+        repair = replace(repair, mean=Part.MODEL)
         wanted = self.repair_rounds and self.repair.labels > 0
         whole = super().phases(roster)  # type: ignore[safe-super]
         return [*whole, *([repair] if wanted else [])]
@@ -49,7 +49,8 @@ class Repair(Teaching):
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the repaired models, else what LAF makes of the replies."""
         if phase.action is Action.FIT:
-            return averaged(state, replies)
+            (mean,) = replies
+            return replace(state, weights=mean.arrays[Part.MODEL])
         return super().aggregate(phase, state, replies)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fedlaf.seeding import numpy_stream
 from fedlaf.stage import Roster
 from fedlaf.types import ClientId, Weights
-from fedlaf.wire import Action
+from fedlaf.wire import Action, Part
 
 
 class Who(StrEnum):
@@ -27,7 +27,9 @@ class Phase:
 
     `cohort` limits how many clients are asked per round, beside those that forget (None: all);
     with `panel` they are the same in all rounds of the stage. In a `strict` phase every answer
-    counts: a client that fails is asked once more, then the run stops.
+    counts: a client that fails is asked once more, then the run stops. Where all that the method
+    needs of the replies is the `mean` of one part, weighted by rows, `aggregate` is given one reply,
+    which holds it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Phase:
     cohort: int | None = None
     strict: bool = True
     panel: bool = False
+    mean: Part | None = None
 
 
 @dataclass(frozen=True)

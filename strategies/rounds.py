@@ -13,12 +13,11 @@ from flwr.serverapp.strategy import Strategy
 
 from fedlaf import wire
 from fedlaf.cost import Cost
+from fedlaf.replies import NOT_FINITE, ROWS, Fold, fault_of
 from fedlaf.stage import Finding, Outcome, RequestStopped, Roster, RoundFailed, RoundRecord, Stage
 from fedlaf.types import ClientId, Weights
-from fedlaf.wire import Instruction, Part, Reply
+from fedlaf.wire import Instruction, Part, Reply, Wanted
 from strategies.phase import Phase, ServerState, sampled
-
-NOT_FINITE = "holds NaN or Inf"
 
 QUORUM = 0.5
 """Share of a cohort that must answer in a phase that is not strict."""
@@ -54,6 +53,8 @@ class Rounds(Strategy):
             for number in range(1 + (stage.skip if place == 0 else 0), phase.rounds + 1)
         ]
         self._asked: dict[ClientId, Message] = {}
+        self._fold: Fold | None = None
+        self._rows = {node: self.roster.sizes[k] for k, node in self.roster.nodes.items()}
         self._grid: Grid | None = None
 
     def run(self, grid: Grid) -> Outcome:
@@ -74,12 +75,20 @@ class Rounds(Strategy):
         sent = {part: wire.pack(w) for part, w in self.method.sends(phase, self.state).items()}
         settings = self.method.tells(phase, self.state)
         seed, name = self.stage.seed, self.stage.name
+        asked = sampled(phase, self.roster, seed, name, number)
+        most = sum(self.roster.sizes[client] for client in asked)
+        mean = None if phase.mean is None else Wanted(phase.mean, most)
+        self._fold = None if mean is None else Fold(mean, wire.unpack(sent[mean.part]))
         self._asked = {}
-        for client in sampled(phase, self.roster, seed, name, number):
-            told = Instruction(sent, settings, seed, name, number, self.roster.split(client))
+        for client in asked:
+            told = Instruction(sent, settings, seed, name, number, self.roster.split(client), mean)
             content = wire.encode_instruction(told)
             self._asked[client] = Message(content, self.roster.nodes[client], phase.action)
-        return list(self._asked.values())
+        # The longest first, so that nobody waits for a long one at the end.
+        return sorted(self._asked.values(), key=self._rows_of, reverse=True)
+
+    def _rows_of(self, message: Message) -> int:
+        return self._rows[message.metadata.dst_node_id]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -94,7 +103,7 @@ class Rounds(Strategy):
         self._check_quorum(phase, number, good, failed)
         ordered = [good[client] for client in sorted(good)]
         cost = self._cost([*self._asked.values(), *again], ordered)
-        self.state = self.method.aggregate(phase, self.state, ordered)
+        self.state = self.method.aggregate(phase, self.state, self._folded(ordered))
         numbers = _means(ordered)
         record = RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost)
         self.records.append(record)
@@ -121,7 +130,7 @@ class Rounds(Strategy):
         failed = dict.fromkeys(expected, "no answer in time")
         for message in replies:
             client = whose.get(message.metadata.src_node_id)
-            if client is None:  # a late reply of somebody who was not asked: refused
+            if client is None or client in good:  # a late reply of one who was not asked, or an echo: refused
                 continue
             if message.has_error():
                 failed[client] = message.error.reason or f"error {message.error.code}"
@@ -131,13 +140,23 @@ class Rounds(Strategy):
             except (KeyError, TypeError, ValueError) as error:
                 failed[client] = f"a malformed reply ({type(error).__name__}: {error})"
                 continue
-            fault = fault_of(reply, sent)
+            fault = fault_of(reply, sent) or self._take(reply)
             if fault is None:
-                good[client] = reply
+                good[client] = reply if self._fold is None else _light(reply)
                 failed.pop(client, None)
             else:
                 failed[client] = fault
         return good, {k: v for k, v in failed.items() if k not in good}
+
+    def _take(self, reply: Reply) -> str | None:
+        return None if self._fold is None else self._fold.take(reply)
+
+    def _folded(self, replies: list[Reply]) -> list[Reply]:
+        """The replies, or the one with their mean where that is all that is needed."""
+        if self._fold is None:
+            return replies
+        part, mean = self._fold.wanted.part, self._fold.mean
+        return [Reply({part: mean.value()}, {ROWS: mean.weight})]
 
     def _fresh(self, phase: Phase, client: ClientId) -> Message:
         first = self._asked[client]
@@ -168,9 +187,9 @@ class Rounds(Strategy):
 
     def _cost(self, sent: list[Message], replies: list[Reply]) -> Cost:
         down = sum(wire.size_in_bytes(message.content) for message in sent)
+        folded = 0 if self._fold is None else _nbytes(self._fold.sent)
         up = sum(
-            sum(a.nbytes for arrays in reply.arrays.values() for a in arrays.values())
-            + 8 * len(reply.numbers)
+            folded + sum(_nbytes(arrays) for arrays in reply.arrays.values()) + 8 * len(reply.numbers)
             for reply in replies
         )
         traffic = Cost(bytes_down=down, bytes_up=up, messages=len(sent) + len(replies), rounds=1)
@@ -190,21 +209,13 @@ class Rounds(Strategy):
         """Nothing to log: the report says it all."""
 
 
-def fault_of(reply: Reply, sent: Mapping[Any, Weights]) -> str | None:
-    """Why a reply must be refused: names, shapes, NaN or Inf; None for a good one."""
-    for part, weights in reply.arrays.items():
-        model = sent.get(part)
-        if model is not None and list(model) != list(weights):
-            return f"an update of {part} with other names than the model's"
-        for name, array in weights.items():
-            if model is not None and model[name].shape != array.shape:
-                return f"{part}.{name} of shape {array.shape}, expected {model[name].shape}"
-            if not np.isfinite(array).all():
-                return f"{part}.{name} {NOT_FINITE}"
-    for name, value in reply.numbers.items():
-        if not np.isfinite(value):
-            return f"{name} {NOT_FINITE}"
-    return None
+def _light(reply: Reply) -> Reply:
+    """A reply whose arrays are in a mean, or in a sum that another brought."""
+    return replace(reply, arrays={}, numbers={k: v for k, v in reply.numbers.items() if k != wire.SUMMED})
+
+
+def _nbytes(weights: Weights) -> int:
+    return sum(array.nbytes for array in weights.values())
 
 
 def _means(replies: list[Reply]) -> dict[str, float]:

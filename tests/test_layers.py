@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
+        "fedlaf.exact", "fedlaf.replies",
         "fedlaf.stage"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
         "fedlaf.federation", "fedlaf.enrolment"),

@@ -68,9 +68,10 @@ def settle(visit: Visit) -> tuple[Reply, Cost]:
     teacher = visit.taught()[1:]
     retained, forgotten = teacher
     if len(forgotten):
-        forgotten = torch.from_numpy(store.kept(visit.context, AIMED)["forgotten"]).to(visit.device)
+        forgotten = store.kept(visit.context, AIMED)["forgotten"].to(visit.device)
     store.load(visit.model.head, visit.told.weights(Part.HEAD))
-    told = {k: torch.from_numpy(v).to(visit.device) for k, v in visit.told.weights(Part.SHIFT).items()}
+    sent = store.tensors(visit.told.weights(Part.SHIFT))
+    told = {k: v.to(visit.device) for k, v in sent.items()}
     moved = aims.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
     goals = (retained + moved, forgotten + moved)
     store.keep(visit.context, GOALS, dict(zip(("retained", "forgotten"), goals, strict=True)))
@@ -94,7 +95,7 @@ def align(visit: Visit) -> tuple[Reply, Cost]:
     settings = wire.settings_from_config(Align, visit.told.settings)
     store.load(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
     pool = visit.taught()[0]
-    kept = {k: torch.from_numpy(v).to(visit.device) for k, v in store.kept(visit.context, GOALS).items()}
+    kept = {k: v.to(visit.device) for k, v in store.kept(visit.context, GOALS).items()}
     rows = visit.rows(pool)
     sides = (Goals(rows[0], kept["retained"]), Goals(rows[1], kept["forgotten"]))
     stream = visit.stream("lead" if settings.leads else "rows", visit.told.round)

@@ -149,8 +149,8 @@ def _task(visit: Visit, settings: Forget) -> Task:
     if len(forgotten):
         h_f = visit.density(settings, "h_f")
         shared = Part.FORGOTTEN_VAE in visit.told.arrays
-        own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else store.kept(visit.context, OWN_VAE)
-        store.load(h_f, own)
+        own = visit.told.weights(Part.FORGOTTEN_VAE) if shared else None
+        h_f.load_state_dict(store.kept(visit.context, OWN_VAE) if own is None else store.tensors(own))
     rows = visit.rows(pool)
     return Task(
         visit.model.extractor,

@@ -7,6 +7,7 @@ kept per process instead.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,7 +67,14 @@ def client_id(context: Context) -> ClientId:
 
 def load(module: nn.Module, weights: Weights) -> None:
     """Load weights by name. Raises RuntimeError when names or shapes differ."""
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    module.load_state_dict(tensors(weights))
+
+
+def tensors(weights: Weights) -> dict[str, Tensor]:
+    """Arrays as tensors that share their memory: to be read, never written."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+        return {k: torch.from_numpy(v) for k, v in weights.items()}
 
 
 def weights_of(module: nn.Module) -> Weights:
@@ -76,7 +84,7 @@ def weights_of(module: nn.Module) -> Weights:
 
 def keep(context: Context, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Keep tensors in the client's private state."""
-    context.state[name] = pack({k: v.detach().cpu().numpy() for k, v in tensors.items()})
+    context.state[name] = pack({k: v.detach().cpu().numpy().copy() for k, v in tensors.items()})
 
 
 def drop(context: Context, *names: str) -> None:
@@ -85,8 +93,8 @@ def drop(context: Context, *names: str) -> None:
         context.state.pop(name, None)
 
 
-def kept(context: Context, name: str) -> Weights:
-    """What was kept. Raises LookupError that says which phase is missing."""
+def kept(context: Context, name: str) -> dict[str, Tensor]:
+    """What was kept, on the CPU, to be read only. Raises LookupError that says which phase is missing."""
     if name not in context.state.array_records:
         raise LookupError(f"this client keeps no {name}: it was never taught, or lost its state")
-    return unpack(context.state.array_records[name])
+    return tensors(unpack(context.state.array_records[name]))

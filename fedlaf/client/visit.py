@@ -65,7 +65,7 @@ class Visit:
 
     def taught(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Which remaining rows the client uses, and the teacher's representations of both kinds."""
-        kept = {k: torch.from_numpy(v) for k, v in store.kept(self.context, TAUGHT).items()}
+        kept = store.kept(self.context, TAUGHT)
         return kept["pool"], kept["retained"].to(self.device), kept["forgotten"].to(self.device)
 
 

@@ -3,7 +3,7 @@
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input
 from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
-from fedlaf.data.sources import Digits, FashionSample, Source, Torchvision, load_once
+from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
 
 __all__ = [
     "Backdoor",
@@ -13,6 +13,7 @@ __all__ = [
     "FashionSample",
     "Iid",
     "LabelledRows",
+    "Noise",
     "Partition",
     "QuantitySkew",
     "Rows",

@@ -84,6 +84,39 @@ class Digits:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Random images with random labels, as many as wanted: nothing to learn, for timing engines."""
+
+    root: str | None = None
+    train_rows: int = 10_000
+    test_rows: int = 1_000
+    pixels: int = 28
+    channels: int = 1
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.train_rows, self.test_rows)
+        for name in ("pixels", "channels", "classes"):
+            require_count(name, getattr(self, name))
+
+    def prepare(self) -> None:
+        """Nothing to do: rows are drawn."""
+
+    def load(self) -> Dataset:
+        """The same rows in every process."""
+        stream = numpy_stream(0, "noise")
+        shape = (self.channels, self.pixels, self.pixels)
+        train, test = (
+            _rows(
+                stream.integers(0, 256, (rows, *shape), dtype=np.uint8),
+                stream.integers(0, self.classes, rows),
+            )
+            for rows in (self.train_rows, self.test_rows)
+        )
+        return Dataset("noise", train, test, self.classes)
+
+
+@dataclass(frozen=True)
 class Torchvision:
     """One of torchvision's sets: FashionMNIST, MNIST, CIFAR10 or SVHN, in its own format.
 
@@ -156,6 +189,10 @@ def _take(rows: LabelledRows, count: int | None, key: str) -> LabelledRows:
 
 def _rows(x: npt.NDArray[np.uint8], y: npt.NDArray[np.integer]) -> LabelledRows:
     return LabelledRows(torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)))
+
+
+def _pixels(stream: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    return stream.integers(0, 256, shape, dtype=np.uint8)
 
 
 def _check_sizes(train_rows: int | None, test_rows: int | None) -> None:

@@ -1,6 +1,7 @@
 """The engines: Flower grids that run clients in this process or on Ray workers."""
 
 from fedlaf.simulation.inline import Inline, InlineGrid
-from fedlaf.simulation.ray_grid import Ray, RayGrid
+from fedlaf.simulation.ray_engine import Ray, RayCluster
+from fedlaf.simulation.ray_grid import RayGrid
 
-__all__ = ["Inline", "InlineGrid", "Ray", "RayGrid"]
+__all__ = ["Inline", "InlineGrid", "Ray", "RayCluster", "RayGrid"]

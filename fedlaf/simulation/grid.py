@@ -89,8 +89,8 @@ class LocalGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Replies in the order in which they come."""
-        return list(self.answers(self._stamped(messages), timeout))
+        """Replies in the order in which they come, while the others are still at work."""
+        return self.answers(self._stamped(messages), timeout)
 
     def _stamped(self, messages: Iterable[Message]) -> list[Message]:
         stamped = list(messages)

@@ -9,106 +9,84 @@ that gives the same bits, since every draw is seeded by its purpose.
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 from time import monotonic
 from typing import Any
 
 import ray
-from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import ServerApp
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
-from fedlaf.simulation import flower_private
+from fedlaf import wire
 from fedlaf.simulation.flower_private import FIRST_NODE
-from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid, new_context, turn
-from fedlaf.simulation.inline import server_context
-from fedlaf.types import ClientId, InvalidValue, require_count, require_number
+from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid
+from fedlaf.simulation.ray_pool import Pool
+from fedlaf.types import ClientId
 
 ATTEMPTS = 3
 """How often a client is started before the death of its workers counts as its own failure."""
 
+AHEAD = 2
+"""Calls that a worker has at hand: while it works on one, the next is on its way."""
 
-class Worker:
-    """One process that plays any client."""
-
-    def __init__(self, app: ClientApp, clients: int) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        flower_private.quiet()
-        flower_private.identify(run_id=1)
-        self.app, self.clients = app, clients
-
-    def process(self) -> int:
-        """The id of this worker's process."""
-        return os.getpid()
-
-    def turn(
-        self, message: Message, state: RecordDict | None, names: list[str], *shared: ArrayRecord
-    ) -> tuple[Message, RecordDict]:
-        """The client's answer and its state afterwards; `shared` are the arrays called `names`."""
-        whole = RecordDict({**dict(zip(names, shared, strict=True)), **dict(message.content)})
-        message.content = whole
-        context = new_context(message.metadata.dst_node_id - FIRST_NODE, self.clients)
-        if state is not None:
-            context.state = state
-        reply = turn(self.app, message, context)
-        return reply, context.state
+MOST_AT_ONCE = 32
+"""Clients in one call, at most; fewer towards the end of a round, so that all workers end together."""
 
 
 @dataclass
-class Job:
-    """A message on its way: the light part of it, and references to its shared arrays."""
+class Item:
+    """A client's message on its way: the light part of it, and references to its shared arrays."""
 
     client: ClientId
     message: Message
     names: list[str]
     shared: list[Any]
     attempts: int = 0
-    worker: int = -1
+
+
+@dataclass
+class Batch:
+    """Messages that a worker has at hand; `kept` refers to the states that clients leave."""
+
+    items: list[Item]
+    worker: int
+    actor: Any
     kept: Any = None
 
 
 class RayGrid(LocalGrid):
-    """A Flower grid over Ray actors."""
+    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of."""
 
-    def __init__(self, app: ClientApp, clients: int, workers: int, options: dict[str, Any]) -> None:
+    def __init__(self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True) -> None:
         super().__init__(clients)
-        self._app = ray.put(app)
-        self._options = options
-        self.workers = [self._start() for _ in range(workers)]
+        self.pool, self._sums = pool, sums
         self._states: dict[ClientId, Any] = {}
-
-    def _start(self) -> Any:
-        return ray.remote(Worker).options(**self._options).remote(self._app, self.clients)
+        pool.play(app, clients)
 
     def answers(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         """Replies as they come; a client whose workers keep dying is answered for with an error."""
         deadline = None if timeout is None else monotonic() + timeout
         queues = self._queues(messages)
-        running: dict[Any, Job] = {}
-        for worker in range(len(self.workers)):
-            self._next(worker, queues, running)
+        running: dict[Any, Batch] = {}
+        self._supply(queues, running)
         while running:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             done, _ = ray.wait(list(running), num_returns=1, timeout=left)
             if not done:
                 self._abandon(running)
                 return
-            job = running.pop(done[0])
-            reply = self._result(done[0], job, queues)
-            self._next(job.worker, queues, running)
-            if reply is not None:
-                yield reply
+            batch = running.pop(done[0])
+            replies = self._results(done[0], batch, queues)
+            self._supply(queues, running)
+            yield from replies
+        for item in (item for queue in queues for item in queue):
+            yield _failed(item, "no worker is left")
 
-    def _queues(self, messages: list[Message]) -> list[deque[Job]]:
-        queues: list[deque[Job]] = [deque() for _ in self.workers]
+    def _queues(self, messages: list[Message]) -> list[deque[Item]]:
+        queues: list[deque[Item]] = [deque() for _ in self.pool.actors]
         references: dict[int, Any] = {}
         for message in messages:
             arrays = message.content.array_records
@@ -118,112 +96,111 @@ class RayGrid(LocalGrid):
             light = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
             shared = [references[id(record)] for record in arrays.values()]
             client = message.metadata.dst_node_id - FIRST_NODE
-            job = Job(client, _with_content(message, light), list(arrays), shared)
-            queues[client % len(queues)].append(job)
+            queues[client % len(queues)].append(
+                Item(client, _with_content(message, light), list(arrays), shared)
+            )
         return queues
 
-    def _next(self, worker: int, queues: list[deque[Job]], running: dict[Any, Job]) -> None:
+    def _supply(self, queues: list[deque[Item]], running: dict[Any, Batch]) -> None:
+        """Give every worker something to do and something to go on with."""
+        busy = Counter(batch.worker for batch in running.values())
+        suspects = {batch.worker for batch in running.values() if batch.items[0].attempts > 1}
+        for depth in range(AHEAD):
+            for worker, actor in enumerate(self.pool.actors):
+                if actor is not None and busy[worker] <= depth and worker not in suspects:
+                    items = self._taken(worker, queues, alone=busy[worker] == 0)
+                    if items:
+                        self._send(worker, items, running)
+                        busy[worker] += 1
+                        if items[0].attempts > 1:
+                            suspects.add(worker)
+
+    def _taken(self, worker: int, queues: list[deque[Item]], *, alone: bool) -> list[Item]:
+        """From the worker's own queue, else from the end of the longest; of what is left, a part.
+
+        A client whose worker died runs alone: it may be what killed it.
+        """
         own = queues[worker]
-        longest = max(queues, key=len)
-        if not own and not longest:
-            return
-        job = own.popleft() if own else longest.pop()
-        job.attempts += 1
-        state = self._states.get(job.client)
-        method = self.workers[worker].turn.options(num_returns=2)
-        reply, job.kept = method.remote(job.message, state, job.names, *job.shared)
-        job.worker = worker
-        running[reply] = job
+        stolen = not own
+        queue = max(queues, key=len) if stolen else own
+        if not queue:
+            return []
+        first = queue[-1 if stolen else 0]
+        if first.attempts > 0:
+            if not alone:
+                return []
+            return [queue.pop() if stolen else queue.popleft()]
+        count = 1
+        if self._together(first):
+            count = min(MOST_AT_ONCE, max(1, len(queue) // (2 * AHEAD)))
+        items: list[Item] = []
+        while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
+            items.append(queue.pop() if stolen else queue.popleft())
+        return items
 
-    def _result(self, reference: Any, job: Job, queues: list[deque[Job]]) -> Message | None:
+    def _send(self, worker: int, items: list[Item], running: dict[Any, Batch]) -> None:
+        actor, first = self.pool.actors[worker], items[0]
+        for item in items:
+            item.attempts += 1
+        batch = Batch(items, worker, actor)
+        if self._together(first):
+            nodes = [FIRST_NODE + item.client for item in items if item.client in self._states]
+            states = [self._states[node - FIRST_NODE] for node in nodes]
+            messages = [item.message for item in items]
+            method = actor.share.options(num_returns=2)
+            replies, batch.kept = method.remote(messages, nodes, first.names, *first.shared, *states)
+        else:
+            method = actor.turn.options(num_returns=2)
+            state = self._states.get(first.client)
+            replies, batch.kept = method.remote(first.message, state, first.names, *first.shared)
+        running[replies] = batch
+
+    def _together(self, item: Item) -> bool:
+        """Whether several of these go into one call: their answers are small, or add up."""
+        return not item.shared or (self._sums and wire.wanted(item.message) is not None)
+
+    def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
         try:
-            reply: Message = ray.get(reference)
-        except RayActorError as death:
-            self.workers[job.worker] = self._start()
-            if job.attempts < ATTEMPTS:
-                queues[job.worker].appendleft(job)
-                return None
-            reason = f"its worker died {job.attempts} times: {str(death).splitlines()[0]}"
-            return Message(Error(CLIENT_FAILED, reason), reply_to=job.message)
-        if not reply.has_error():
-            self._states[job.client] = job.kept
-        return reply
+            found = ray.get(reference)
+            self._keep(batch, found)
+        except (RayActorError, ObjectLostError) as death:
+            if self.pool.actors[batch.worker] is batch.actor:
+                self.pool.replace(batch.worker)
+            again = [item for item in batch.items if item.attempts < ATTEMPTS]
+            queues[batch.worker].extendleft(reversed(again))
+            why = str(death).splitlines()[0]
+            return [
+                _failed(item, f"its worker died {item.attempts} times: {why}")
+                for item in batch.items
+                if item.attempts >= ATTEMPTS
+            ]
+        return found if isinstance(found, list) else [found]
 
-    def _abandon(self, running: dict[Any, Job]) -> None:
+    def _keep(self, batch: Batch, found: Message | list[Message]) -> None:
+        """Keep what clients left, as references; here, where a lost node cannot take it along."""
+        if isinstance(found, list):
+            for node, state in ray.get(batch.kept).items():
+                self._states.pop(node - FIRST_NODE, None)
+                if state:
+                    self._states[node - FIRST_NODE] = ray.put(state)
+        elif not found.has_error():
+            kept = ray.put(ray.get(batch.kept)) if self.pool.spread else batch.kept
+            self._states[batch.items[0].client] = kept
+
+    def _abandon(self, running: dict[Any, Batch]) -> None:
         # Too late for these clients: a fresh worker each, so that nobody waits for the old one.
-        for job in running.values():
-            ray.kill(self.workers[job.worker])
-            self.workers[job.worker] = self._start()
+        for worker in {batch.worker for batch in running.values()}:
+            self.pool.dismiss(worker)
 
-    def close(self) -> None:
-        """End the workers."""
-        for worker in self.workers:
-            ray.kill(worker)
+
+def _alike(one: Item, other: Item) -> bool:
+    """Whether two clients can be served by one call."""
+    return one.attempts == 0 and one.names == other.names and one.shared == other.shared
+
+
+def _failed(item: Item, why: str) -> Message:
+    return Message(Error(CLIENT_FAILED, why), reply_to=item.message)
 
 
 def _with_content(message: Message, content: RecordDict) -> Message:
     return Message(content=content, metadata=message.metadata)  # type: ignore[call-overload,no-any-return]
-
-
-@dataclass(frozen=True)
-class Ray:
-    """Configuration of the Ray engine: `workers` None is one per core; shares are per worker."""
-
-    workers: int | None = None
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    object_store_mb: int = 512
-
-    def __post_init__(self) -> None:
-        if self.workers is not None:
-            require_count("workers", self.workers)
-        require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        require_number("gpus_per_worker", self.gpus_per_worker, at_least=0)
-        require_count("object_store_mb", self.object_store_mb, at_least=80)
-
-    def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
-        """Run a server app over `clients` clients on a Ray that is started here and ended after."""
-        flower_private.quiet()
-        workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
-        started = self.connect(workers)
-        try:
-            options = {
-                "num_cpus": self.cpus_per_worker,
-                "num_gpus": self.gpus_per_worker,
-                "max_restarts": 0,
-            }
-            grid = RayGrid(client, clients, workers, options)
-            try:
-                server(grid, server_context())
-            finally:
-                grid.close()
-        finally:
-            if started:
-                ray.shutdown()
-
-    def connect(self, workers: int) -> bool:
-        """Start a Ray for `workers` workers; False when this process has one already."""
-        if ray.is_initialized():
-            return False
-        # Read when Ray starts: no rebuilt environments under `uv run`, GPUs left visible, no telemetry.
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray protects a local cluster with a token of its own by default, and tells so each time.
-        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-        # "local" is said aloud: without it Ray joins whatever cluster it finds on the machine.
-        ray.init(
-            address="local",
-            num_cpus=ceil(workers * self.cpus_per_worker),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=self.object_store_mb * 2**20,
-            configure_logging=False,
-        )
-        have = float(ray.cluster_resources().get("GPU", 0.0))
-        if workers * self.gpus_per_worker > have:  # such workers would wait for ever
-            ray.shutdown()
-            expected = f"at most {have / workers:g} for {workers} workers on {have:g} GPUs"
-            raise InvalidValue("engine.gpus_per_worker", expected, self.gpus_per_worker)
-        return True

@@ -27,7 +27,9 @@ from fedlaf.objectives import Forget, Represent
 from fedlaf.request import ForgetRequest
 from fedlaf.simulation import Inline, Ray
 from fedlaf.simulation.grid import LocalGrid
+from fedlaf.simulation.ray_engine import dismiss
 from fedlaf.simulation.ray_grid import ATTEMPTS, RayGrid
+from fedlaf.simulation.ray_pool import Pool
 from fedlaf.stage import Stage
 from fedlaf.types import Weights
 from fedlaf.wire import Action, Instruction, Reply
@@ -52,6 +54,10 @@ def started_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+def grid_of(app: ClientApp, clients: int, workers: int = 2, kind: type[RayGrid] = RayGrid) -> RayGrid:
+    return kind(app, clients, Pool({"num_cpus": 1, "max_restarts": 0}, [None] * workers))
+
+
 def story(grid: Grid) -> dict[str, Weights]:
     """Train, forget a client one way and the other, retrain."""
     roster = enrol(grid, expected=CLIENTS, timeout=120)
@@ -73,6 +79,7 @@ def told_by(engine: Inline | Ray, tell: Callable[[Grid], dict[str, Weights]] = s
         found.append(tell(grid))
 
     engine.run(server, make_client_app(SPEC), CLIENTS)
+    dismiss()  # other tests want its CPUs
     return found[0]
 
 
@@ -98,14 +105,14 @@ def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights
             messages = list(messages)
             kinds = {message.metadata.message_type for message in messages}
             if Action.FORGET in kinds and not killed:
-                process = ray.get(self.workers[0].process.remote())
+                process = ray.get(self.pool.actors[0].process.remote())
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
             return super().send_and_receive(messages, timeout=timeout)
 
-    grid = Killing(make_client_app(SPEC), CLIENTS, 2, {"num_cpus": 1})
+    grid = grid_of(make_client_app(SPEC), CLIENTS, kind=Killing)
     found = story(grid)
-    grid.close()
+    grid.pool.close()
     assert killed
     assert all(same_bits(found[name], inline[name]) for name in inline)
 
@@ -132,9 +139,9 @@ def test_a_client_that_raises_is_answered_for_with_its_reason() -> None:
             raise ValueError("no such row")
         return {"client": client}
 
-    grid = RayGrid(plain_app(handle), 3, 2, {"num_cpus": 1})
+    grid = grid_of(plain_app(handle), 3)
     replies = {m.metadata.src_node_id - 1001: m for m in grid.send_and_receive(asking(grid))}
-    grid.close()
+    grid.pool.close()
     assert sorted(replies) == [0, 1, 2]
     assert [replies[k].has_error() for k in range(3)] == [False, True, False]
     assert replies[1].error.reason.startswith("ValueError: no such row (at test_engines.py:")
@@ -146,9 +153,9 @@ def test_a_client_that_always_kills_its_worker_is_given_up_on() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return {"client": client}
 
-    grid = RayGrid(plain_app(handle), 3, 2, {"num_cpus": 1})
+    grid = grid_of(plain_app(handle), 3)
     replies = {m.metadata.src_node_id - 1001: m for m in grid.send_and_receive(asking(grid))}
-    grid.close()
+    grid.pool.close()
     assert [replies[k].has_error() for k in range(3)] == [False, True, False]
     assert f"its worker died {ATTEMPTS} times" in replies[1].error.reason
 
@@ -159,25 +166,25 @@ def test_what_takes_too_long_is_left_out_and_nobody_waits_for_it() -> None:
             sleep(60)
         return {"client": client}
 
-    grid = RayGrid(plain_app(handle), 3, 2, {"num_cpus": 1})
+    grid = grid_of(plain_app(handle), 3)
     list(grid.send_and_receive(asking(grid)[2:]))  # workers are up
     start = monotonic()
     replies = {m.metadata.src_node_id - 1001 for m in grid.send_and_receive(asking(grid), timeout=4)}
     assert replies == {0, 2}
     assert monotonic() - start < 30
     again = {m.metadata.src_node_id - 1001 for m in grid.send_and_receive(asking(grid)[2:], timeout=60)}
-    grid.close()
+    grid.pool.close()
     assert again == {2}
 
 
 def test_shared_arrays_are_put_into_the_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = RayGrid(make_client_app(SPEC), CLIENTS, 2, {"num_cpus": 1})
+    grid = grid_of(make_client_app(SPEC), CLIENTS)
     roster = enrol(grid, expected=CLIENTS, timeout=60)
     puts: list[object] = []
     real = ray.put
     monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or real(value))
     FedAvg(rounds=3).run(grid, initial_weights(SPEC), Stage("train", 0, roster))
-    grid.close()
+    grid.pool.close()
     assert len(puts) == 3  # one record of arrays a round, for four clients
 
 

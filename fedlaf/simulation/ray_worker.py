@@ -1,0 +1,76 @@
+"""A Ray worker: one process that plays any client, with model and data resident."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedlaf import wire
+from fedlaf.replies import Summing
+from fedlaf.simulation import flower_private
+from fedlaf.simulation.flower_private import FIRST_NODE
+from fedlaf.simulation.grid import CLIENT_FAILED, new_context, turn
+
+
+class Worker:
+    """One process that plays any client."""
+
+    def __init__(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        flower_private.quiet()
+        flower_private.identify(run_id=1)
+
+    def play(self, app: ClientApp, clients: int) -> None:
+        """Play the clients of `app` from now on."""
+        self.app, self.clients = app, clients
+
+    def process(self) -> int:
+        """The id of this worker's process."""
+        return os.getpid()
+
+    def turn(
+        self, message: Message, state: RecordDict | None, names: list[str], *shared: ArrayRecord
+    ) -> tuple[Message, RecordDict]:
+        """The client's answer and its state afterwards; `shared` are the arrays called `names`."""
+        records: dict[str, Any] = {**dict(zip(names, shared, strict=True)), **dict(message.content)}
+        message.content = RecordDict(records)
+        context = new_context(message.metadata.dst_node_id - FIRST_NODE, self.clients)
+        if state is not None:
+            context.state = state
+        reply = turn(self.app, message, context)
+        return reply, context.state
+
+    def share(
+        self,
+        messages: list[Message],
+        nodes: list[int],
+        names: list[str],
+        *given: Any,
+    ) -> tuple[list[Message], dict[int, RecordDict]]:
+        """Answers of several clients, and the states that they leave. Where only a mean is needed, answers
+        come without their arrays, and one brings the sum. `given` are the arrays called `names`, then the
+        states of `nodes`.
+        """
+        shared = given[: len(names)]
+        states = dict(zip(nodes, given[len(names) :], strict=True))
+        asked = wire.wanted(messages[0])
+        summing = None if asked is None else Summing(asked, shared[names.index(asked.part)])
+        replies, kept = [], {}
+        for message in messages:
+            node = message.metadata.dst_node_id
+            reply, state = self.turn(message, states.get(node), names, *shared)
+            fault = None if reply.has_error() or summing is None else summing.lighten(reply)
+            if fault is not None:
+                reply = Message(Error(CLIENT_FAILED, fault), reply_to=message)
+            replies.append(reply)
+            if not reply.has_error() and (state or node in states):
+                kept[node] = state
+        good = [reply for reply in replies if not reply.has_error()]
+        if good and summing is not None:
+            summing.into(good[0])
+        return replies, kept
