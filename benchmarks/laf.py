@@ -112,8 +112,7 @@ def request(
 
 def by_published_loop(given: Request) -> tuple[Seconds, nn.Module]:
     """Seconds of VAEs and of the extractor's updates, and the extractor."""
-    # torch's default memory layout, which the published code uses.
-    extractor = deepcopy(given.model.extractor).to(memory_format=torch.contiguous_format)
+    extractor = published.as_published(given.model.extractor)
     h, h_f = given.vaes()
     settings, everything = given.represent, torch.cat([given.retained, given.forgotten])
     start = process_time()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,16 @@ class Unlearning:
     h_f: Vae
     retained: Tensor
     forgotten: Tensor
+
+
+def as_published(extractor: nn.Module) -> nn.Module:
+    """A copy with ReLU before pooling and in torch's default memory layout."""
+    copy = deepcopy(extractor).to(memory_format=torch.contiguous_format)
+    for layers in (m for m in copy.modules() if isinstance(m, nn.Sequential)):
+        for i, (one, other) in enumerate(pairwise(list(layers))):
+            if isinstance(one, nn.MaxPool2d) and isinstance(other, nn.ReLU):
+                layers[i], layers[i + 1] = other, one
+    return copy
 
 
 def images(x: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def toward(
     extractor.eval()  # BatchNorm statistics stay those of the teacher
     parameters = list(extractor.parameters())
     device = parameters[0].device
-    optimiser = torch.optim.Adam(parameters, lr=settings.lr)
+    optimiser = torch.optim.Adam(parameters, lr=settings.lr, fused=True)
     passes, numbers = 0, Numbers()
     sizes = (len(sides[0].rows), len(sides[1].rows))
     for near, far in batches.pairs(sizes, settings.batch_size, settings.steps, stream):

@@ -52,8 +52,8 @@ def forget(
     """
     parameters = _frozen_but_student(task)
     device = parameters[0].device
-    unlearning = torch.optim.Adam(parameters, lr=settings.lr_unlearning)
-    alignment = torch.optim.Adam(parameters, lr=settings.lr_alignment)
+    unlearning = torch.optim.Adam(parameters, lr=settings.lr_unlearning, fused=True)
+    alignment = torch.optim.Adam(parameters, lr=settings.lr_alignment, fused=True)
     drawn = Noise(settings.latent, noise if settings.sampled else None, device)
     numbers: Numbers = {}
     passes = 0

@@ -66,8 +66,8 @@ class Cnn:
         flat = second * (shape[1] // 4) * (shape[2] // 4)
         with Seeded(seed):
             extractor = nn.Sequential(
-                nn.Conv2d(shape[0], first, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-                nn.Conv2d(first, second, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(shape[0], first, 5, padding=2), *_pool(),
+                nn.Conv2d(first, second, 5, padding=2), *_pool(),
                 nn.Flatten(), nn.Linear(flat, self.dims),
             )  # fmt: skip
             head = nn.Sequential(nn.Linear(self.dims, self.hidden), nn.Linear(self.hidden, num_classes))
@@ -90,7 +90,7 @@ class SmallCnn:
         flat = self.channels * (shape[1] // 2) * (shape[2] // 2)
         with Seeded(seed):
             extractor = nn.Sequential(
-                nn.Conv2d(shape[0], self.channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(shape[0], self.channels, 3, padding=1), *_pool(),
                 nn.Flatten(), nn.Linear(flat, self.dims),
             )  # fmt: skip
             head = nn.Linear(self.dims, num_classes)
@@ -146,6 +146,11 @@ class Seeded:
 
     def __exit__(self, *raised: object) -> None:
         self.fork.__exit__(None, None, None)
+
+
+def _pool() -> tuple[nn.Module, nn.Module]:
+    # The two commute, bit for bit, gradients too; in this order ReLU has a quarter of the numbers.
+    return nn.MaxPool2d(2), nn.ReLU()
 
 
 def _channels_last(model: Classifier) -> Classifier:

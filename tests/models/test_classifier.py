@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.published import as_published
 from fedlaf.models import EXTRACTOR, Classifier, Cnn, ModelSpec, ResNet18, SmallCnn
 from fedlaf.models.classifier import Seeded
 from fedlaf.types import InvalidValue
@@ -197,3 +198,17 @@ def test_specifications_are_hashable_whatever_a_configuration_writes() -> None:
 def test_what_cannot_be_built_is_refused(kind: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue, match=f"^{message}"):
         kind(**arguments)
+
+
+def test_pooling_before_relu_is_relu_before_pooling_bit_for_bit() -> None:
+    fast = Cnn((3, 4), 6, 5).build((1, 12, 12), 3, seed=1).extractor
+    slow = as_published(fast).to(memory_format=torch.channels_last)
+    assert [type(layer).__name__ for layer in list(slow)[1:3]] == ["ReLU", "MaxPool2d"]
+    # Blank patches, as images have them: all numbers of a window are equal there.
+    x = torch.where(batch(20, 1, 12, 12) > 0.6, batch(20, 1, 12, 12), 0.0)
+    found = [extractor(x) for extractor in (fast, slow)]
+    assert torch.equal(*found)
+    for output in found:
+        output.square().sum().backward()
+    for one, other in zip(fast.parameters(), slow.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)

@@ -151,8 +151,8 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
     plain_vae(h, e, 1, torch_stream(SEED, STAGE, "represent", 1, 0))
     plain_vae(h_f, e_f, 2, torch_stream(SEED, STAGE, "own_vae", 0))
     adams = {
-        "unlearning": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_unlearning),
-        "alignment": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_alignment),
+        "unlearning": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_unlearning, fused=True),
+        "alignment": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_alignment, fused=True),
     }
     w = plain_weights(weighting, h, e_f)
     for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):

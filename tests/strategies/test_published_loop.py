@@ -116,7 +116,7 @@ def case(spec: ModelSpec, shape: tuple[int, int, int], retained: int, forgotten:
 
 def by_published_loop(start: Given) -> Outcome:
     # The default memory layout: also in this the oracle goes a way of its own.
-    extractor = deepcopy(start.extractor).to(memory_format=torch.contiguous_format)
+    extractor = published.as_published(start.extractor)
     h, h_f = start.vaes()
     chosen = start.represent
     fits = [
