@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.study_kinds import Study, Sweep, Variant
 from fedlaf import config as configuration
+from fedlaf.config import composed
 from fedlaf.plan import FEDERATION
 
 Values = Mapping[str, Any]
@@ -96,13 +96,6 @@ class Plan:
         folder = shared if default else self.folder / self.name / slug(variant.label)
         overrides = (*self.overrides, *added, f"seed={seed}")
         return Job(folder / f"seed-{seed}", overrides, values(overrides))
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The job's configuration with these overrides. Raises one of configuration.USER_ERRORS."""
-    configuration.register()
-    with initialize_config_module("conf", version_base="1.3"):
-        return compose("config", overrides=list(overrides))
 
 
 def values(overrides: Sequence[str]) -> dict[str, Any] | None:

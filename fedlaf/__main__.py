@@ -33,6 +33,10 @@ def run(config: DictConfig) -> float | None:
 def main() -> None:
     """The console script: exit code 2 and one line for a wrong configuration, 1 for a failed run."""
     configuration.register()
+    if sys.argv[1:2] == ["compare"]:
+        with _explaining():
+            _compare(sys.argv[2:])
+        return
     # Without it Hydra would print its own page for a wrong override, and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with _explaining():
@@ -54,6 +58,12 @@ def _job(config: DictConfig) -> float | None:
     if told.stopped is not None:
         raise RoundFailed(told.stopped)
     return told.served[-1].measure("gap", "unlearned") if told.served else None
+
+
+def _compare(overrides: list[str]) -> None:
+    from fedlaf.comparison import compare
+
+    print(compare(overrides))
 
 
 @contextlib.contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
@@ -58,9 +60,35 @@ class Config:
     engine: Any = MISSING
 
 
+@dataclass
+class CompareConfig:
+    """What `fedlaf compare` is told: keys of jobs that all share (`scenario`, then `base`), those of each
+    setting (`over`) and of each method.
+    """
+
+    name: str = MISSING
+    title: str = MISSING
+    scenario: list[str] = field(default_factory=list)
+    base: list[str] = field(default_factory=list)
+    over: dict[str, list[str]] = field(default_factory=dict)
+    methods: dict[str, list[str]] = field(default_factory=dict)
+    only: list[str] | None = None
+    seeds: list[int] = field(default_factory=list)
+    jobs: int = 2
+    folder: str = "outputs/compare"
+
+
 def register() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml builds on."""
+    """Make the schemas known to Hydra under the names that conf/ builds on."""
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+
+
+def composed(overrides: Sequence[str], name: str = "config") -> DictConfig:
+    """What these overrides compose to, outside of a job. Raises one of USER_ERRORS."""
+    register()
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(name, overrides=list(overrides))
 
 
 def made(config: DictConfig, key: str) -> Any:

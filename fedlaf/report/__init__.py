@@ -1,8 +1,8 @@
 """From values to what a person opens."""
 
-from fedlaf.report.console import Watch, tell, watching
-from fedlaf.report.files import write
+from fedlaf.report.console import Watch, bars, tell, watching
+from fedlaf.report.files import replace, write
 from fedlaf.report.report import Point, Report, Served
 from fedlaf.report.scatter import compared
 
-__all__ = ["Point", "Report", "Served", "Watch", "compared", "tell", "watching", "write"]
+__all__ = ["Point", "Report", "Served", "Watch", "bars", "compared", "replace", "tell", "watching", "write"]

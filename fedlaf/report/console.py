@@ -32,10 +32,15 @@ class Watch:
 @contextmanager
 def watching() -> Iterator[Watch]:
     """Bars on stderr while the context lasts; off when it is not a terminal."""
+    with bars() as progress:
+        yield Watch(progress)
+
+
+def bars() -> Progress:
+    """Progress bars on stderr; what is printed above them is printed anyhow."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Watch(progress)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def tell(report: Report, folder: Path) -> None:

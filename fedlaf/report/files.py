@@ -16,10 +16,10 @@ def write(report: Report, folder: Path) -> None:
 
     There is no plot without curves, and none of drift below two requests with a retrained model.
     """
-    _replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
+    replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
     drawn = plot(report, folder / "curves.png")
     plot_drift(report, folder / "drift.png")
-    _replace(folder / "report.md", document(report, picture=drawn))
+    replace(folder / "report.md", document(report, picture=drawn))
 
 
 def document(report: Report, *, picture: bool = True) -> str:
@@ -42,7 +42,8 @@ def document(report: Report, *, picture: bool = True) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there."""
     draft = path.with_name(path.name + ".part")
     draft.write_text(text)
     draft.replace(path)
