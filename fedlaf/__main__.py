@@ -61,9 +61,10 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _compare(overrides: list[str]) -> None:
-    from fedlaf.comparison import compare
+    from fedlaf.comparison import compare, usage
 
-    print(compare(overrides))
+    asks = {"--help", "-h"} & set(overrides)
+    print(usage([o for o in overrides if o not in asks]) if asks else compare(overrides))
 
 
 @contextlib.contextmanager

@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from omegaconf import OmegaConf
+
 from fedlaf import report
 from fedlaf.comparison.plan import Comparison, job
 from fedlaf.comparison.plot import plot
 from fedlaf.comparison.rows import Row, as_json, rows, table
 from fedlaf.comparison.runs import Done, run_all
 from fedlaf.config import composed
+
+USAGE = """fedlaf compare [comparison=NAME] [key=value ...]
+
+Trains once a seed, runs every method from there, and compares all with one retrained model: a table, a
+plot and a JSON. Results that exist are not computed again. comparison is one of those in conf/comparison.
+
+fedlaf compare 'seeds=[3,4,5]' 'only=[laf]'                     # of the methods below
+fedlaf compare '+methods.brief=["forget=laf","forget.align_rounds=1"]'
+fedlaf compare 'base=["engine=inline","data.train_rows=5000"]'   # keys of all jobs
+
+What runs as it is asked for here:
+"""
 
 READ = (
     "Means over the seeds {seeds} ± the half-width of the 95 % Student-t interval. The mean distance is that "
@@ -39,6 +53,11 @@ def compare(overrides: Sequence[str]) -> str:
 
         found = rows(run_all(comparison, ended))
     return write(comparison, _in_order(comparison, found))
+
+
+def usage(overrides: Sequence[str]) -> str:
+    """How to ask for a comparison, and what these overrides compose to."""
+    return f"{USAGE}\n{OmegaConf.to_yaml(composed(overrides, 'compare'))}"
 
 
 def write(comparison: Comparison, found: Sequence[Row]) -> str:

@@ -1,0 +1,109 @@
+"""The figures of a comparison, held against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedlaf.comparison.plan import Run
+from fedlaf.comparison.plot import pareto, plot
+from fedlaf.comparison.rows import Row, as_json, rows, table
+from fedlaf.comparison.runs import Done
+
+COST = {"passes": 50.0, "bytes_down": 10.0, "bytes_up": 10.0, "client_seconds": 2.0, "labels_read": 0.0}
+WHOLE = {"passes": 200.0, "bytes_down": 40.0, "bytes_up": 60.0, "client_seconds": 4.0, "labels_read": 200.0}
+
+
+def report(test: float, gap: float, passes: float = 50.0) -> dict[str, Any]:
+    models = {
+        "unlearned": {"accuracy_test": test, "gap": gap, "js_forgotten": gap / 100, "js_test": 0.01},
+        "retrained": {"accuracy_test": 80.0, "gap": 0.0},
+    }
+    costs = {"unlearned": {**COST, "passes": passes}, "retrained": WHOLE}
+    return {"requests": [{"models": models, "costs": costs}]}
+
+
+def done(method: str, seed: int, told: dict[str, Any] | None, error: str = "") -> Done:
+    return Done(Run("IID", method, seed, (), Path("nowhere")), told, error)
+
+
+DONE = [
+    done("nothing", 0, report(81.0, 9.0, 0.0)), done("nothing", 1, report(81.0, 11.0, 0.0)),
+    done("good", 0, report(79.0, 1.0)), done("good", 1, report(78.0, 3.0)),
+    done("bad", 0, report(70.0, 8.0, 2.0)), done("bad", 1, None, "it | broke"),
+    done("refused", 0, None, "needs the leaver"), done("refused", 1, None, "needs the leaver"),
+]  # fmt: skip
+
+
+def by_name() -> dict[str, Row]:
+    return {row.method: row for row in rows(DONE)}
+
+
+def test_means_intervals_and_shares_are_those_worked_out_by_hand() -> None:
+    good = by_name()["good"]
+    assert good.gap.mean == 2.0
+    # Student's t with one degree of freedom at 97.5 % is 12.706; the standard error of 1 and 3 is 1.
+    assert good.gap.half == pytest.approx(12.706, abs=1e-3)
+    assert good.apart["accuracy_test"].mean == -1.5
+    assert good.js["js_forgotten"].mean == pytest.approx(0.02)
+    expected = {"passes": 25.0, "bytes": 20.0, "client_seconds": 50.0, "labels_read": 0.0}
+    assert dict(good.shares) == expected
+    assert good.gaps == {0: 1.0, 1: 3.0}
+
+
+def test_what_failed_is_named_and_does_not_count() -> None:
+    found = by_name()
+    assert found["bad"].gap.mean == 8.0
+    assert found["bad"].errors == {1: "it | broke"}
+    assert found["refused"].failed
+    lines = table(list(found.values())).splitlines()
+    assert lines[-1].startswith("| refused |")
+    assert lines[-1].endswith("failed: needs the leaver |")
+    assert r"failed on seed 1: it \| broke" in table(list(found.values()))
+
+
+def test_the_best_is_bold_and_doing_nothing_never_is() -> None:
+    lines = table(list(by_name().values())).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "good", "bad", "original (doing nothing)", "refused",
+    ]  # fmt: skip
+    assert lines[2].count("**") == 2 * 4  # distance, d test, both JS
+    assert lines[3].count("**") == 2  # js_test is the same
+    assert "**" not in lines[4]
+    assert "d backdoor" not in lines[0]
+
+
+def test_json_has_all_and_no_nan(tmp_path: Path) -> None:
+    text = json.dumps(as_json(list(by_name().values())), allow_nan=False)
+    good = next(row for row in json.loads(text) if row["method"] == "good")
+    assert good["gap"]["mean"] == 2.0
+    assert good["gaps"] == {"0": 1.0, "1": 3.0}
+
+
+def test_the_plot_is_drawn_unless_there_is_nothing_to_show(tmp_path: Path) -> None:
+    path = tmp_path / "plot.png"
+    found = list(by_name().values())
+    assert plot(found, "Title", path)
+    assert matplotlib.image.imread(path).shape[1] > 800
+    path.unlink()
+    assert not plot([row for row in found if row.original or row.failed], "Title", path)
+    assert not path.exists()
+
+
+POINTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_the_front_beats_every_point_and_no_point_beats_the_front(points: list[tuple[float, float]]) -> None:
+    front = pareto(points)
+    assert set(front) <= set(points)
+    for point in points:
+        assert any(f[0] <= point[0] and f[1] <= point[1] for f in front)
+    for f in front:
+        assert not any(p[0] <= f[0] and p[1] < f[1] for p in points if p != f)
