@@ -30,15 +30,17 @@ def plot(found: Sequence[Row], title: str, path: Path) -> bool:
     matplotlib.use("agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.2 * len(settings) + 2.2, 5.2), layout="constrained")
+    figure: Any = Figure(figsize=(6.2 * len(settings) + 2.2, 5.2), layout="constrained")
     axes: Any = figure.subplots(1, len(settings), squeeze=False)[0]
     for axis, setting in zip(axes, settings, strict=True):
         _panel(axis, [row for row in found if row.setting == setting], methods)
         axis.set_title(f"{title}, {setting}" if setting else title, fontsize=11)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axis in axes:
         handles |= {label: line for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=9, frameon=False)
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside right center", fontsize=9, frameon=False
+    )
     save(figure, path)
     return True
 
