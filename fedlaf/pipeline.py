@@ -32,7 +32,7 @@ from fedlaf.plan import FEDERATION, Plan
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import seed_for
-from fedlaf.stage import Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, failures
+from fedlaf.stage import Need, Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, failures
 from fedlaf.stages import MadeFrom, Shelf
 from fedlaf.types import Weights
 
@@ -129,7 +129,8 @@ class Story:
         """
         subjects = subjects_of(self.plan.federation, roster.request, roster.gone)
         few = subjects.some(self.plan.curve_rows) if self.plan.curve_rows else None
-        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout)
+        start = self.start() if Need.START in self.plan.method.needs else None
+        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout, start=start)
         try:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
         except RequestStopped as error:

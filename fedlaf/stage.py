@@ -25,6 +25,7 @@ class Need(StrEnum):
     LEAVER = "the forgetting clients online"
     LABELS = "labels of the remaining rows"
     UPDATES = "the clients' stored updates"
+    START = "the weights that training started from"
 
 
 class RoundFailed(RuntimeError):
@@ -86,7 +87,8 @@ class Stage:
     """One stage: its name, which names the random streams too, its seed and its clients.
 
     `skip` rounds of the first phase were done before (training that goes on after a request);
-    `on_round` is told of each round as it ends.
+    `on_round` is told of each round as it ends; `start` are the weights that training started from,
+    for a method that needs them.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Stage:
     skip: int = 0
     timeout: float = 3600.0
     on_round: OnRound | None = None
+    start: Weights | None = None
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ LAYERS = {
         "fedlaf.exact", "fedlaf.replies",
         "fedlaf.stage"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
-        "fedlaf.federation", "fedlaf.enrolment"),
+        "fedlaf.logit_losses", "fedlaf.logit_objectives", "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
     6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.pipeline",
         "fedlaf.__main__"),
 }  # fmt: skip
 STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
-                  "strategies")  # fmt: skip
+                  "fedlaf.logit_objectives", "strategies")  # fmt: skip
 OUTSIDE_OF_STRATEGIES = {"numpy", "torch", "flwr"}
 
 
