@@ -48,6 +48,10 @@ class ClientData:
         """The rows at `positions`, without labels."""
         return self.rows.unlabelled().at(torch.tensor(list(positions), dtype=torch.int64))
 
+    def labelled_at(self, positions: Sequence[int]) -> LabelledRows:
+        """The rows at `positions`, with labels."""
+        return self.rows.at(torch.tensor(list(positions), dtype=torch.int64))
+
     def _kept(self, but: Sequence[int]) -> torch.Tensor:
         kept = torch.ones(len(self.rows), dtype=torch.bool)
         kept[torch.tensor(list(but), dtype=torch.int64)] = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from flwr.serverapp import Grid
@@ -110,6 +110,13 @@ class Given:
     inputs: torch.Tensor | None = None
     fresh: Callable[[int], torch.nn.Module] | None = None
     nbytes: int = 0
+
+    def the(self, name: str) -> Any:
+        """What is called `name`. Raises LookupError when the method's `needs` did not name it."""
+        value = getattr(self, name)
+        if value is None:
+            raise LookupError(f"{name} was not given: the method's needs do not name it")
+        return value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from fedlaf.records import Keep, Kept, Recorder
 from fedlaf.report import Point
 from fedlaf.stage import Finding, Outcome, RoundRecord
 
-
 NOTHING = Keep()
 """What most stages keep."""
 
@@ -83,9 +82,7 @@ class Shelf:
         draft.replace(self.folder / file)
         return found
 
-    def get(
-        self, name: str, made_from: MadeFrom, keep: Keep = NOTHING
-    ) -> tuple[Outcome, list[Point]] | None:
+    def get(self, name: str, made_from: MadeFrom, keep: Keep = NOTHING) -> tuple[Outcome, list[Point]] | None:
         """The stage as an earlier run left it; None when it has none made from the same values, or
         one whose records are not enough for `keep`.
 

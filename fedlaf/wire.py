@@ -36,6 +36,7 @@ class Action(StrEnum):
     ALIGN = "train.align"
     FORGET = "train.forget"
     GRADIENT = "train.gradient"
+    ASCEND = "train.ascend"
 
 
 class Part(StrEnum):

@@ -11,7 +11,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedlaf import wire
-from fedlaf.client import aiming, forgetting, representing, store, training
+from fedlaf.client import aiming, ascending, forgetting, representing, store, training
 from fedlaf.client.forgetting import Side, Task
 from fedlaf.client.store import ClientSpec
 from fedlaf.client.visit import AIMED, GOALS, OWN_VAE, TAUGHT, Visit
@@ -187,4 +187,5 @@ PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.ALIGN: aiming.align,
     Action.FORGET: forget,
     Action.GRADIENT: gradient,
+    Action.ASCEND: ascending.ascend,
 }
