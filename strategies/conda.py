@@ -15,7 +15,7 @@ from strategies.server_alone import ServerAlone
 
 @dataclass(frozen=True)
 class ConDa(ServerAlone):
-    """theta_i <- beta_i theta_i where rho_i < `cutoff` (alpha), with beta = min(`dampening` * rho, `most`)."""
+    """theta_i <- beta_i theta_i where rho_i < `cutoff`, with beta_i = min(`dampening` * rho_i, `most`)."""
 
     cutoff: float = 0.5
     dampening: float = 1.0

@@ -24,8 +24,8 @@ from strategies.phase import Phase, ServerState, Who
 
 @dataclass(frozen=True)
 class FedEraser(ForgetStrategy):
-    """Updates of every `every`-th round are kept and replayed from the start weights: the first as it was, the
-    others calibrated in `ratio` of training's local epochs.
+    """Updates of every `every`-th round are kept and replayed from the start weights: the first as it
+    was, the others calibrated in `ratio` of training's local epochs.
     """
 
     every: int = 2
