@@ -92,7 +92,7 @@ class Supervised(Objective[LabelledBatch]):
 
 
 @dataclass(frozen=True)
-class Ascend(Supervised):
+class NegGrad(Supervised):
     """Minus the cross-entropy of forgotten rows: training backwards (NegGrad; Golatkar et al., CVPR 2020)."""
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)
@@ -150,7 +150,7 @@ class Hold(Supervised):
 
 
 @dataclass(frozen=True)
-class Distil(LabelFree):
+class DistilBoth(LabelFree):
     """Towards each row's own teacher, whichever that is: the mean KL over both kinds of rows.
 
     With an incompetent teacher of forgotten rows it is Chundawat et al., AAAI 2023, eq. 3.

@@ -37,6 +37,7 @@ class Action(StrEnum):
     FORGET = "train.forget"
     GRADIENT = "train.gradient"
     ASCEND = "train.ascend"
+    NEGGRAD = "train.neggrad"
     RECALL = "train.recall"
     PUSH = "train.push"
     HOLD = "train.hold"

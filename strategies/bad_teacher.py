@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedlaf.logit_objectives import Distil, Mislead
+from fedlaf.logit_objectives import DistilBoth, Mislead
 from fedlaf.stage import Need, Roster
 from fedlaf.types import require_count, require_number
 from fedlaf.wire import Action, Part, Reply
@@ -25,7 +25,7 @@ class BadTeacher(LocalSteps):
     """
 
     mislead: Mislead = field(default_factory=Mislead)
-    distil: Distil = field(default_factory=Distil)
+    distil: DistilBoth = field(default_factory=DistilBoth)
     rounds: int = 2
     forgetting_share: float = 0.5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fedlaf.logit_objectives import Ascend
+from fedlaf.logit_objectives import NegGrad
 from fedlaf.stage import Roster
 from fedlaf.types import require_count
 from fedlaf.wire import Action, Part
@@ -21,7 +21,7 @@ class GradientAscent(Recovering):
     The idea is that of Golatkar et al. (CVPR 2020) and Graves et al. (AAAI 2021).
     """
 
-    ascend: Ascend = field(default_factory=Ascend)
+    ascend: NegGrad = field(default_factory=NegGrad)
     ascend_rounds: int = 1
 
     def __post_init__(self) -> None:
@@ -31,6 +31,6 @@ class GradientAscent(Recovering):
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Ascent, then recovery."""
         ascent = self._phase(
-            "ascend", Action.ASCEND, Who.FORGETTING, self.ascend, self.ascend_rounds, Part.MODEL
+            "ascend", Action.NEGGRAD, Who.FORGETTING, self.ascend, self.ascend_rounds, Part.MODEL
         )
         return [ascent, *self.recovery()]

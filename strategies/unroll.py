@@ -40,7 +40,7 @@ class SingleGradient(LocalSteps):
 
     def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
         """The start weights, and only those."""
-        return {Part.MODEL: state.aux["start"]}
+        return {Part.MODEL: state.given.the("start")}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The clients' weighted gradients, added."""

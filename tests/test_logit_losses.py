@@ -13,12 +13,12 @@ from torch import tensor
 
 from fedlaf import logit_losses
 from fedlaf.logit_objectives import (
-    Ascend,
     Batch,
-    Distil,
+    DistilBoth,
     Hold,
     LabelledBatch,
     Local,
+    NegGrad,
     Push,
     Shrink,
 )
@@ -89,17 +89,17 @@ def test_the_mean_of_nothing_is_nothing() -> None:
 
 def test_ascent_is_minus_the_cross_entropy() -> None:
     far = labelled([ODD, ODD], [1, 0], [[], []])
-    assert Ascend().loss(none(), far).item() == pytest.approx((log(0.75) + log(0.25)) / 2)
+    assert NegGrad().loss(none(), far).item() == pytest.approx((log(0.75) + log(0.25)) / 2)
 
 
 def test_a_step_of_ascent_on_one_scalar() -> None:
     """Logits (0, w) at w = 0, label 1: CE falls with w by 1/2, so SGD at 0.1 takes w to -0.05."""
     w = torch.nn.Parameter(torch.zeros(1))
     module = torch.nn.ParameterList([w])
-    optimiser = Ascend(optimizer="sgd", lr=0.1).optimiser(module)
+    optimiser = NegGrad(optimizer="sgd", lr=0.1).optimiser(module)
     student = torch.stack([torch.zeros(1), w], dim=1)
     far = LabelledBatch(student, torch.empty(1, 0), tensor([1]))
-    Ascend().loss(none(), far).backward()  # type: ignore[no-untyped-call]
+    NegGrad().loss(none(), far).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     assert w.item() == pytest.approx(-0.05)
 
@@ -116,9 +116,9 @@ def test_distillation_is_the_mean_over_the_rows_of_both_kinds() -> None:
     near = Batch(tensor([ODD, ODD]), tensor([ODD, ODD]))
     far = Batch(tensor([ODD]), tensor([EVEN]))
     nobody = Batch(NOTHING, NOTHING)
-    assert Distil().loss(near, far).item() == pytest.approx(KL / 3)
-    assert Distil().loss(nobody, far).item() == pytest.approx(KL)
-    assert Distil().loss(near, nobody).item() == pytest.approx(0, abs=1e-7)
+    assert DistilBoth().loss(near, far).item() == pytest.approx(KL / 3)
+    assert DistilBoth().loss(nobody, far).item() == pytest.approx(KL)
+    assert DistilBoth().loss(near, nobody).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_shrinking_is_the_cross_entropy_to_the_nearest_wrong_class() -> None:
@@ -142,7 +142,7 @@ def test_without_a_number_of_steps_it_is_one_pass(steps: int | None, rows: int, 
         (Local, {"clip": 0.0}, "clip"),
         (Push, {"temperature": 0.0}, "temperature"),
         (Hold, {"alpha": 0.0, "gamma": 0.0}, "gamma"),
-        (Distil, {"temperature": -1.0}, "temperature"),
+        (DistilBoth, {"temperature": -1.0}, "temperature"),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_their_key(

@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from fedlaf import wire
 from fedlaf.client import (
     aiming,
+    ascending,
     forgetting,
     opposing,
     recalling,
@@ -26,7 +27,7 @@ from fedlaf.client.forgetting import Side, Task
 from fedlaf.client.store import ClientSpec
 from fedlaf.client.visit import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
-from fedlaf.logit_objectives import Ascend, Distil, Hold, Push, Shrink
+from fedlaf.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
 from fedlaf.models import Gaussian
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.seeding import torch_stream
@@ -198,13 +199,14 @@ PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.ALIGN: aiming.align,
     Action.FORGET: forget,
     Action.GRADIENT: gradient,
+    Action.ASCEND: ascending.ascend,
     Action.RECALL: recalling.recall,
     Action.MISLEAD: recalling.mislead,
     Action.CROSS: recalling.cross,
-    Action.ASCEND: partial(unlearning.supervised, kind=Ascend),
+    Action.NEGGRAD: partial(unlearning.supervised, kind=NegGrad),
     Action.HOLD: partial(unlearning.supervised, kind=Hold),
     Action.PUSH: partial(unlearning.label_free, kind=Push),
-    Action.DISTIL: partial(unlearning.label_free, kind=Distil),
+    Action.DISTIL: partial(unlearning.label_free, kind=DistilBoth),
     Action.SHRINK: partial(unlearning.label_free, kind=Shrink),
     Action.OPPOSE: opposing.oppose,
     Action.UNROLL: opposing.unroll,

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from fedlaf.logit_objectives import Unroll
 from fedlaf.objectives import Fit
 from fedlaf.request import ForgetRequest
-from fedlaf.stage import Need, Roster
+from fedlaf.stage import Given, Need, Roster
 from fedlaf.types import InvalidValue, Weights
 from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate
@@ -117,7 +117,7 @@ def test_in_fedosds_recovery_each_client_loses_what_leads_back() -> None:
 def test_unrolling_adds_the_clients_weighted_gradients() -> None:
     method = SingleGradient(eta=0.1)
     (phase,) = method.phases(Roster({}, SIZES, ForgetRequest.of_clients([0], SIZES)))
-    state = ServerState(vector(1, 1, 1), aux={"start": vector(5, 5, 5)})
+    state = ServerState(vector(1, 1, 1), given=Given(vector(5, 5, 5)))
     assert flat(method.sends(phase, state)[Part.MODEL]) == [5, 5, 5]
     sent = [Reply({Part.FORGOTTEN_GRADIENT: vector(*g)}) for g in ((0.5, 0, 1), (1.5, 0, -3))]
     assert flat(method.aggregate(phase, state, sent).weights) == pytest.approx([1.2, 1, 0.8])

@@ -16,11 +16,11 @@ from fedlaf.client.store import ClientSpec, resident_model
 from fedlaf.client.unlearning import Side, steps
 from fedlaf.data import Digits, Iid, LabelledRows, Rows
 from fedlaf.federation import build
-from fedlaf.logit_objectives import Ascend, Distil, Hold, Mislead, Oppose, Push, Recall, Shrink, Unroll
+from fedlaf.logit_objectives import DistilBoth, Hold, Mislead, NegGrad, Oppose, Push, Recall, Shrink, Unroll
 from fedlaf.models import SmallCnn
 from fedlaf.objectives import Fit
 from fedlaf.request import ForgetRequest
-from fedlaf.stage import Need, Outcome, Stage
+from fedlaf.stage import Given, Need, Outcome, Stage
 from fedlaf.types import Weights
 from fedlaf.wire import Action, Part
 from strategies.bad_teacher import BadTeacher
@@ -51,7 +51,7 @@ class Case:
 ALL, LEAVER, OTHERS = (0, 1, 2, 3), (0,), (1, 2, 3)
 CASES = {
     "gradient_ascent": Case(
-        GradientAscent(ascend=Ascend(**SGD, clip=1.0), recover=RECOVER),
+        GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER),
         32 + 150, 0, 32 + 150, {"ascend": LEAVER, "recover": OTHERS},
     ),
     "scrub": Case(
@@ -60,7 +60,7 @@ CASES = {
         {"recall": ALL, "push 1": LEAVER, "hold 1": OTHERS, "hold": OTHERS},
     ),
     "bad_teacher": Case(
-        BadTeacher(mislead=Mislead(share=0.4), distil=Distil(lr=1e-3), rounds=1),
+        BadTeacher(mislead=Mislead(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
         100 + 120, 100 + 120, 0, {"mislead": ALL, "distil": ALL},
     ),
     "boundary": Case(
@@ -91,7 +91,7 @@ def run(
     usual, weights = trained()
     grid, roster = enrolled(spec or usual)
     wire = RecordingGrid(grid)
-    stage = Stage("request-1", 0, replace(roster, request=request), start=initial_weights(usual))
+    stage = Stage("request-1", 0, replace(roster, request=request), given=Given(initial_weights(usual)))
     return method.run(wire, weights, stage), wire
 
 
@@ -151,7 +151,7 @@ def test_only_what_reads_labels_depends_on_them(name: str) -> None:
 
 
 UP = {
-    Action.ASCEND: {Part.MODEL}, Action.FIT: {Part.MODEL}, Action.PUSH: {Part.MODEL},
+    Action.NEGGRAD: {Part.MODEL}, Action.FIT: {Part.MODEL}, Action.PUSH: {Part.MODEL},
     Action.HOLD: {Part.MODEL}, Action.DISTIL: {Part.MODEL}, Action.SHRINK: {Part.MODEL},
     Action.RECALL: set(), Action.MISLEAD: set(), Action.CROSS: set(),
     Action.OPPOSE: {Part.RETAINED_GRADIENT, Part.FORGOTTEN_GRADIENT},
@@ -184,14 +184,14 @@ def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(name: str)
     spec, weights = trained()
     grid, roster = enrolled(spec)
     wire = RecordingGrid(grid)
-    start = initial_weights(spec)
+    given = Given(initial_weights(spec))
     method = CASES[name].method
     asked = replace(roster, request=LEAVES)
-    left = method.run(wire, weights, Stage("request-1", 0, asked, start=start)).weights
+    left = method.run(wire, weights, Stage("request-1", 0, asked, given=given)).weights
     assert roster.nodes[0] in {m.metadata.dst_node_id for m in wire.sent}
     wire.sent.clear()
     again = replace(roster, gone=LEAVES, request=ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES))
-    method.run(wire, left, Stage("request-2", 0, again, start=start))
+    method.run(wire, left, Stage("request-2", 0, again, given=given))
     assert wire.sent
     assert roster.nodes[0] not in {m.metadata.dst_node_id for m in wire.sent}
 
@@ -203,7 +203,7 @@ def test_a_method_without_a_teacher_does_not_take_up_what_another_left() -> None
     """Scrub leaves logits of a share of the rows; ascent after it on the same grid is ascent alone."""
     spec, weights = trained()
     grid, roster = enrolled(spec)
-    stage = Stage("request-1", 0, replace(roster, request=LEAVES), start=initial_weights(spec))
+    stage = Stage("request-1", 0, replace(roster, request=LEAVES), given=Given(initial_weights(spec)))
     ascent = CASES["gradient_ascent"].method
     alone = ascent.run(grid, weights, stage).weights
     CASES["scrub"].method.run(grid, weights, stage)
@@ -222,7 +222,7 @@ def test_the_loop_is_the_obvious_one() -> None:
         torch.randn(len(side), 10, generator=torch.Generator().manual_seed(5)) for side in (near, far)
     ]
     model, plain = (SmallCnn().build((1, 8, 8), 10, 1) for _ in range(2))
-    settings = Distil(optimizer="sgd", lr=0.5, momentum=0.9, batch_size=64, steps=3, clip=0.1)
+    settings = DistilBoth(optimizer="sgd", lr=0.5, momentum=0.9, batch_size=64, steps=3, clip=0.1)
     kinds = (Side(near, teachers[0]), Side(far, teachers[1]))
     _, cost = steps(model, kinds, settings, torch.Generator().manual_seed(7))
     assert cost.gradient_passes == 3 * 60  # batches hold all rows, in some order
