@@ -24,7 +24,7 @@ class SingleGradient(LocalSteps):
     """
 
     unroll: Unroll = field(default_factory=Unroll)
-    eta: float = 0.01
+    eta: float = 0.1
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS, Need.START})
 
