@@ -85,7 +85,7 @@ class Recorder:
         shutil.rmtree(self.kept.folder, ignore_errors=True)
         self.kept.folder.mkdir(parents=True)
 
-    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, rows: int) -> None:
+    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
         """A client's answer in a round."""
         keep, folder = self.kept.keep, self.kept.folder
         update = {k: np.asarray(trained[k] - sent[k]) for k in sent}

@@ -47,8 +47,7 @@ class Rounds(Strategy):
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
         self.start_weights = weights
-        aux = {"seed": stage.seed, "stage": stage.name}
-        self.state = ServerState(weights, aux=aux, given=stage.given)
+        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name}, given=stage.given)
         self.cost = Cost(bytes_stored=stage.given.nbytes)
         self.records: list[RoundRecord] = []
         self.findings: list[Finding] = []
@@ -173,7 +172,7 @@ class Rounds(Strategy):
         if self.stage.recorder is not None and self._fold is not None:
             part, rows = self._fold.wanted.part, int(reply.numbers[ROWS])
             trained = reply.arrays[part]
-            self.stage.recorder.take(self.state.round, reply.client, self._fold.sent, trained, rows)
+            self.stage.recorder.take(self.state.round, reply.client, self._fold.sent, trained, rows=rows)
 
     def _folded(self, replies: list[Reply]) -> list[Reply]:
         """The replies, or the one with their mean where that is all that is needed."""
