@@ -24,7 +24,7 @@ class FastFedUl(ServerAlone):
     In each round, the server keeps updates of the `share` of clients whose updates are largest.
     """
 
-    alpha: float = -0.07
+    alpha: float = -0.3
     share: float = 1.0
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES})
