@@ -7,7 +7,7 @@ from typing import Any
 
 from fedlaf.client.store import ClientSpec, device_of
 from fedlaf.data import as_input
-from fedlaf.federation import Federation
+from fedlaf.federation import build
 from fedlaf.models import Classifier
 from fedlaf.records import Keep, Kept, Records
 from fedlaf.stage import Given, Need, Roster, Runnable
@@ -42,10 +42,10 @@ def kept_for(method: Runnable, record: Any) -> Keep:
 
 def given_to(
     method: Runnable, roster: Roster, kept: Sequence[Kept], start: Callable[[], Weights], *,
-    spec: ClientSpec, federation: Federation,
+    spec: ClientSpec,
 ) -> Given:  # fmt: skip
     """What the method's needs name, and how much the server had to keep for it."""
-    needs = method.needs
+    needs, federation = method.needs, build(spec.federation)
     weights = start() if Need.START in needs else None
     folders = [one.folder for one in kept]
     records = Records(folders, method.keeps, roster.gone.withdrawn) if method.keeps else None

@@ -120,10 +120,9 @@ class Story:
             return Outcome(weights, Cost(), ())
         name = "train" if done == 0 else f"train-from-{done}"
         subjects = self._curve_subjects(roster, until)
-        method = self.plan.train.until(until)
         stage = Stage("train", self.plan.seed, roster, skip=done, timeout=self.plan.timeout)
         keep = self.plan.keep if any(at >= until for at, _ in self.plan.schedule) else NOTHING
-        trained = self._stage(name, method, weights, stage, subjects, keep)
+        trained = self._stage(name, self.plan.train.until(until), weights, stage, subjects, keep=keep)
         self.kept += [trained.kept] if trained.kept else []
         return trained
 
@@ -135,18 +134,15 @@ class Story:
         """
         subjects = subjects_of(self.plan.federation, roster.request, roster.gone)
         few = subjects.some(self.plan.curve_rows) if self.plan.curve_rows else None
-        plan = self.plan
-        given = given_to(
-            plan.method, roster, self.kept, self.start, spec=plan.spec, federation=plan.federation
-        )
-        stage = Stage(name, plan.seed, roster, timeout=plan.timeout, given=given)
+        given = given_to(self.plan.method, roster, self.kept, self.start, spec=self.plan.spec)
+        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout, given=given)
         try:
-            forgotten, stopped = self._stage(name, plan.method, original, stage, few), False
+            forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
         models = {"original": original, "unlearned": forgotten.weights}
         costs = {"unlearned": forgotten.cost}
-        if not stopped and (last or plan.reference == "each"):
+        if not stopped and (last or self.plan.reference == "each"):
             left = roster.served
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
@@ -188,7 +184,7 @@ class Story:
 
     def _stage(
         self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None,
-        keep: Keep = NOTHING,
+        *, keep: Keep = NOTHING,
     ) -> Outcome:  # fmt: skip
         """One stage: from the shelf when an earlier run finished the same, else run and saved."""
         made_from = self._made_from(name, stage, method.total_rounds(stage.roster))

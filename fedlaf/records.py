@@ -85,7 +85,7 @@ class Recorder:
         shutil.rmtree(self.kept.folder, ignore_errors=True)
         self.kept.folder.mkdir(parents=True)
 
-    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, rows: int) -> None:
+    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
         """A client's answer in a round."""
         keep, folder = self.kept.keep, self.kept.folder
         update = {k: np.asarray(trained[k] - sent[k]) for k in sent}
@@ -146,13 +146,13 @@ class Records:
         """The updates of a round, one after the other."""
         return ((client, self.update(round_, client)) for client in self.clients(round_))
 
-    def last(self, client: ClientId) -> Weights:
-        """The model that a client trained last. Raises LookupError when it never trained."""
+    def last(self, client: ClientId) -> Weights | None:
+        """The model that a client trained last; None when it never trained."""
         for folder in reversed(self.folders):
             path = folder / "last" / _file(client)
             if path.is_file():
                 return load_file(path)
-        raise LookupError(f"client {client} took part in no recorded round")
+        return None
 
     def magnitudes(self) -> Iterator[tuple[ClientId, Weights]]:
         """Each client's sum of absolute updates, over all of training."""

@@ -17,18 +17,20 @@ from strategies.server_alone import ServerAlone
 
 @dataclass(frozen=True)
 class FastFedUl(ServerAlone):
-    """theta_T + D_T, where D grows by `amplify` a round: what is off makes later updates off, too.
+    """theta_T + D_T with D_t = (1 + `alpha`) D_{t-1} + what the leavers changed in round t.
 
+    A model that is off makes later updates off, too. The published rule lets D grow (0.05 to 0.1), from a
+    Lipschitz bound; its authors' code lets it shrink (-0.07), and so do we: the others pull a model back.
     In each round, the server keeps updates of the `share` of clients whose updates are largest.
     """
 
-    amplify: float = 0.05
+    alpha: float = -0.3
     share: float = 1.0
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES})
 
     def __post_init__(self) -> None:
-        require_number("amplify", self.amplify, at_least=0)
+        require_number("alpha", self.alpha, above=-1)
         require_number("share", self.share, above=0, at_most=1)
 
     @property
@@ -41,7 +43,7 @@ class FastFedUl(ServerAlone):
         records, leavers = state.given.the("records"), roster.request.clients
         skew: Weights = {}
         for round_ in records.rounds:
-            grown = {name: (1 + self.amplify) * array for name, array in skew.items()}
+            grown = {name: (1 + self.alpha) * array for name, array in skew.items()}
             skew = _sum(grown, _correction(records, round_, leavers, roster.remaining))
         return replace(state, weights=moved(state.weights, skew))
 

@@ -47,7 +47,8 @@ class Pgd(FineTune):
         records, rows = state.given.the("records"), {k: roster.sizes[k] for k in roster.present}
         whole = sum(rows.values())
         last = [(rows[k] / whole, records.last(k)) for k in roster.request.clients]
-        reference = without(state.weights, last)
+        # Whoever never trained is in no mean.
+        reference = without(state.weights, [(share, model) for share, model in last if model is not None])
         seed, stage = state.aux["seed"], state.aux["stage"]
         seeds = [seed_for(seed, stage, "radius", draw) for draw in range(self.draws)]
         mean = mean_distance(reference, state.given.the("fresh"), seeds)

@@ -47,8 +47,7 @@ class Rounds(Strategy):
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
         self.start_weights = weights
-        aux = {"seed": stage.seed, "stage": stage.name}
-        self.state = ServerState(weights, aux=aux, given=stage.given)
+        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name}, given=stage.given)
         self.cost = Cost(bytes_stored=stage.given.nbytes)
         self.records: list[RoundRecord] = []
         self.findings: list[Finding] = []
@@ -159,7 +158,7 @@ class Rounds(Strategy):
                 continue
             fault = fault_of(reply, sent) or self._take(reply)
             if fault is None:
-                self._record(reply)
+                self._record(reply, sent)
                 good[client] = reply if self._fold is None else _light(reply)
                 failed.pop(client, None)
             else:
@@ -169,11 +168,11 @@ class Rounds(Strategy):
     def _take(self, reply: Reply) -> str | None:
         return None if self._fold is None else self._fold.take(reply)
 
-    def _record(self, reply: Reply) -> None:
-        if self.stage.recorder is not None and self._fold is not None:
-            part, rows = self._fold.wanted.part, int(reply.numbers[ROWS])
-            trained = reply.arrays[part]
-            self.stage.recorder.take(self.state.round, reply.client, self._fold.sent, trained, rows)
+    def _record(self, reply: Reply, sent: Mapping[Part, Weights]) -> None:
+        recorder, model = self.stage.recorder, Part.MODEL
+        if recorder is not None and model in reply.arrays:
+            number, rows = self.state.round, int(reply.numbers[ROWS])
+            recorder.take(number, reply.client, sent[model], reply.arrays[model], rows=rows)
 
     def _folded(self, replies: list[Reply]) -> list[Reply]:
         """The replies, or the one with their mean where that is all that is needed."""

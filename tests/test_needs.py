@@ -134,10 +134,10 @@ def test_the_servers_rows_are_nobody_elses_and_have_no_labels() -> None:
 # ---- recording
 
 
-def trained(grid_of: Any, folder: Path | None, keep: Keep = Keep(1, 1.0, True, True)) -> Any:
+def trained(grid_of: Any, folder: Path | None) -> Any:
     spec = small_spec(4)
     grid, roster = enrolled(spec, grid_of(spec))
-    recorder = None if folder is None else Recorder(Kept(keep, folder))
+    recorder = None if folder is None else Recorder(Kept(Keep(1, 1.0, True, True), folder))
     stage = Stage("train", 0, roster, recorder=recorder)
     return FedAvg(3).run(grid, initial_weights(spec), stage)
 
@@ -250,9 +250,7 @@ def given_everything(method: str, folder: Path, *overrides: str) -> tuple[Any, A
     trained = plan.train.run(grid, start, Stage("train", 0, roster, recorder=recorder))
     ((at, request),) = plan.schedule
     asked = replace(roster, request=request, trained=at)
-    given = given_to(
-        plan.method, asked, [recorder.kept], lambda: start, spec=plan.spec, federation=plan.federation
-    )
+    given = given_to(plan.method, asked, [recorder.kept], lambda: start, spec=plan.spec)
     watched = RecordingGrid(grid)
     outcome = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, given=given))
     return outcome, trained, watched, asked

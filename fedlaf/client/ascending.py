@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
+from torch.nn.utils import clip_grad_norm_
 
 from fedlaf import wire
 from fedlaf.client import batches, store
@@ -36,15 +38,16 @@ def climb(
     Normalisation keeps its statistics. `distance` is how far the model went, in Euclidean norm.
     """
     parameters = list(model.parameters())
-    centre = parameters_to_vector(parameters).detach().clone()
+    centre = [parameter.detach().clone() for parameter in parameters]
+    device = centre[0].device
     optimiser = torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
     model.eval()
     passes, accuracy = 0, 1.0
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
     for batch in batches.steps(len(rows), settings.batch_size, steps, stream):
         drawn = rows.at(batch)
-        labels = drawn.y.to(centre.device)
-        logits = model(as_input(drawn.x, centre.device)).logits
+        labels = drawn.y.to(device)
+        logits = model(as_input(drawn.x, device)).logits
         passes += len(batch)
         accuracy = float((logits.argmax(1) == labels).float().mean())
         if accuracy <= settings.enough:
@@ -53,15 +56,22 @@ def climb(
         (-functional.cross_entropy(logits, labels)).backward()
         clip_grad_norm_(parameters, settings.clip)
         optimiser.step()
-        with torch.no_grad():
-            vector_to_parameters(projected(parameters_to_vector(parameters), centre, radius), parameters)
-    distance = float((parameters_to_vector(parameters).detach() - centre).norm())
-    numbers = {"rows": float(len(rows)), "accuracy": accuracy, "distance": distance}
+        project(parameters, centre, radius)
+    numbers = {"rows": float(len(rows)), "accuracy": accuracy, "distance": distance(parameters, centre)}
     return numbers, Cost(gradient_passes=passes, labels_read=passes)
 
 
-def projected(point: Tensor, centre: Tensor, radius: float) -> Tensor:
-    """The nearest point to `point` (both [P]) within `radius` of `centre`."""
-    away = point - centre
-    distance = away.norm()
-    return point if distance <= radius else centre + away * (radius / distance)
+@torch.no_grad()
+def project(point: Sequence[Tensor], centre: Sequence[Tensor], radius: float) -> None:
+    """Move `point`, in place, to the nearest place within `radius` of `centre`."""
+    away = distance(point, centre)
+    if away > radius:
+        for one, other in zip(point, centre, strict=True):
+            one.copy_(other + (one - other) * (radius / away))
+
+
+@torch.no_grad()
+def distance(point: Sequence[Tensor], centre: Sequence[Tensor]) -> float:
+    """The Euclidean distance over all tensors."""
+    squares = [(one - other).square().sum() for one, other in zip(point, centre, strict=True)]
+    return float(torch.stack(squares).sum().sqrt())

@@ -35,7 +35,7 @@ def recorded(
     recorder = Recorder(Kept(keep, folder))
     for number, trained in enumerate(rounds, 1):
         for client, model in trained.items():
-            recorder.take(number, client, three(*ZERO), three(*model), rows[client])
+            recorder.take(number, client, three(*ZERO), three(*model), rows=rows[client])
         recorder.end(number)
     return Records([folder], keep)
 

@@ -12,8 +12,9 @@ from conftest import enrolled, initial_weights, same_bits, small_spec
 from recorded import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
-from fedlaf.client.ascending import climb, projected
+from fedlaf.client.ascending import climb, project
 from fedlaf.federation import build
+from fedlaf.models import Cnn
 from fedlaf.objectives import Ascend, Fit
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import torch_stream
@@ -140,9 +141,14 @@ def test_the_radius_is_a_third_of_the_mean_distance_to_random_models(tmp_path: P
 
 def test_projection_by_hand() -> None:
     """From (1,1,1) to (4,5,1) is 5: a ball of 2.5 ends half-way; a larger one changes nothing."""
-    centre, point = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([4.0, 5.0, 1.0])
-    assert projected(point, centre, 2.5).tolist() == [2.5, 3, 1]
-    assert projected(point, centre, 5.0).tolist() == [4, 5, 1]
+    centre, point = (
+        [torch.tensor([1.0]), torch.tensor([1.0, 1.0])],
+        [torch.tensor([4.0]), torch.tensor([5.0, 1.0])],
+    )
+    project(point, centre, 5.0)
+    assert [t.tolist() for t in point] == [[4], [5, 1]]
+    project(point, centre, 2.5)
+    assert [t.tolist() for t in point] == [[2.5], [3, 1]]
 
 
 def test_ascent_stays_in_its_ball_and_stops_when_it_is_wrong_enough(theta: Weights) -> None:
@@ -163,6 +169,14 @@ def test_ascent_stays_in_its_ball_and_stops_when_it_is_wrong_enough(theta: Weigh
     stopped, fewer = climbed(Ascend(enough=0.9, epochs=2), 10.0)
     assert fewer < passes
     assert stopped["accuracy"] <= 0.9
+
+
+def test_ascent_goes_through_networks_of_several_channels() -> None:
+    """Their weights lie otherwise in memory."""
+    rows = build(small_spec(4).federation).client(0).labelled()
+    model = Cnn(channels=(2, 3), dims=8, hidden=4).build((1, 8, 8), 10, 0)
+    found, _ = climb(model, rows, Ascend(enough=0.0, epochs=1), 0.01, torch_stream(0, "test"))
+    assert found["distance"] == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_share_of_an_epoch_ends_after_a_whole_batch() -> None:

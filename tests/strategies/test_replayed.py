@@ -62,7 +62,7 @@ def test_fast_fedul_by_hand(tmp_path: Path) -> None:
     D_2 = 1.5 D_1 + ((1,1,1) + (3,5,7)) / 6 - (9,0,0) / 3 = (-1, 3, -1.5) + (-7/3, 1, 4/3).
     """
     records = recorded(tmp_path, TWO_ROUNDS, EQUAL)
-    found = FastFedUl(amplify=0.5).begins(state_of(three(10, 10, 10), records), leaving(EQUAL, 0))
+    found = FastFedUl(alpha=0.5).begins(state_of(three(10, 10, 10), records), leaving(EQUAL, 0))
     assert numbers(found.weights) == pytest.approx([10 - 10 / 3, 14, 10 - 1 / 6], abs=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_fast_fedul_without_growth_is_the_mean_of_the_others(tmp_path: Path) -> 
         records = recorded(tmp_path / str(rows[2]), TWO_ROUNDS[:1], rows)
         whole = sum(rows.values())
         mean = [sum(rows[k] * TWO_ROUNDS[0][k][i] for k in rows) / whole for i in range(3)]
-        found = FastFedUl(amplify=0.0).begins(state_of(three(*mean), records), leaving(rows, 0))
+        found = FastFedUl(alpha=0.0).begins(state_of(three(*mean), records), leaving(rows, 0))
         assert numbers(found.weights) == pytest.approx(expected, abs=1e-5)
 
 
