@@ -45,9 +45,11 @@ class Config:
 
     seed: int = 0
     clients: int = 10
+    server_rows: int = 0
     device: str = "auto"
     timeout: float = 3600.0
     resume: str | None = None
+    record: Any = "auto"
     data: Any = MISSING
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)

@@ -14,7 +14,8 @@ class Cost:
 
     `gradient_passes` go forward and backward, `forward_passes` forward only; `vae_passes` are
     rows of D numbers through a VAE, listed apart because they cost next to nothing;
-    `labels_read` counts labels that clients handed to a loss.
+    `labels_read` counts labels that clients handed to a loss; `server_passes` are rows through the
+    network on the server, no client's work; `bytes_stored` is what the server had to keep.
     """
 
     gradient_passes: float = 0.0
@@ -26,6 +27,8 @@ class Cost:
     bytes_up: float = 0.0
     messages: float = 0.0
     rounds: float = 0.0
+    server_passes: float = 0.0
+    bytes_stored: float = 0.0
 
     @property
     def passes(self) -> float:

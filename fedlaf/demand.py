@@ -20,6 +20,10 @@ class Demand(Protocol):
     def round(self) -> int | None:
         """The training round after which it arrives; None is after the last one."""
 
+    @property
+    def leaver(self) -> str:
+        """Whether its clients are `online` to help with forgetting, or `offline`."""
+
     def resolve(self, holdings: Holdings) -> ForgetRequest:
         """The rows that this demand means."""
 
@@ -30,10 +34,11 @@ class WithdrawClients:
 
     clients: Sequence[ClientId]
     round: int | None = None
+    leaver: str = "online"
 
     def __post_init__(self) -> None:
         _require_named("clients", self.clients)
-        _require_round(self.round)
+        _require_arrival(self)
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:
         """All rows of the clients. Raises InvalidValue for unknown clients, or when none would stay."""
@@ -57,6 +62,7 @@ class RemoveSamples:
     rows: Mapping[ClientId, Sequence[int]] | None = None
     seed: int = 0
     round: int | None = None
+    leaver: str = "online"
 
     def __post_init__(self) -> None:
         one = (self.share is None) != (self.rows is None)
@@ -65,7 +71,7 @@ class RemoveSamples:
         require(len(set(classes)) == len(classes), "classes", "each class once", classes)
         if self.share is not None:
             require_number("share", self.share, above=0, at_most=1)
-        _require_round(self.round)
+        _require_arrival(self)
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:
         """The named rows, or the seeded draw. Raises InvalidValue for what is not there."""
@@ -96,10 +102,11 @@ class RemoveClasses:
     classes: Sequence[int]
     clients: Sequence[ClientId] | None = None
     round: int | None = None
+    leaver: str = "online"
 
     def __post_init__(self) -> None:
         _require_named("classes", self.classes)
-        _require_round(self.round)
+        _require_arrival(self)
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:
         """The rows that carry those labels. Raises InvalidValue for unknown classes."""
@@ -112,9 +119,10 @@ class RemoveWrongLabels:
 
     clients: Sequence[ClientId] | None = None
     round: int | None = None
+    leaver: str = "online"
 
     def __post_init__(self) -> None:
-        _require_round(self.round)
+        _require_arrival(self)
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:
         """The rows with planted labels."""
@@ -127,8 +135,8 @@ def schedule(
     """The demands as (training round, request), in the order of their arrival.
 
     Raises InvalidValue for a round past the last, for a request on a client that has left by
-    then, for one that asks for nothing (or only for rows that are gone), and for one that leaves
-    the federation without a row.
+    then, for one that asks for nothing (or only for rows that are gone), for one that leaves
+    the federation without a row, and for clients that are offline but stay.
     """
     sizes = {k: holdings.size(k) for k in range(len(holdings.labels))}
     gone = ForgetRequest()
@@ -148,7 +156,11 @@ def schedule(
         require(left > 0, "request", "at least one row to remain", _name(demand))
         # Whoever has no row left has withdrawn, whatever the form of the last demand.
         leavers = frozenset(k for k in asked.rows if k in gone.withdrawn)
-        served.append((at, ForgetRequest(asked.rows, leavers)))
+        offline = demand.leaver == "offline"
+        stays = sorted(asked.rows.keys() - leavers)
+        expected = "online where clients stay with other rows"
+        require(not (offline and stays), "leaver", expected, demand.leaver)
+        served.append((at, ForgetRequest(asked.rows, leavers, offline)))
     return tuple(served)
 
 
@@ -164,6 +176,7 @@ def _require_named(key: str, named: object) -> None:
             raise InvalidValue(key, "whole numbers of at least 0", value)
 
 
-def _require_round(value: int | None) -> None:
-    if value is not None:
-        require_count("round", value)
+def _require_arrival(demand: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:
+    if demand.round is not None:
+        require_count("round", demand.round)
+    require(demand.leaver in ("online", "offline"), "leaver", "online or offline", demand.leaver)

@@ -48,6 +48,10 @@ class ClientData:
         """The rows at `positions`, without labels."""
         return self.rows.unlabelled().at(torch.tensor(list(positions), dtype=torch.int64))
 
+    def labelled_at(self, positions: Sequence[int]) -> LabelledRows:
+        """The rows at `positions`, with labels."""
+        return self.rows.at(torch.tensor(list(positions), dtype=torch.int64))
+
     def _kept(self, but: Sequence[int]) -> torch.Tensor:
         kept = torch.ones(len(self.rows), dtype=torch.bool)
         kept[torch.tensor(list(but), dtype=torch.int64)] = False
@@ -59,7 +63,8 @@ class Federation:
     """Indices, labels and marks of every client over one dataset.
 
     `parts[k]` are client k's rows of the training set (int64 [P]), `labels[k]` the labels it
-    holds, `planted[k]` marks rows that carry the trigger, `wrong[k]` rows with a wrong label.
+    holds, `planted[k]` marks rows that carry the trigger, `wrong[k]` rows with a wrong label. `server`
+    are rows that no client holds.
     """
 
     dataset: Dataset
@@ -68,6 +73,7 @@ class Federation:
     planted: tuple[npt.NDArray[np.bool_], ...]
     wrong: tuple[npt.NDArray[np.bool_], ...]
     trigger: Trigger | None = None
+    server: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -78,6 +84,12 @@ class Federation:
         if self.trigger is not None:
             x = plant(x, self.planted[client], self.trigger)
         return ClientData(LabelledRows(x, torch.from_numpy(self.labels[client])))
+
+    def on_server(self) -> Rows:
+        """The server's rows, which come without labels."""
+        none = np.zeros(0, np.int64)
+        held = torch.from_numpy(none if self.server is None else self.server)
+        return self.dataset.train.unlabelled().at(held)
 
     @cached_property
     def holdings(self) -> Holdings:
@@ -100,9 +112,11 @@ class FederationSpec:
     seed: int
     backdoor: Backdoor | None = None
     wrong_labels: WrongLabels | None = None
+    server_rows: int = 0
 
     def __post_init__(self) -> None:
         require_count("clients", self.clients)
+        require_count("server_rows", self.server_rows, at_least=0)
 
 
 @lru_cache(maxsize=2)
@@ -113,8 +127,9 @@ def build(spec: FederationSpec) -> Federation:
     """
     dataset = load_once(spec.source)
     right = dataset.train.y.numpy()
+    held, server = _divided(len(right), spec)
     stream = numpy_stream(spec.seed, "partition")
-    parts = spec.partition(right, spec.clients, stream)
+    parts = tuple(held[part] for part in spec.partition(right[held], spec.clients, stream))
     labels = [right[part] for part in parts]
     planted = [np.zeros(len(part), bool) for part in parts]
     trigger = None
@@ -128,7 +143,16 @@ def build(spec: FederationSpec) -> Federation:
                 stream = numpy_stream(spec.seed, "backdoor", k)
                 planted[k] = spec.backdoor.planted(len(parts[k]), stream)
                 labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
-    return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger)
+    return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger, server)
+
+
+def _divided(rows: int, spec: FederationSpec) -> tuple[Indices, Indices]:
+    """Which rows clients hold, and which the server."""
+    expected = f"fewer than the {rows} rows of the training set"
+    require(spec.server_rows < rows, "server_rows", expected, spec.server_rows)
+    stream = numpy_stream(spec.seed, "server rows")
+    server = np.sort(stream.permutation(rows)[: spec.server_rows]).astype(np.int64)
+    return np.setdiff1d(np.arange(rows, dtype=np.int64), server), server
 
 
 def _mislabel(

@@ -28,12 +28,14 @@ from fedlaf.evaluation import (
     subjects_of,
     yardstick,
 )
+from fedlaf.needs import given_to
 from fedlaf.plan import FEDERATION, Plan
+from fedlaf.records import Keep, Kept
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import seed_for
 from fedlaf.stage import Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, failures
-from fedlaf.stages import MadeFrom, Shelf
+from fedlaf.stages import NOTHING, MadeFrom, Shelf
 from fedlaf.types import Weights
 
 LIBRARIES = ("flwr", "ray", "torch", "numpy")
@@ -67,6 +69,7 @@ class Story:
     watch: Watch
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
 
     def tell(self) -> Report:
         """Everything, in order."""
@@ -78,7 +81,7 @@ class Story:
         weights, done, spent = self.start(), 0, Cost()
         for number, (arrives, request) in enumerate(plan.schedule, 1):
             trained = self.train(weights, roster, done, arrives)
-            asked = replace(roster, request=request)
+            asked = replace(roster, request=request, trained=arrives)
             last = number == len(plan.schedule)
             name = f"request-{number}"
             answer, weights = self.serve(name, arrives, trained.weights, asked, last)
@@ -117,9 +120,11 @@ class Story:
             return Outcome(weights, Cost(), ())
         name = "train" if done == 0 else f"train-from-{done}"
         subjects = self._curve_subjects(roster, until)
-        method = self.plan.train.until(until)
         stage = Stage("train", self.plan.seed, roster, skip=done, timeout=self.plan.timeout)
-        return self._stage(name, method, weights, stage, subjects)
+        keep = self.plan.keep if any(at >= until for at, _ in self.plan.schedule) else NOTHING
+        trained = self._stage(name, self.plan.train.until(until), weights, stage, subjects, keep=keep)
+        self.kept += [trained.kept] if trained.kept else []
+        return trained
 
     def serve(
         self, name: str, arrives: int, original: Weights, roster: Roster, last: bool
@@ -129,7 +134,8 @@ class Story:
         """
         subjects = subjects_of(self.plan.federation, roster.request, roster.gone)
         few = subjects.some(self.plan.curve_rows) if self.plan.curve_rows else None
-        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout)
+        given = given_to(self.plan.method, roster, self.kept, self.start, spec=self.plan.spec)
+        stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout, given=given)
         try:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
         except RequestStopped as error:
@@ -137,8 +143,7 @@ class Story:
         models = {"original": original, "unlearned": forgotten.weights}
         costs = {"unlearned": forgotten.cost}
         if not stopped and (last or self.plan.reference == "each"):
-            gone = roster.gone.joined(roster.request, roster.sizes)
-            left = replace(roster, request=ForgetRequest(), gone=gone)
+            left = roster.served
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
             models |= self._retrained_again(name, left, arrives)
@@ -178,11 +183,12 @@ class Story:
         return found
 
     def _stage(
-        self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None
-    ) -> Outcome:
+        self, name: str, method: Runnable, weights: Weights, stage: Stage, few: Subjects | None,
+        *, keep: Keep = NOTHING,
+    ) -> Outcome:  # fmt: skip
         """One stage: from the shelf when an earlier run finished the same, else run and saved."""
         made_from = self._made_from(name, stage, method.total_rounds(stage.roster))
-        found = self.shelf.get(name, made_from)
+        found = self.shelf.get(name, made_from, keep)
         clock = perf_counter()
         if found is None:
             curve = Curve(name, self.plan, few, stage.skip, weights)
@@ -193,7 +199,8 @@ class Story:
                 curve.follow(record, now)
                 self.watch.advance(name)
 
-            outcome = method.run(self.grid, weights, replace(stage, on_round=on_round))
+            recorder = self.shelf.recorder(name, keep)
+            outcome = method.run(self.grid, weights, replace(stage, on_round=on_round, recorder=recorder))
             found = outcome, curve.points
         outcome, points = found
         self.shelf.put(name, made_from, outcome, points)

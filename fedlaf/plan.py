@@ -16,6 +16,8 @@ from fedlaf.config import made, only_known, plain
 from fedlaf.demand import schedule
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.federation import Federation, FederationSpec, build
+from fedlaf.needs import check_needs, kept_for
+from fedlaf.records import Keep
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import Roster, Runnable, Trainable
 from fedlaf.types import InvalidValue, require, require_count, require_number
@@ -39,6 +41,7 @@ class Plan:
     yardstick: int
     method_name: str
     resume: Path | None
+    keep: Keep
     config: Mapping[str, Any]
 
     def fingerprint(self, *sections: str, **more: object) -> str:
@@ -47,7 +50,7 @@ class Plan:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-FEDERATION = ("seed", "clients", "data", "partition", "corruption", "model")
+FEDERATION = ("seed", "clients", "server_rows", "data", "partition", "corruption", "model")
 """Sections that describe the federation and its start."""
 
 
@@ -65,12 +68,13 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     method: Runnable = made(config, "forget")
     demands = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
     served = _located(lambda: schedule(demands, federation.holdings, train.rounds), "request")
-    _check_methods(train, method, served, federation)
+    name = method_name or type(method).__name__
+    _check_methods(train, method, served, federation, name)
     return Plan(
         spec, federation, train, served, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.yardstick,
-        method_name or type(method).__name__, Path(config.resume) if config.resume else None,
+        name, Path(config.resume) if config.resume else None, kept_for(method, plain(config)["record"]),
         plain(config),
     )  # fmt: skip
 
@@ -79,6 +83,7 @@ def _spec(config: DictConfig) -> ClientSpec:
     federation = FederationSpec(
         made(config, "data"), made(config, "partition"), config.clients, config.seed,
         made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),
+        config.server_rows,
     )  # fmt: skip
     return ClientSpec(federation, made(config, "model"), config.device)
 
@@ -103,12 +108,14 @@ def _check_methods(
     method: Runnable,
     served: tuple[tuple[int, ForgetRequest], ...],
     federation: Federation,
+    name: str,
 ) -> None:
     roster = Roster({}, federation.sizes)
     _located(lambda: train.checked(roster), "train")
     gone = ForgetRequest()
-    for _, request in served:
-        asked = Roster({}, federation.sizes, request, gone)
+    for at, request in served:
+        asked = Roster({}, federation.sizes, request, gone, at)
+        check_needs(method, asked, name, server_rows=len(federation.on_server()))
         _located(lambda asked=asked: method.checked(asked), "forget")  # type: ignore[misc]
         gone = gone.joined(request, federation.sizes)
 
@@ -118,5 +125,5 @@ def _located(call: Any, section: str) -> Any:
     try:
         return call()
     except InvalidValue as error:
-        rooted = error.key == section or (section == "data" and error.key == "clients")
+        rooted = error.key == section or (section == "data" and error.key in ("clients", "server_rows"))
         raise (error if "." in error.key or rooted else error.within(section)) from None

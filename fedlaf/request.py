@@ -46,10 +46,14 @@ class Holdings:
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """Rows to forget: `rows[k]` are sorted positions among client k's rows; `withdrawn` leave whole."""
+    """Rows to forget: `rows[k]` are sorted positions among client k's rows; `withdrawn` leave whole.
+
+    When they are `offline`, no client of the request answers any more.
+    """
 
     rows: Mapping[ClientId, tuple[int, ...]] = field(default_factory=dict)
     withdrawn: frozenset[ClientId] = frozenset()
+    offline: bool = False
 
     @classmethod
     def of_samples(

@@ -7,13 +7,15 @@ method plugs in by its name in conf/.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from flwr.serverapp import Grid
 
 from fedlaf.cost import Cost
+from fedlaf.records import Keep, Kept, Recorder, Records
 from fedlaf.request import ForgetRequest
 from fedlaf.types import ClientId, Weights
 from fedlaf.wire import RowSplit
@@ -24,7 +26,12 @@ class Need(StrEnum):
 
     LEAVER = "the forgetting clients online"
     LABELS = "labels of the remaining rows"
+    WHOLE = "clients that leave with all their rows"
+    START = "the start weights"
     UPDATES = "the clients' stored updates"
+    LAST = "the model that each client trained last"
+    MAGNITUDES = "a sum of absolute updates for each client"
+    SERVER_ROWS = "unlabelled rows on the server"
 
 
 class RoundFailed(RuntimeError):
@@ -33,12 +40,15 @@ class RoundFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Roster:
-    """What the server knows of its clients: nodes, row counts, the request, what is gone."""
+    """What the server knows of its clients: nodes, row counts, the request, what is gone, and how
+    many rounds were `trained` before the request.
+    """
 
     nodes: Mapping[ClientId, int]
     sizes: Mapping[ClientId, int]
     request: ForgetRequest = field(default_factory=ForgetRequest)
     gone: ForgetRequest = field(default_factory=ForgetRequest)
+    trained: int = 0
 
     @property
     def present(self) -> list[ClientId]:
@@ -54,6 +64,11 @@ class Roster:
     def remaining(self) -> list[ClientId]:
         """Clients with rows that remain, in partition order."""
         return [k for k in self.present if self.remaining_rows(k) > 0]
+
+    @property
+    def served(self) -> Roster:
+        """The roster after the request: its rows are gone."""
+        return replace(self, request=ForgetRequest(), gone=self.gone.joined(self.request, self.sizes))
 
     def remaining_rows(self, client: ClientId) -> int:
         """Rows of `client` that are neither gone nor to be forgotten."""
@@ -82,11 +97,35 @@ OnRound = Callable[[RoundRecord, Weights], None]
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a method is given beside the model: what its `needs` name, and `fresh`, a network of the
+    federation's kind with initial weights drawn from a seed.
+
+    `inputs` are the server's rows without labels, float32 [N, c, h, w] in [0, 1]; `nbytes` is what all
+    that takes on the server.
+    """
+
+    start: Weights | None = None
+    records: Records | None = None
+    inputs: torch.Tensor | None = None
+    fresh: Callable[[int], torch.nn.Module] | None = None
+    nbytes: int = 0
+
+    def the(self, name: str) -> Any:
+        """What is called `name`. Raises LookupError when the method's `needs` did not name it."""
+        value = getattr(self, name)
+        if value is None:
+            raise LookupError(f"{name} was not given: the method's needs do not name it")
+        return value
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stage: its name, which names the random streams too, its seed and its clients.
 
     `skip` rounds of the first phase were done before (training that goes on after a request);
-    `on_round` is told of each round as it ends.
+    `on_round` is told of each round as it ends. `given` is what the method needs beside the model,
+    `recorder` keeps what is needed of this stage later.
     """
 
     name: str
@@ -95,6 +134,8 @@ class Stage:
     skip: int = 0
     timeout: float = 3600.0
     on_round: OnRound | None = None
+    given: Given = field(default_factory=Given)
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +158,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The weights after a stage, what it took, and what was noticed."""
+    """The weights after a stage, what it took, what was noticed, and what was kept for later."""
 
     weights: Weights
     cost: Cost
     records: tuple[RoundRecord, ...]
     findings: tuple[Finding, ...] = ()
+    kept: Kept | None = None
 
 
 class RequestStopped(RoundFailed):
@@ -137,6 +179,10 @@ class Runnable(Protocol):
     """What the pipeline needs of a method."""
 
     needs: ClassVar[frozenset[Need]]
+
+    @property
+    def keeps(self) -> Keep:
+        """What training must keep for it."""
 
     def total_rounds(self, roster: Roster) -> int:
         """Rounds over all phases, for progress."""

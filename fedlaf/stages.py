@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from os.path import relpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -14,8 +16,12 @@ from safetensors.numpy import load_file, save_file
 from fedlaf.cost import Cost
 from fedlaf.evaluation import Predictions
 from fedlaf.evaluation.evaluate import KINDS
+from fedlaf.records import Keep, Kept, Recorder
 from fedlaf.report import Point
 from fedlaf.stage import Finding, Outcome, RoundRecord
+
+NOTHING = Keep()
+"""What most stages keep."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,19 @@ class Shelf:
             "records": [asdict(r) for r in outcome.records],
             "findings": [asdict(finding) for finding in outcome.findings],
             "curve": [asdict(point) for point in curve],
+            "kept": outcome.kept and self._referred(outcome.kept),
         }
         draft = self.folder / f"{name}.json.part"
         draft.write_text(json.dumps(record))
         draft.replace(self.folder / f"{name}.json")
+
+    def recorder(self, name: str, keep: Keep) -> Recorder | None:
+        """Where a stage that is to be run keeps what is needed of it later; None when nothing is."""
+        return Recorder(Kept(keep, self.folder / f"{name}.records")) if keep else None
+
+    def _referred(self, kept: Kept) -> dict[str, object]:
+        # Records are large: a later run refers to those of an earlier one, by the way from here to there.
+        return {**asdict(kept.keep), "folder": relpath(kept.folder, self.folder)}
 
     def predictions(self, name: str, made_from: str, make: Callable[[], Predictions]) -> Predictions:
         """What a model predicts: as an earlier run left it under `name` from the same values, else made.
@@ -67,15 +82,18 @@ class Shelf:
         draft.replace(self.folder / file)
         return found
 
-    def get(self, name: str, made_from: MadeFrom) -> tuple[Outcome, list[Point]] | None:
-        """The stage as an earlier run left it; None when it has none made from the same values.
+    def get(self, name: str, made_from: MadeFrom, keep: Keep = NOTHING) -> tuple[Outcome, list[Point]] | None:
+        """The stage as an earlier run left it; None when it has none made from the same values, or
+        one whose records are not enough for `keep`.
 
         A curve that was measured on other rows is left out.
         """
         if self.earlier is None or not (self.earlier / f"{name}.json").is_file():
             return None
         record = json.loads((self.earlier / f"{name}.json").read_text())
-        if record["fingerprint"] != made_from.weights:
+        kept = _kept(record.get("kept"), self.earlier)
+        missing = keep and not (kept and kept.keep.covers(keep))
+        if record["fingerprint"] != made_from.weights or missing:
             return None
         held = load_file(self.earlier / f"{name}.safetensors")
         weights = {key: held[key] for key in record["names"]}
@@ -83,7 +101,15 @@ class Shelf:
         same = record["curve_fingerprint"] == made_from.curve
         curve = [Point(**point) for point in record["curve"]] if same else []
         findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
-        return Outcome(weights, Cost.of(record["cost"]), records, findings), curve
+        return Outcome(weights, Cost.of(record["cost"]), records, findings, kept), curve
+
+
+def _kept(saved: dict[str, Any] | None, stages: Path) -> Kept | None:
+    if saved is None:
+        return None
+    folder = stages / saved["folder"]
+    keep = Keep(**{k: v for k, v in saved.items() if k != "folder"})
+    return Kept(keep, folder) if folder.is_dir() else None
 
 
 def _predictions(path: Path, made_from: str) -> Predictions | None:

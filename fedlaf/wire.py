@@ -36,6 +36,17 @@ class Action(StrEnum):
     ALIGN = "train.align"
     FORGET = "train.forget"
     GRADIENT = "train.gradient"
+    ASCEND = "train.ascend"
+    NEGGRAD = "train.neggrad"
+    RECALL = "train.recall"
+    PUSH = "train.push"
+    HOLD = "train.hold"
+    MISLEAD = "train.mislead"
+    DISTIL = "train.distil"
+    CROSS = "train.cross"
+    SHRINK = "train.shrink"
+    OPPOSE = "train.oppose"
+    UNROLL = "train.unroll"
 
 
 class Part(StrEnum):

@@ -16,6 +16,9 @@ import torch
 
 from fedlaf.types import Weights
 
+SAME = 1e-9
+"""What is smaller than this part of a whole is rounding."""
+
 
 def weighted_mean(many: Sequence[Weights], weights: Sequence[float]) -> Weights:
     """sum_k w_k x_k / sum_k w_k for each name, in the dtype of the first.
@@ -52,6 +55,43 @@ def blend(first: Weights, second: Weights, share: float) -> Weights:
 def difference(left: Weights, right: Weights) -> Weights:
     """Left - right, double precision."""
     return {k: left[k].astype(np.float64) - right[k].astype(np.float64) for k in left}
+
+
+def moved(weights: Weights, direction: Weights, rate: float) -> Weights:
+    """Weights + rate * direction, in the weights' dtypes; what has no direction stays."""
+    there = {k: weights[k] + rate * direction[k].astype(np.float64) for k in direction}
+    return {k: np.asarray(there.get(k, v)).astype(v.dtype) for k, v in weights.items()}
+
+
+def aside(gradient: Weights, others: Sequence[Weights]) -> Weights:
+    """The gradient without its part in the span of the others, at the gradient's length; double precision.
+
+    Nothing (zeros) when it lies in their span. The basis is that of a QR decomposition of the others at unit
+    length, turned by the SVD of its small factor, so that dependent ones count once (Pan et al., AAAI 2025).
+    """
+    flat = _flat(gradient)
+    lengths = [(other, np.linalg.norm(other)) for other in map(_flat, others)]
+    units = [other / length for other, length in lengths if length > 0]
+    left = flat
+    if units:
+        q, r = np.linalg.qr(np.stack(units, axis=1))
+        turned, size, _ = np.linalg.svd(r)
+        basis = q @ turned[:, : len(size)][:, size > SAME * size[0]]
+        for _ in range(2):  # once more takes out what rounding left
+            left = left - basis @ (basis.T @ left)
+    whole, rest = np.linalg.norm(flat), np.linalg.norm(left)
+    scale = whole / rest if rest > SAME * whole else 0.0
+    return _shaped(scale * left, gradient)
+
+
+def _flat(weights: Weights) -> npt.NDArray[np.float64]:
+    return np.concatenate([array.astype(np.float64).ravel() for array in weights.values()])
+
+
+def _shaped(flat: npt.NDArray[np.float64], like: Weights) -> Weights:
+    ends = np.cumsum([array.size for array in like.values()])[:-1]
+    pieces = zip(like.items(), np.split(flat, ends), strict=True)
+    return {name: piece.reshape(array.shape) for (name, array), piece in pieces}
 
 
 def inner(left: Weights, right: Weights) -> float:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from flwr.serverapp import Grid
 
 from fedlaf import wire
+from fedlaf.records import Keep
 from fedlaf.stage import Finding, Need, Outcome, Roster, RoundRecord, Stage
-from fedlaf.types import Weights, require
+from fedlaf.types import ClientId, Weights, require
 from fedlaf.wire import Part, Reply
 from strategies.phase import Phase, ServerState
 from strategies.rounds import Rounds
@@ -21,9 +22,23 @@ class Method(ABC):
 
     needs: ClassVar[frozenset[Need]] = frozenset()
 
+    @property
+    def keeps(self) -> Keep:
+        """What training must keep for it."""
+        every = int(Need.UPDATES in self.needs)
+        return Keep(every, last=Need.LAST in self.needs, magnitudes=Need.MAGNITUDES in self.needs)
+
     @abstractmethod
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """The phases, in order."""
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The state before the first phase: what the server does alone. Pure."""
+        return state
+
+    def asks(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]:
+        """Which of the `clients` that the next round of `phase` could ask are asked; by default all."""
+        return clients
 
     @abstractmethod
     def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:

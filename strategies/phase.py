@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fedlaf.cost import Cost
 from fedlaf.seeding import numpy_stream
-from fedlaf.stage import Roster
+from fedlaf.stage import Given, Roster
 from fedlaf.types import ClientId, Weights
 from fedlaf.wire import Action, Part
 
@@ -45,11 +46,15 @@ class Phase:
 
 @dataclass(frozen=True)
 class ServerState:
-    """The global weights, the round within the phase, and what a method carries along."""
+    """The global weights, the round within the phase, what a method carries along and what it was
+    given, and what the server's own work has cost.
+    """
 
     weights: Weights
     round: int = 0
     aux: Mapping[str, Any] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
+    cost: Cost = field(default_factory=Cost)
 
 
 def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) -> list[ClientId]:
@@ -64,4 +69,5 @@ def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) ->
         draw = ("panel",) if phase.panel else (phase.name, "cohort", round_)
         stream = numpy_stream(seed, stage, *draw)
         others = [int(k) for k in stream.choice(others, phase.cohort, replace=False)]
-    return sorted([*forgetting, *others])
+    absent = set(roster.request.clients) if roster.request.offline else set()
+    return sorted({*forgetting, *others} - absent)

@@ -28,6 +28,10 @@ class Runs(Protocol):
 
     def phases(self, roster: Roster) -> Sequence[Phase]: ...
 
+    def begins(self, state: ServerState, roster: Roster) -> ServerState: ...
+
+    def asks(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]: ...
+
     def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]: ...
 
     def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]: ...
@@ -43,8 +47,8 @@ class Rounds(Strategy):
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
         self.start_weights = weights
-        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name})
-        self.cost = Cost()
+        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name}, given=stage.given)
+        self.cost = Cost(bytes_stored=stage.given.nbytes)
         self.records: list[RoundRecord] = []
         self.findings: list[Finding] = []
         self.plan = [
@@ -59,11 +63,24 @@ class Rounds(Strategy):
 
     def run(self, grid: Grid) -> Outcome:
         """All rounds of the plan, by Flower's own loop. Raises RoundFailed, RequestStopped among them."""
-        self.start(grid, wire.pack(self.state.weights), len(self.plan), self.stage.timeout)
+        self.state = self.method.begins(self.state, self.roster)
+        self.cost += self.state.cost
+        if self.plan:
+            self.start(grid, wire.pack(self.state.weights), len(self.plan), self.stage.timeout)
+        else:
+            self._ended(RoundRecord("server", 1, (), {}, {}, self.cost))
         return self._outcome(self.state.weights)
 
     def _outcome(self, weights: Weights) -> Outcome:
-        return Outcome(weights, self.cost, tuple(self.records), tuple(self.findings))
+        kept = None if self.stage.recorder is None else self.stage.recorder.kept
+        return Outcome(weights, self.cost, tuple(self.records), tuple(self.findings), kept)
+
+    def _ended(self, record: RoundRecord) -> None:
+        self.records.append(record)
+        for finding in self.method.findings(self.records):
+            self._found(finding)
+        if self.stage.on_round is not None:
+            self.stage.on_round(record, self.state.weights)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -75,10 +92,12 @@ class Rounds(Strategy):
         sent = {part: wire.pack(w) for part, w in self.method.sends(phase, self.state).items()}
         settings = self.method.tells(phase, self.state)
         seed, name = self.stage.seed, self.stage.name
-        asked = sampled(phase, self.roster, seed, name, number)
+        asked = self.method.asks(phase, self.state, sampled(phase, self.roster, seed, name, number))
         most = sum(self.roster.sizes[client] for client in asked)
         mean = None if phase.mean is None else Wanted(phase.mean, most)
         self._fold = None if mean is None else Fold(mean, wire.unpack(sent[mean.part]))
+        if self.stage.recorder is not None:
+            mean = None  # whoever records needs single replies; the fold's sums are the same
         self._asked = {}
         for client in asked:
             told = Instruction(sent, settings, seed, name, number, self.roster.split(client), mean)
@@ -105,13 +124,10 @@ class Rounds(Strategy):
         cost = self._cost([*self._asked.values(), *again], ordered)
         self.state = self.method.aggregate(phase, self.state, self._folded(ordered))
         numbers = _means(ordered)
-        record = RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost)
-        self.records.append(record)
         self.cost += cost
-        for finding in self.method.findings(self.records):
-            self._found(finding)
-        if self.stage.on_round is not None:
-            self.stage.on_round(record, self.state.weights)
+        if self.stage.recorder is not None:
+            self.stage.recorder.end(number)
+        self._ended(RoundRecord(phase.name, number, tuple(self._asked), failed, numbers, cost))
         return wire.pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
 
     def _found(self, finding: Finding) -> None:
@@ -142,6 +158,7 @@ class Rounds(Strategy):
                 continue
             fault = fault_of(reply, sent) or self._take(reply)
             if fault is None:
+                self._record(reply, sent)
                 good[client] = reply if self._fold is None else _light(reply)
                 failed.pop(client, None)
             else:
@@ -150,6 +167,12 @@ class Rounds(Strategy):
 
     def _take(self, reply: Reply) -> str | None:
         return None if self._fold is None else self._fold.take(reply)
+
+    def _record(self, reply: Reply, sent: Mapping[Part, Weights]) -> None:
+        recorder, model = self.stage.recorder, Part.MODEL
+        if recorder is not None and model in reply.arrays:
+            number, rows = self.state.round, int(reply.numbers[ROWS])
+            recorder.take(number, reply.client, sent[model], reply.arrays[model], rows=rows)
 
     def _folded(self, replies: list[Reply]) -> list[Reply]:
         """The replies, or the one with their mean where that is all that is needed."""

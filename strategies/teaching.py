@@ -110,24 +110,24 @@ def averaged_density(state: ServerState, replies: Sequence[Reply], part: Part, n
     return replace(state, aux={**state.aux, name: mean})
 
 
-def joined(replies: Sequence[Reply], forgetting_share: float) -> Weights:
-    """The new extractor: forgetting clients weigh `forgetting_share` in all, by forgotten rows;
-    the others the rest, by remaining rows; a side that is empty leaves all to the other.
+def joined(replies: Sequence[Reply], forgetting_share: float, part: Part = Part.EXTRACTOR) -> Weights:
+    """The new extractor (or other part): forgetting clients weigh `forgetting_share` in all, by forgotten
+    rows; the others the rest, by remaining rows; a side that is empty leaves all to the other.
     """
     forgetting = [reply for reply in replies if reply.numbers["forgotten"] > 0]
     others = [reply for reply in replies if reply.numbers["forgotten"] == 0]
     if not others:
-        return mean_extractor(forgetting, "forgotten")
+        return mean_extractor(forgetting, "forgotten", part)
     if not forgetting:
-        return mean_extractor(others, "retained")
-    remaining, left = mean_extractor(others, "retained"), mean_extractor(forgetting, "forgotten")
+        return mean_extractor(others, "retained", part)
+    remaining, left = mean_extractor(others, "retained", part), mean_extractor(forgetting, "forgotten", part)
     return aggregate.blend(remaining, left, forgetting_share)
 
 
-def mean_extractor(replies: Sequence[Reply], rows: str) -> Weights:
-    """The mean of the replies' extractors, weighted by their number `rows`."""
+def mean_extractor(replies: Sequence[Reply], rows: str, part: Part = Part.EXTRACTOR) -> Weights:
+    """The mean of the replies' extractors (or other part), weighted by their number `rows`."""
     return aggregate.weighted_mean(
-        [reply.arrays[Part.EXTRACTOR] for reply in replies], [reply.numbers[rows] for reply in replies]
+        [reply.arrays[part] for reply in replies], [reply.numbers[rows] for reply in replies]
     )
 
 

@@ -52,6 +52,15 @@ WRONG = {
         ["forget.represent.decoder=tanh"],
         "forget.represent.decoder: expected sigmoid or linear, got 'tanh'",
     ),
+    "leaver": (
+        ["request.leaver=offline"],
+        "request.leaver: expected online for forget=laf, which needs the forgetting clients online",
+    ),
+    "whole clients": (
+        ["forget=federaser", "request=remove_classes"],
+        "request: expected clients that leave with all their rows, all that forget=federaser can serve",
+    ),
+    "server rows": (["forget=fukd"], "server_rows: expected at least 1 for forget=fukd"),
     "resume": (["resume=/nowhere"], "resume: expected the folder of an earlier run, got '/nowhere'"),
     "reference": (["evaluation.reference=never"], "evaluation.reference: expected each or last, got 'never'"),
 }

@@ -11,17 +11,17 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
-        "fedlaf.exact", "fedlaf.replies",
+        "fedlaf.exact", "fedlaf.replies", "fedlaf.records",
         "fedlaf.stage"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
-        "fedlaf.federation", "fedlaf.enrolment"),
+        "fedlaf.logit_losses", "fedlaf.logit_objectives", "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
-    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.pipeline",
+    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.needs", "fedlaf.pipeline",
         "fedlaf.comparison", "fedlaf.__main__"),
 }  # fmt: skip
 STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
-                  "strategies")  # fmt: skip
+                  "fedlaf.logit_objectives", "strategies")  # fmt: skip
 OUTSIDE_OF_STRATEGIES = {"numpy", "torch", "flwr"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -11,11 +12,22 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedlaf import wire
-from fedlaf.client import aiming, forgetting, representing, store, training
+from fedlaf.client import (
+    aiming,
+    ascending,
+    forgetting,
+    opposing,
+    recalling,
+    representing,
+    store,
+    training,
+    unlearning,
+)
 from fedlaf.client.forgetting import Side, Task
 from fedlaf.client.store import ClientSpec
-from fedlaf.client.visit import AIMED, GOALS, OWN_VAE, TAUGHT, Visit
+from fedlaf.client.visit import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
+from fedlaf.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
 from fedlaf.models import Gaussian
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.seeding import torch_stream
@@ -52,7 +64,7 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
     """Train the global model on the labelled rows that remain; what a request kept is dropped."""
-    store.drop(visit.context, TAUGHT, OWN_VAE, AIMED, GOALS)
+    store.drop(visit.context, TAUGHT, OWN_VAE, AIMED, GOALS, LOGITS)
     settings = wire.settings_from_config(Fit, visit.told.settings)
     store.load(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])
@@ -187,4 +199,15 @@ PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.ALIGN: aiming.align,
     Action.FORGET: forget,
     Action.GRADIENT: gradient,
+    Action.ASCEND: ascending.ascend,
+    Action.RECALL: recalling.recall,
+    Action.MISLEAD: recalling.mislead,
+    Action.CROSS: recalling.cross,
+    Action.NEGGRAD: partial(unlearning.supervised, kind=NegGrad),
+    Action.HOLD: partial(unlearning.supervised, kind=Hold),
+    Action.PUSH: partial(unlearning.label_free, kind=Push),
+    Action.DISTIL: partial(unlearning.label_free, kind=DistilBoth),
+    Action.SHRINK: partial(unlearning.label_free, kind=Shrink),
+    Action.OPPOSE: opposing.oppose,
+    Action.UNROLL: opposing.unroll,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,24 +19,23 @@ from fedlaf.types import Numbers
 def fit(
     model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator
 ) -> tuple[Numbers, Cost]:
-    """Train `model` in place for the settings' epochs; gives mean loss of the last epoch and cost."""
+    """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""
     device = next(model.parameters()).device
     optimiser = settings.optimiser(model)
     model.train()
-    total = 0.0
-    for _ in range(settings.epochs):
-        total = 0.0
-        for batch in batches.epoch(len(rows), settings.batch_size, stream):
-            drawn = rows.at(batch)
-            x = as_input(augmented(drawn.x.to(device), settings.augment, stream, model.pixels), device)
-            loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += float(loss.detach()) * len(batch)
-    passes = settings.epochs * len(rows)
-    numbers = {"loss": total / max(len(rows), 1), "rows": float(len(rows))}
-    return numbers, Cost(gradient_passes=passes, labels_read=passes)
+    seen: list[tuple[float, int]] = []
+    for batch in batches.steps(len(rows), settings.batch_size, settings.steps(len(rows)), stream):
+        drawn = rows.at(batch)
+        x = as_input(augmented(drawn.x.to(device), settings.augment, stream, model.pixels), device)
+        loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen.append((float(loss.detach()), len(batch)))
+    last = seen[-ceil(len(rows) / settings.batch_size) :]
+    mean = sum(loss * many for loss, many in last) / max(sum(many for _, many in last), 1)
+    passes = sum(many for _, many in seen)
+    return {"loss": mean, "rows": float(len(rows))}, Cost(gradient_passes=passes, labels_read=passes)
 
 
 def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None = None) -> Tensor:

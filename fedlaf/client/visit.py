@@ -9,7 +9,7 @@ from fedlaf import wire
 from fedlaf.aims import Aim
 from fedlaf.client import store
 from fedlaf.client.store import ClientSpec
-from fedlaf.data import Rows
+from fedlaf.data import LabelledRows, Rows
 from fedlaf.federation import ClientData
 from fedlaf.models import Density, Gaussian, Vae, build_vae
 from fedlaf.objectives import Forget, Represent
@@ -21,6 +21,7 @@ TAUGHT = "taught"
 OWN_VAE = "h_f"
 AIMED = "aimed"
 GOALS = "goals"
+LOGITS = "logits"
 
 
 class Visit:
@@ -62,6 +63,11 @@ class Visit:
         """The remaining rows in use, at `pool` among all that remain, and the forgotten ones."""
         forget, absent = self.split
         return self.data.inputs(absent).at(pool), self.data.inputs_at(forget)
+
+    def labelled_rows(self, pool: torch.Tensor) -> tuple[LabelledRows, LabelledRows]:
+        """The same rows with their labels."""
+        forget, absent = self.split
+        return self.data.labelled(absent).at(pool), self.data.labelled_at(forget)
 
     def taught(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Which remaining rows the client uses, and the teacher's representations of both kinds."""

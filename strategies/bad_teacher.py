@@ -1,0 +1,51 @@
+"""Bad teacher: on forgotten rows the model learns from one that knows nothing, elsewhere from itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from fedlaf.logit_objectives import DistilBoth, Mislead
+from fedlaf.stage import Need, Roster
+from fedlaf.types import require_count, require_number
+from fedlaf.wire import Action, Part, Reply
+from strategies.local_steps import LocalSteps
+from strategies.phase import Phase, ServerState, Who
+from strategies.teaching import joined
+
+
+@dataclass(frozen=True)
+class BadTeacher(LocalSteps):
+    """`rounds` in which all clients distil: forgotten rows from a randomly initialised model, remaining ones
+    from the original. Forgetting clients weigh `forgetting_share` in all, by forgotten rows; the others
+    the rest, by remaining rows in use. No label is read.
+
+    Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
+    """
+
+    mislead: Mislead = field(default_factory=Mislead)
+    distil: DistilBoth = field(default_factory=DistilBoth)
+    rounds: int = 2
+    forgetting_share: float = 0.5
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("rounds", self.rounds)
+        require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """The teachers' logits, then distillation."""
+        return [
+            self._phase("mislead", Action.MISLEAD, Who.BOTH, self.mislead),
+            self._phase("distil", Action.DISTIL, Who.BOTH, self.distil, self.rounds),
+        ]
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The blend of the two sides' models."""
+        state = super().aggregate(phase, state, replies)
+        if phase.action is Action.MISLEAD:
+            return state
+        return replace(state, weights=joined(replies, self.forgetting_share, Part.MODEL))

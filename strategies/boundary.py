@@ -1,0 +1,39 @@
+"""Boundary shrink: forgotten rows are taught the nearest wrong class, then the others repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedlaf.logit_objectives import Cross, Shrink
+from fedlaf.stage import Roster
+from fedlaf.types import require_count
+from fedlaf.wire import Action, Part
+from strategies.local_steps import Recovering
+from strategies.phase import Phase, Who
+
+
+@dataclass(frozen=True)
+class Boundary(Recovering):
+    """Forgetting clients find the nearest wrong class of each forgotten row with the original model, and
+    train on it for `shrink_rounds`; their models are averaged by their forgotten rows. Then
+    `recover_rounds` of federated averaging by the clients with rows that remain.
+
+    Chen et al., "Boundary Unlearning", CVPR 2023, which stops before recovery.
+    """
+
+    cross: Cross = field(default_factory=Cross)
+    shrink: Shrink = field(default_factory=Shrink)
+    shrink_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("shrink_rounds", self.shrink_rounds)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """The crossing, the shrinking, recovery."""
+        return [
+            self._phase("cross", Action.CROSS, Who.FORGETTING, self.cross),
+            self._phase("shrink", Action.SHRINK, Who.FORGETTING, self.shrink, self.shrink_rounds, Part.MODEL),
+            *self.recovery(),
+        ]

@@ -1,0 +1,60 @@
+"""ConDa (Chundawat et al., 2024): weights to which the leaver contributed more than others are dampened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights, require_number
+from strategies.phase import ServerState
+from strategies.server_alone import ServerAlone
+
+
+@dataclass(frozen=True)
+class ConDa(ServerAlone):
+    """theta_i <- beta_i theta_i where rho_i < `cutoff`, with beta_i = min(`dampening` * rho_i, `most`)."""
+
+    cutoff: float = 0.5
+    dampening: float = 1.0
+    most: float = 1.0
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.MAGNITUDES})
+
+    def __post_init__(self) -> None:
+        require_number("cutoff", self.cutoff, at_least=0)
+        require_number("dampening", self.dampening, at_least=0)
+        require_number("most", self.most, at_least=0)
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The dampened model."""
+        whole: Weights = {}
+        theirs: Weights = {}
+        count = 0
+        for client, magnitude in state.given.the("records").magnitudes():
+            count += 1
+            whole = _plus(whole, magnitude)
+            theirs = _plus(theirs, magnitude) if client in roster.request.rows else theirs
+        if not theirs:  # the leavers took part in no round
+            return state
+        leavers = len(roster.request.rows)
+        of_all, of_them = ({k: v / n for k, v in s.items()} for s, n in ((whole, count), (theirs, leavers)))
+        return replace(state, weights=self.dampened(state.weights, of_all, of_them))
+
+    def dampened(self, weights: Weights, of_all: Weights, of_them: Weights) -> Weights:
+        """The weights, given the mean contribution C of all clients and of the leavers to each."""
+        result = dict(weights)
+        for name, array in weights.items():
+            if not name.endswith((".weight", ".bias")):  # running statistics are no parameters
+                continue
+            none = of_them[name] == 0
+            rho = np.where(none, np.inf, of_all[name] / np.where(none, 1.0, of_them[name]))
+            beta = np.where(rho < self.cutoff, np.minimum(self.dampening * rho, self.most), 1.0)
+            result[name] = (array * beta).astype(array.dtype)
+        return result
+
+
+def _plus(total: Weights, more: Weights) -> Weights:
+    return {k: np.asarray(total.get(k, 0.0) + v.astype(np.float64)) for k, v in more.items()}

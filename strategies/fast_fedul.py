@@ -1,0 +1,66 @@
+"""Fast-FedUL (Huynh et al., ECML PKDD 2024): the leaver's influence, taken back round by round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from fedlaf.records import Keep, Records
+from fedlaf.stage import Need, Roster
+from fedlaf.types import ClientId, Weights, require_number
+from strategies.history import mean_update, moved, share_of
+from strategies.phase import ServerState
+from strategies.server_alone import ServerAlone
+
+
+@dataclass(frozen=True)
+class FastFedUl(ServerAlone):
+    """theta_T + D_T with D_t = (1 + `alpha`) D_{t-1} + what the leavers changed in round t.
+
+    A model that is off makes later updates off, too. The published rule lets D grow (0.05 to 0.1), from a
+    Lipschitz bound; its authors' code lets it shrink (-0.07), and so do we: the others pull a model back.
+    In each round, the server keeps updates of the `share` of clients whose updates are largest.
+    """
+
+    alpha: float = -0.3
+    share: float = 1.0
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES})
+
+    def __post_init__(self) -> None:
+        require_number("alpha", self.alpha, above=-1)
+        require_number("share", self.share, above=0, at_most=1)
+
+    @property
+    def keeps(self) -> Keep:
+        """Updates of all rounds, of the largest."""
+        return replace(super().keeps, share=self.share)
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The model without the leavers' influence."""
+        records, leavers = state.given.the("records"), roster.request.clients
+        skew: Weights = {}
+        for round_ in records.rounds:
+            grown = {name: (1 + self.alpha) * array for name, array in skew.items()}
+            skew = _sum(grown, _correction(records, round_, leavers, roster.remaining))
+        return replace(state, weights=moved(state.weights, skew))
+
+
+def _correction(
+    records: Records, round_: int, leavers: tuple[ClientId, ...], others: list[ClientId]
+) -> Weights:
+    """p_u (mean of the others - mean of the leavers): for equal clients, of whom one leaves, that is
+    1/(K(K-1)) sum_{i != u} Delta_i - (1/K) Delta_u. Nothing where the leavers' are not kept.
+    """
+    theirs, rest = (mean_update(records, round_, side) for side in (leavers, others))
+    if theirs is None or rest is None:
+        return {}
+    share = share_of(records.rows(round_), leavers)
+    return {name: share * (rest[name] - theirs[name]) for name in rest}
+
+
+def _sum(left: Weights, right: Weights) -> Weights:
+    names = left.keys() | right.keys()
+    return {name: np.asarray(left.get(name, 0.0) + right.get(name, 0.0)) for name in names}

@@ -1,0 +1,91 @@
+"""FedEraser (Liu et al., IWQoS 2021): training is replayed with stored updates whose direction the remaining
+clients calibrate in short local training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+
+from fedlaf.objectives import Fit
+from fedlaf.records import Keep
+from fedlaf.replies import ROWS
+from fedlaf.stage import Need, Roster
+from fedlaf.types import ClientId, Weights, require_count, require_number
+from fedlaf.wire import Action, Part, Reply
+from strategies.aggregate import difference, weighted_mean
+from strategies.base import ForgetStrategy
+from strategies.history import mean_update, moved
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class FedEraser(ForgetStrategy):
+    """Updates of every `every`-th round are kept and replayed from the start weights: the first as it
+    was, the others calibrated in `ratio` of training's local epochs.
+    """
+
+    every: int = 2
+    ratio: float = 0.5
+    fit: Fit = field(default_factory=Fit)
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES, Need.START, Need.LABELS})
+
+    def __post_init__(self) -> None:
+        require_count("every", self.every)
+        require_number("ratio", self.ratio, above=0, at_most=1)
+
+    @property
+    def keeps(self) -> Keep:
+        """Updates of every so many rounds."""
+        return replace(super().keeps, every=self.every)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """One round for each kept round but the first. Every answer counts."""
+        kept = len(range(0, roster.trained, self.every))
+        fit = replace(self.fit, share=self.ratio * self.fit.share)
+        return [Phase("calibrate", Action.FIT, max(kept - 1, 0), Who.REMAINING, fit)]
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The start weights after the first kept round, as the others' updates have it."""
+        records, start = state.given.the("records"), state.given.the("start")
+        mean = mean_update(records, records.rounds[0], roster.remaining)
+        return replace(state, weights=start if mean is None else moved(start, mean))
+
+    def asks(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]:
+        """Those who took part in the round that is replayed."""
+        records = state.given.the("records")
+        took_part = records.clients(records.rounds[state.round])
+        return [client for client in clients if client in took_part] or clients
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The calibrated model."""
+        return {Part.MODEL: state.weights}
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The model moved by the mean of the calibrated updates."""
+        records = state.given.the("records")
+        round_ = records.rounds[state.round]
+        took_part = records.clients(round_)
+        used = [reply for reply in replies if reply.client in took_part]
+        if not used:
+            return state
+        steps = [
+            calibrated(records.update(round_, r.client), difference(r.arrays[Part.MODEL], state.weights))
+            for r in used
+        ]
+        mean = weighted_mean(steps, [reply.numbers[ROWS] for reply in used])
+        return replace(state, weights=moved(state.weights, mean))
+
+
+def calibrated(stored: Weights, update: Weights) -> Weights:
+    """||U|| u / ||u|| for each array: as long as the stored update U, in the direction of the new one u."""
+    found = {}
+    for name, new in update.items():
+        length = float(np.linalg.norm(new))
+        scale = float(np.linalg.norm(stored[name].astype(np.float64))) / length if length > 0 else 0.0
+        found[name] = scale * new
+    return found

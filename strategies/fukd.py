@@ -1,0 +1,82 @@
+"""FUKD (Wu et al., 2022): the leaver is subtracted, and the trained model distilled into the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf.cost import Cost
+from fedlaf.objectives import Distil
+from fedlaf.seeding import seed_for, torch_stream
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights
+from strategies.history import mean_update, moved, share_of
+from strategies.phase import ServerState
+from strategies.server_alone import ServerAlone
+
+
+@dataclass(frozen=True)
+class Fukd(ServerAlone):
+    """theta_T - sum_t p_u Delta_u^t, then distillation on rows of the server that have no labels."""
+
+    distil: Distil = field(default_factory=Distil)
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES, Need.SERVER_ROWS})
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The distilled model."""
+        records, leavers, given = state.given.the("records"), roster.request.clients, state.given
+        erased = state.weights
+        for round_ in records.rounds:
+            update = mean_update(records, round_, leavers)
+            if update is not None:
+                erased = moved(erased, update, -share_of(records.rows(round_), leavers))
+        seed, stage = state.aux["seed"], state.aux["stage"]
+        teacher, student = (
+            _loaded(given.the("fresh")(seed_for(seed, stage, "network")), weights)
+            for weights in (state.weights, erased)
+        )
+        inputs, stream = given.the("inputs"), torch_stream(seed, stage, "distil")
+        with one_thread():
+            distilled(teacher, student, inputs, self.distil, stream)
+        passes = len(inputs) * (1 + self.distil.epochs)
+        weights = {k: v.detach().cpu().contiguous().numpy().copy() for k, v in student.state_dict().items()}
+        return replace(state, weights=weights, cost=Cost(server_passes=passes))
+
+
+def distilled(
+    teacher: nn.Module, student: nn.Module, inputs: Tensor, settings: Distil, stream: torch.Generator
+) -> None:
+    """Train the student in place towards the teacher's softened predictions of the inputs [N, c, h, w]."""
+    teacher.eval()
+    with torch.no_grad():
+        goals = torch.cat([teacher(part).logits for part in inputs.split(settings.batch_size)])
+    optimiser = torch.optim.Adam(student.parameters(), lr=settings.lr)
+    student.train()
+    for _ in range(settings.epochs):
+        for batch in torch.randperm(len(inputs), generator=stream).split(settings.batch_size):
+            loss = settings.loss(student(inputs[batch]).logits, goals[batch])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in every worker: bits must not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _loaded(network: nn.Module, weights: Weights) -> nn.Module:
+    network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in weights.items()})
+    return network

@@ -1,0 +1,36 @@
+"""Gradient ascent (NegGrad): forgetting clients train backwards, then the others repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedlaf.logit_objectives import NegGrad
+from fedlaf.stage import Roster
+from fedlaf.types import require_count
+from fedlaf.wire import Action, Part
+from strategies.local_steps import Recovering
+from strategies.phase import Phase, Who
+
+
+@dataclass(frozen=True)
+class GradientAscent(Recovering):
+    """`ascend_rounds` by the forgetting clients, whose models are averaged by their forgotten rows; then
+    `recover_rounds` of federated averaging by the clients with rows that remain.
+
+    The idea is that of Golatkar et al. (CVPR 2020) and Graves et al. (AAAI 2021).
+    """
+
+    ascend: NegGrad = field(default_factory=NegGrad)
+    ascend_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("ascend_rounds", self.ascend_rounds)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """Ascent, then recovery."""
+        ascent = self._phase(
+            "ascend", Action.NEGGRAD, Who.FORGETTING, self.ascend, self.ascend_rounds, Part.MODEL
+        )
+        return [ascent, *self.recovery()]

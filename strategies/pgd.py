@@ -1,0 +1,84 @@
+"""PGD (Halimi et al., 2022): the leaver ascends its loss near a model that it is taken out of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from fedlaf.objectives import Ascend
+from fedlaf.records import norm
+from fedlaf.seeding import seed_for
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights, require_count, require_number
+from fedlaf.wire import Action, Part
+from strategies.aggregate import difference
+from strategies.fine_tune import FineTune
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class Pgd(FineTune):
+    """From theta_ref, the leavers take steps up their loss that stay within `radius` of it: that share of the
+    mean distance of theta_ref to `draws` random models. Then `rounds` of averaging without them.
+    """
+
+    ascend: Ascend = field(default_factory=Ascend)
+    radius: float = 1 / 3
+    draws: int = 10
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.LEAVER, Need.LABELS, Need.LAST})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("radius", self.radius, above=0)
+        require_count("draws", self.draws)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """The leavers' ascent, then averaging."""
+        up = Phase("ascend", Action.ASCEND, 1, Who.FORGETTING, self.ascend, mean=Part.MODEL)
+        return [up, *super().phases(roster)]
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """theta_ref, and how far the leavers may go from it."""
+        records, rows = state.given.the("records"), {k: roster.sizes[k] for k in roster.present}
+        whole = sum(rows.values())
+        last = [(rows[k] / whole, records.last(k)) for k in roster.request.clients]
+        # Whoever never trained is in no mean.
+        reference = without(state.weights, [(share, model) for share, model in last if model is not None])
+        seed, stage = state.aux["seed"], state.aux["stage"]
+        seeds = [seed_for(seed, stage, "radius", draw) for draw in range(self.draws)]
+        mean = mean_distance(reference, state.given.the("fresh"), seeds)
+        return replace(state, weights=reference, aux={**state.aux, "radius": self.radius * mean})
+
+    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings; with the radius for those who ascend."""
+        told = super().tells(phase, state)
+        return {**told, "radius": state.aux["radius"]} if phase.action is Action.ASCEND else told
+
+
+def without(weights: Weights, leavers: Sequence[tuple[float, Weights]]) -> Weights:
+    """(theta_T - sum_u p_u theta_u) / (1 - sum_u p_u): (K theta_T - theta_u) / (K - 1) for equal clients."""
+    rest = 1.0 - sum(share for share, _ in leavers)
+    result = {}
+    for name, array in weights.items():
+        if np.issubdtype(array.dtype, np.integer):  # counts of BatchNorm
+            result[name] = array
+            continue
+        theirs = sum((share * one[name].astype(np.float64) for share, one in leavers), np.zeros(array.shape))
+        result[name] = np.asarray((array - theirs) / rest).astype(array.dtype)
+    return result
+
+
+def mean_distance(
+    reference: Weights, fresh: Callable[[int], torch.nn.Module], seeds: Sequence[int]
+) -> float:  # fmt: skip
+    """The mean Euclidean distance, over parameters, of a model to random ones."""
+    distances = []
+    for seed in seeds:
+        drawn = {name: p.detach().cpu().numpy() for name, p in fresh(seed).named_parameters()}
+        distances.append(norm(difference(drawn, reference)))
+    return float(np.mean(distances))

@@ -1,0 +1,44 @@
+"""Retraining as a method: the gold standard, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from flwr.serverapp import Grid
+
+from fedlaf.stage import Need, Outcome, Roster, Stage
+from fedlaf.types import Weights, require_count
+from strategies.base import ForgetStrategy
+from strategies.fedavg import FedAvg
+from strategies.phase import Phase, ServerState
+
+
+@dataclass(frozen=True)
+class Retrain(FedAvg, ForgetStrategy):
+    """Federated averaging from the start weights over the rows that remain, for `rounds` rounds (None: as
+    many as were trained): the retrained reference bit for bit, where `fit` and `cohort` are training's.
+    """
+
+    rounds: int | None = None  # type: ignore[assignment]
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS, Need.START})
+
+    def __post_init__(self) -> None:
+        if self.rounds is not None:
+            require_count("rounds", self.rounds)
+        if self.cohort is not None:
+            require_count("cohort", self.cohort)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """Training's phase."""
+        return FedAvg.phases(replace(self, rounds=self.rounds or roster.trained), roster)
+
+    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+        """The start weights."""
+        return replace(state, weights=state.given.the("start"))
+
+    def run(self, grid: Grid, weights: Weights, stage: Stage) -> Outcome:
+        """As training is run: its random streams, over clients whose forgotten rows are gone."""
+        return super().run(grid, weights, replace(stage, name="train", roster=stage.roster.served))

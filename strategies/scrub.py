@@ -1,0 +1,47 @@
+"""SCRUB: rounds away from the original model on forgotten rows, rounds near it on remaining ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedlaf.logit_objectives import Hold, Push, Recall
+from fedlaf.stage import Roster
+from fedlaf.types import require_count
+from fedlaf.wire import Action, Part
+from strategies.local_steps import LocalSteps
+from strategies.phase import Phase, Who
+
+
+@dataclass(frozen=True)
+class Scrub(LocalSteps):
+    """`push_rounds` times a round that pushes (forgetting clients, averaged by forgotten rows) and one that
+    holds (clients with remaining rows, averaged by those in use); then holding alone, until there were
+    `hold_rounds` of it.
+
+    Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023: its epochs of both kinds alternate
+    in the same way, so that one client that holds all rows runs the centralised algorithm.
+    """
+
+    recall: Recall = field(default_factory=Recall)
+    push: Push = field(default_factory=Push)
+    hold: Hold = field(default_factory=Hold)
+    push_rounds: int = 2
+    hold_rounds: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("push_rounds", self.push_rounds)
+        require_count("hold_rounds", self.hold_rounds, at_least=self.push_rounds)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """Both kinds in turn, each a phase of one round; then the rest of the holding."""
+        turns = []
+        for turn in range(1, self.push_rounds + 1):
+            push = self._phase(f"push {turn}", Action.PUSH, Who.FORGETTING, self.push, mean=Part.MODEL)
+            hold = self._phase(f"hold {turn}", Action.HOLD, Who.REMAINING, self.hold, mean=Part.MODEL)
+            turns += [push, hold]
+        left = self.hold_rounds - self.push_rounds
+        rest = self._phase("hold", Action.HOLD, Who.REMAINING, self.hold, left, Part.MODEL)
+        recall = self._phase("recall", Action.RECALL, Who.BOTH, self.recall)
+        return [recall, *turns, *([rest] if left else [])]

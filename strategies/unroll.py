@@ -1,0 +1,48 @@
+"""Unrolling: what training's first pass over forgotten rows took from the start weights is added back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from fedlaf.logit_objectives import Unroll
+from fedlaf.stage import Need, Roster
+from fedlaf.types import Weights, require_number
+from fedlaf.wire import Action, Part, Reply
+from strategies import aggregate
+from strategies.local_steps import LocalSteps
+from strategies.phase import Phase, ServerState, Who
+
+
+@dataclass(frozen=True)
+class SingleGradient(LocalSteps):
+    """theta_T + eta sum_k (n_k / n) sum over batches of client k's forgotten rows of grad L(theta_0).
+
+    Thudi et al., "Unrolling SGD", EuroS&P 2022, eq. 6, with federated averaging's weight of a client:
+    its n_k of all n rows that are not gone. One round; only forgetting clients work.
+    """
+
+    unroll: Unroll = field(default_factory=Unroll)
+    eta: float = 0.1
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS, Need.START})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("eta", self.eta, above=0)
+
+    def phases(self, roster: Roster) -> Sequence[Phase]:
+        """One round."""
+        whole = sum(roster.sizes[k] - len(roster.gone.of(k)) for k in roster.sizes)
+        settings = replace(self.unroll, whole=whole)
+        return [self._phase("unroll", Action.UNROLL, Who.FORGETTING, settings)]
+
+    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+        """The start weights, and only those."""
+        return {Part.MODEL: state.given.the("start")}
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """The clients' weighted gradients, added."""
+        gradient = aggregate.summed([reply.arrays[Part.FORGOTTEN_GRADIENT] for reply in replies])
+        return replace(state, weights=aggregate.moved(state.weights, gradient, self.eta))

@@ -1,0 +1,51 @@
+"""Hand-made records of training, for methods that replay it: arrays of three numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fedlaf.records import Keep, Kept, Recorder, Records
+from fedlaf.request import ForgetRequest
+from fedlaf.stage import Given, Roster
+from fedlaf.types import Weights
+from strategies.phase import ServerState
+
+Numbers = Sequence[float]
+ZERO: Numbers = (0.0, 0.0, 0.0)
+EVERYTHING = Keep(every=1, last=True, magnitudes=True)
+
+
+def three(*numbers: float) -> Weights:
+    """A model of three numbers."""
+    return {"a.weight": np.array(numbers, np.float32)}
+
+
+def numbers(weights: Weights) -> list[float]:
+    """They, as a list."""
+    return [round(float(x), 6) for x in weights["a.weight"]]
+
+
+def recorded(
+    folder: Path, rounds: Sequence[Mapping[int, Numbers]], rows: Mapping[int, int], keep: Keep = EVERYTHING
+) -> Records:
+    """Records of rounds that begin at zero, each a client -> what it trained; seen as they were kept."""
+    recorder = Recorder(Kept(keep, folder))
+    for number, trained in enumerate(rounds, 1):
+        for client, model in trained.items():
+            recorder.take(number, client, three(*ZERO), three(*model), rows=rows[client])
+        recorder.end(number)
+    return Records([folder], keep)
+
+
+def leaving(rows: Mapping[int, int], *leavers: int, trained: int = 1) -> Roster:
+    """Clients with so many rows, of whom some leave."""
+    return Roster(dict(rows), dict(rows), ForgetRequest.of_clients(leavers, rows), trained=trained)
+
+
+def state_of(weights: Weights, records: Records | None = None, start: Weights | None = None) -> ServerState:
+    """What a method begins with."""
+    aux = {"seed": 0, "stage": "request-1"}
+    return ServerState(weights, aux=aux, given=Given(start, records))

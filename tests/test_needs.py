@@ -1,0 +1,287 @@
+"""What a method needs: refused in one line before anything runs, or kept, taken up and given."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from safetensors.numpy import load_file
+
+from fedlaf import config as configuration
+from fedlaf import pipeline
+from fedlaf.client import make_client_app
+from fedlaf.data import Iid
+from fedlaf.federation import build
+from fedlaf.plan import Plan, prepare
+from fedlaf.records import Keep, Kept, Recorder
+from fedlaf.report import Report
+from fedlaf.request import ForgetRequest
+from fedlaf.simulation import InlineGrid
+from fedlaf.stage import Given, Stage
+from fedlaf.types import InvalidValue
+from strategies.fedavg import FedAvg
+
+BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_cnn", "clients=4",
+        "server_rows=50", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=3",
+        "evaluation.curve_rows=0")  # fmt: skip
+METHODS = ("retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd")
+SAMPLES = ("request=remove_samples",)
+
+
+def planned(*overrides: str) -> Plan:
+    configuration.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("config", overrides=[*BASE, *overrides])
+    return prepare(config, next(o.split("=")[1] for o in overrides if o.startswith("forget=")))
+
+
+class Watched:
+    """Which stages were run, not taken up."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def stage(self, name: str, rounds: int) -> None:
+        self.names.append(name)
+
+    def advance(self, name: str) -> None:
+        pass
+
+
+def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
+    watch = Watched()
+    report = pipeline.run(planned(*overrides), folder, watch)  # type: ignore[arg-type]
+    return watch.names, report
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize("method", ["federaser", "fedaccum", "pgd", "conda", "fast_fedul", "fukd"])
+@pytest.mark.parametrize("request_", ["remove_samples", "remove_classes"])
+def test_methods_for_clients_refuse_rows_of_clients_that_stay(method: str, request_: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        planned(f"forget={method}", f"request={request_}")
+    expected = f"request: expected clients that leave with all their rows, all that forget={method} can serve"
+    assert str(refused.value).startswith(expected)
+
+
+@pytest.mark.parametrize("method", ["retrain", "fine_tune", "not", "laf"])
+def test_other_methods_serve_rows_and_classes(method: str) -> None:
+    for request in ("remove_samples", "remove_classes"):
+        assert planned(f"forget={method}", f"request={request}").schedule
+
+
+@pytest.mark.parametrize("method", ["pgd", "laf", "laf_paper", "laf_repair"])
+def test_methods_that_need_the_leaver_refuse_one_that_is_not_there(method: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        planned(f"forget={method}", "request.leaver=offline")
+    assert str(refused.value) == (
+        f"request.leaver: expected online for forget={method}, "
+        "which needs the forgetting clients online, got 'offline'"
+    )
+
+
+def test_who_stays_with_other_rows_cannot_be_offline() -> None:
+    with pytest.raises(InvalidValue, match=r"request.leaver: expected online where clients stay"):
+        planned("forget=fine_tune", *SAMPLES, "request.leaver=offline")
+    with pytest.raises(InvalidValue, match=r"request.leaver: expected online or offline, got 'away'"):
+        planned("forget=fine_tune", "request.leaver=away")
+
+
+def test_distillation_on_the_server_needs_rows_there() -> None:
+    with pytest.raises(InvalidValue, match=r"^server_rows: expected at least 1 for forget=fukd"):
+        planned("forget=fukd", "server_rows=0")
+    with pytest.raises(InvalidValue, match=r"^server_rows: expected fewer than the 250 rows"):
+        planned("forget=fukd", "server_rows=250")
+
+
+@pytest.mark.parametrize("record", ["[gradients]", "everything", "3"])
+def test_unknown_kinds_of_records_are_refused(record: str) -> None:
+    with pytest.raises(InvalidValue, match=r"^record: expected auto, or a list"):
+        planned("forget=laf", f"record={record}")
+
+
+# ---- rows on the server
+
+
+def test_the_servers_rows_are_nobody_elses_and_have_no_labels() -> None:
+    spec = replace(small_spec(4).federation, server_rows=40)
+    federation = build(spec)
+    held = np.concatenate([*federation.parts, federation.server])
+    assert sorted(held.tolist()) == list(range(400))
+    assert len(federation.on_server()) == 40
+    assert not hasattr(federation.on_server(), "y")
+    assert len(build(small_spec(4).federation).on_server()) == 0
+    # Without them the partition is what it always was.
+    stream = np.random.default_rng(0)
+    right = build(small_spec(4).federation).dataset.train.y.numpy()
+    assert [len(part) for part in Iid()(right, 4, stream)] == [100] * 4
+    other = build(replace(spec, seed=1))
+    assert other.server is not None
+    assert other.server.tolist() != federation.server.tolist()  # type: ignore[union-attr]
+
+
+# ---- recording
+
+
+def trained(grid_of: Any, folder: Path | None) -> Any:
+    spec = small_spec(4)
+    grid, roster = enrolled(spec, grid_of(spec))
+    recorder = None if folder is None else Recorder(Kept(Keep(1, 1.0, True, True), folder))
+    stage = Stage("train", 0, roster, recorder=recorder)
+    return FedAvg(3).run(grid, initial_weights(spec), stage)
+
+
+def inline(spec: Any) -> InlineGrid:
+    return InlineGrid(make_client_app(spec), spec.federation.clients)
+
+
+def test_recording_changes_no_bit_and_records_what_clients_sent(tmp_path: Path) -> None:
+    grids: list[RecordingGrid] = []
+
+    def watched(spec: Any) -> RecordingGrid:
+        grids.append(RecordingGrid(inline(spec)))
+        return grids[-1]
+
+    plain, kept = trained(inline, None), trained(watched, tmp_path / "r")
+    assert same_bits(plain.weights, kept.weights)
+    assert replace(plain.cost, client_seconds=0, bytes_down=0) == replace(
+        kept.cost, client_seconds=0, bytes_down=0
+    )
+    (grid,) = grids
+    models = [m.content["model"] for m in grid.replies if "model" in m.content]
+    assert len(models) == 12
+    last = load_file(tmp_path / "r" / "last" / "client-0003.safetensors")
+    sent = {k: v.numpy() for k, v in models[-1].items()}
+    assert {k: v.tobytes() for k, v in last.items()} == {k: v.tobytes() for k, v in sent.items()}
+
+
+def test_recording_on_ray_changes_no_bit_either(tmp_path: Path) -> None:
+    """There, workers would have sent sums; now each answer comes by itself."""
+    overrides = ("forget=fedaccum", "engine=ray", "engine.workers=2")
+    told(tmp_path / "ray", *overrides)
+    told(tmp_path / "inline", "forget=fedaccum")
+    for name in ("train", "request-1"):
+        one, other = (load_file(tmp_path / e / "stages" / f"{name}.safetensors") for e in ("ray", "inline"))
+        assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
+
+
+def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -> None:
+    for method, kinds in (("conda", {"magnitudes"}), ("pgd", {"last"}), ("federaser", {"updates"})):
+        told(tmp_path / method, f"forget={method}", "train.rounds=2")
+        records = tmp_path / method / "stages" / "train.records"
+        assert {p.name for p in records.iterdir()} == kinds
+    told(tmp_path / "not", "forget=not", "train.rounds=2")
+    assert not [p for p in (tmp_path / "not" / "stages").iterdir() if p.is_dir()]
+
+
+def test_one_training_serves_many_methods(tmp_path: Path) -> None:
+    """The base run keeps everything; each method takes it up, sees its own part and pays for that alone."""
+    told(tmp_path / "base", "forget=not", "record=[updates,last,magnitudes]")
+    bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
+    stored = {
+        "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
+        "not": 0, "fine_tune": 0,
+    }  # fmt: skip
+    for method, models in stored.items():
+        names, report = told(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
+        assert names == ([] if method == "not" else ["request-1"])
+        assert report.served[0].costs["unlearned"].bytes_stored == models * bytes_of_model
+        assert not (tmp_path / method / "stages" / "train.records").exists()  # referred to, not copied
+    # A run that refers to them can be taken up in turn, from a folder elsewhere.
+    names, _ = told(tmp_path / "deep" / "er", "forget=fast_fedul", f"resume={tmp_path / 'conda'}")
+    assert names == ["request-1"]
+    # The same bits as a run that trained for itself.
+    told(tmp_path / "alone", "forget=federaser")
+    one, other = (
+        load_file(tmp_path / run / "stages" / "request-1.safetensors") for run in ("alone", "federaser")
+    )
+    assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
+
+
+def test_a_training_without_the_records_that_are_needed_is_no_training(tmp_path: Path) -> None:
+    told(tmp_path / "base", "forget=federaser", "train.rounds=2")
+    for method, again in (("fedaccum", True), ("conda", True), ("fine_tune", False)):
+        overrides = (f"forget={method}", "train.rounds=2", f"resume={tmp_path / 'base'}")
+        names, _ = told(tmp_path / method, *overrides)
+        assert ("train" in names) == again
+    # Nor is one whose records are gone.
+    os.rename(tmp_path / "base" / "stages" / "train.records", tmp_path / "moved")
+    again = told(tmp_path / "b", "forget=federaser", "train.rounds=2", f"resume={tmp_path / 'base'}")
+    assert "train" in again[0]
+    saved = json.loads((tmp_path / "b" / "stages" / "train.json").read_text())
+    assert saved["kept"] == {**Keep(every=2).__dict__, "folder": "train.records"}
+
+
+def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
+    """A second request: its method sees all rounds, and nothing of who left in the first."""
+    leave = [f"{{_target_: fedlaf.demand.WithdrawClients, clients: [{k}], round: {k + 1}}}" for k in (0, 2)]
+    _, report = told(tmp_path / "a", "forget=fedaccum", f"requests=[{','.join(leave)}]")
+    stages = tmp_path / "a" / "stages"
+    rounds = {p.name: sorted(r.name for r in (p / "updates").iterdir()) for p in stages.glob("*.records")}
+    assert rounds == {"train.records": ["round-0001"], "train-from-1.records": ["round-0002", "round-0003"]}
+    first, second = report.served[:2]
+    bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
+    assert first.costs["unlearned"].bytes_stored == (4 + 1) * bytes_of_model
+    assert second.costs["unlearned"].bytes_stored == (3 * 3 + 1) * bytes_of_model
+
+
+# ---- served
+
+
+def given_everything(method: str, folder: Path, *overrides: str) -> tuple[Any, Any, RecordingGrid, Any]:
+    """A request stage of a method, run over a watched grid after a training that kept what it needs."""
+    from fedlaf.needs import given_to
+
+    plan = planned(f"forget={method}", *overrides)
+    grid, roster = enrolled(plan.spec, InlineGrid(make_client_app(plan.spec), 4))
+    recorder = Recorder(Kept(plan.keep, folder))
+    start = initial_weights(plan.spec)
+    trained = plan.train.run(grid, start, Stage("train", 0, roster, recorder=recorder))
+    ((at, request),) = plan.schedule
+    asked = replace(roster, request=request, trained=at)
+    given = given_to(plan.method, asked, [recorder.kept], lambda: start, spec=plan.spec)
+    watched = RecordingGrid(grid)
+    outcome = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, given=given))
+    return outcome, trained, watched, asked
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str, tmp_path: Path) -> None:
+    offline = () if method == "pgd" else ("request.leaver=offline",)
+    outcome, trained, grid, asked = given_everything(method, tmp_path / "r", *offline)
+    leaver = asked.nodes[0]
+    to_leaver = [m.metadata.message_type for m in grid.sent if m.metadata.dst_node_id == leaver]
+    assert to_leaver == (["train.ascend"] if method == "pgd" else [])
+    assert all(np.isfinite(v).all() for v in outcome.weights.values())
+    assert not same_bits(outcome.weights, trained.weights)
+    cost = outcome.cost
+    assert cost.messages == 2 * len(grid.sent)
+    assert cost.bytes_stored == (0 if method in ("fine_tune", "not") else cost.bytes_stored) >= 0
+    working = method in ("retrain", "fine_tune", "federaser", "pgd", "not")
+    assert (cost.gradient_passes > 0) == (cost.labels_read > 0) == (cost.bytes_up > 0) == working
+    assert cost.server_passes == (50 * 11 if method == "fukd" else 0)
+    if method not in ("fine_tune", "not"):
+        assert cost.bytes_stored > 0
+
+
+def test_a_method_that_asks_for_what_it_did_not_name_is_told() -> None:
+    with pytest.raises(LookupError, match="start was not given"):
+        Given().the("start")
+
+
+def test_a_request_knows_whether_its_clients_are_there() -> None:
+    ((_, request),) = planned("forget=not", "request.leaver=offline").schedule
+    assert request.offline
+    assert request.withdrawn == {0}
+    assert not ForgetRequest.of_clients([0], {0: 3}).offline
