@@ -15,12 +15,12 @@ from strategies.phase import Phase, Who
 
 @dataclass(frozen=True)
 class Scrub(LocalSteps):
-    """`push_rounds` times a round that pushes (forgetting clients, averaged by forgotten rows) and one that
-    holds (clients with remaining rows, averaged by those in use); then holding alone, until there were
+    """`push_rounds` times a round that holds (clients with remaining rows, averaged by those in use) and one
+    that pushes (forgetting clients, averaged by forgotten rows); then holding alone, until there were
     `hold_rounds` of it.
 
-    Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023: its epochs of both kinds alternate
-    in the same way, so that one client that holds all rows runs the centralised algorithm.
+    Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023: its epochs of both kinds take
+    turns. Theirs begin with a push; at the original model, though, its KL is at its minimum and has no slope.
     """
 
     recall: Recall = field(default_factory=Recall)
@@ -32,7 +32,7 @@ class Scrub(LocalSteps):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("push_rounds", self.push_rounds)
-        require_count("hold_rounds", self.hold_rounds, at_least=self.push_rounds)
+        require_count("hold_rounds", self.hold_rounds, at_least=self.push_rounds + 1)
 
     def phases(self, roster: Roster) -> Sequence[Phase]:
         """Both kinds in turn, each a phase of one round; then the rest of the holding."""
@@ -40,8 +40,8 @@ class Scrub(LocalSteps):
         for turn in range(1, self.push_rounds + 1):
             push = self._phase(f"push {turn}", Action.PUSH, Who.FORGETTING, self.push, mean=Part.MODEL)
             hold = self._phase(f"hold {turn}", Action.HOLD, Who.REMAINING, self.hold, mean=Part.MODEL)
-            turns += [push, hold]
+            turns += [hold, push]
         left = self.hold_rounds - self.push_rounds
         rest = self._phase("hold", Action.HOLD, Who.REMAINING, self.hold, left, Part.MODEL)
         recall = self._phase("recall", Action.RECALL, Who.BOTH, self.recall)
-        return [recall, *turns, *([rest] if left else [])]
+        return [recall, *turns, rest]
