@@ -14,6 +14,7 @@ from fedlaf.data import (
     Backdoor,
     Dataset,
     LabelledRows,
+    Looked,
     Partition,
     Rows,
     Source,
@@ -47,6 +48,10 @@ class ClientData:
     def inputs_at(self, positions: Sequence[int]) -> Rows:
         """The rows at `positions`, without labels."""
         return self.rows.unlabelled().at(torch.tensor(list(positions), dtype=torch.int64))
+
+    def noting(self, looked: Looked) -> ClientData:
+        """The same rows, which note in `looked` when their inputs are taken."""
+        return ClientData(self.rows.noting(looked))
 
     def _kept(self, but: Sequence[int]) -> torch.Tensor:
         kept = torch.ones(len(self.rows), dtype=torch.bool)

@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
         "fedlaf.exact", "fedlaf.replies",
-        "fedlaf.stage"),
+        "fedlaf.stage", "fedlaf.ledger", "fedlaf.memory"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
         "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
-    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.pipeline",
-        "fedlaf.__main__"),
+    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.judge",
+        "fedlaf.pipeline", "fedlaf.__main__"),
 }  # fmt: skip
 STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
                   "strategies")  # fmt: skip
