@@ -19,7 +19,7 @@ from fedlaf.evaluation import (
     inside,
     judged,
     likelihood_ratios,
-    membership,
+    membership_attacks,
     predict,
     probabilities,
     sides_of,
@@ -74,7 +74,7 @@ class Judge:
         """The measures that a model has by itself, or against models that none is held against."""
         found, sides = seen[model], self._sides
         own = dict(evaluate(found, self.subjects, asr=self.plan.asr).measures)
-        own |= membership(found, self.subjects, sides)
+        own |= membership_attacks(found, self.subjects, sides)
         # Each is attacked with the same references; a reference itself, with the other retrainings.
         others = [m for m in seen if m != model and m.startswith(AGAIN)]
         if model.startswith(AGAIN):

@@ -1,7 +1,7 @@
 """What is measured of a model, and how far it is from the retrained one."""
 
 from fedlaf.evaluation import inside
-from fedlaf.evaluation.attacks import likelihood_ratios, membership, sides_of
+from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sides_of
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, spaced
@@ -23,7 +23,7 @@ __all__ = [
     "inside",
     "judged",
     "likelihood_ratios",
-    "membership",
+    "membership_attacks",
     "predict",
     "probabilities",
     "removed_classes",

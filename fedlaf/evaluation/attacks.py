@@ -51,7 +51,7 @@ def sides_of(subjects: Subjects, most: int) -> Sides:
     return Sides(members, test[:known], forgotten, test[half:][:most])
 
 
-def membership(found: Predictions, subjects: Subjects, sides: Sides) -> dict[str, float]:
+def membership_attacks(found: Predictions, subjects: Subjects, sides: Sides) -> dict[str, float]:
     """AUC, TPR at 1 % FPR and balanced accuracy, in percent, of four attacks on one model.
 
     `loss` (Yeom et al., CSF 2018), `entropy` and `confidence` (Song and Mittal, USENIX Security 2021)
@@ -84,13 +84,14 @@ def likelihood_ratios(
         labels = getattr(subjects, kind).y.numpy()[at]
         out = np.mean([_true(model.of(kind)[at], labels) for model in references], axis=0)
         both = ((1 + OFFLINE) * out + (1 - OFFLINE)) / 2
-        return _true(found.of(kind)[at], labels) / both
+        return np.asarray(_true(found.of(kind)[at], labels) / both)
 
     population = np.sort(ratio("test", sides.known_out))
 
     def scores(kind: str, at: Indices) -> Scores:
         beaten = np.searchsorted(population, ratio(kind, at) / GAMMA, side="right")
-        return beaten / max(len(population), 1)
+        share: Scores = beaten / max(len(population), 1)
+        return share
 
     if len(population) == 0:
         return {f"mia_rmia_{figure}": nan for figure in FIGURES}

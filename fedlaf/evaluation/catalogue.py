@@ -71,9 +71,7 @@ CATALOGUE: dict[str, Measure] = {
     "accuracy_retained": Measure("accuracy, remaining rows (%)", Group.ACCURACY, Sense.UTILITY),
     "accuracy_forgotten": Measure("accuracy, forgotten rows (%)", Group.ACCURACY, Sense.TRACE),
     "accuracy_test": Measure("accuracy, test rows (%)", Group.ACCURACY, Sense.UTILITY),
-    "accuracy_test_kept": Measure(
-        "accuracy, test rows of kept classes (%)", Group.ACCURACY, Sense.UTILITY
-    ),
+    "accuracy_test_kept": Measure("accuracy, test rows of kept classes (%)", Group.ACCURACY, Sense.UTILITY),
     "accuracy_test_removed": Measure(
         "accuracy, test rows of removed classes (%)", Group.ACCURACY, Sense.TRACE
     ),
@@ -86,9 +84,7 @@ CATALOGUE: dict[str, Measure] = {
     "l2_test": _distance("L2 of representations, test", 2, decides=False, brief=False),
     "tow": Measure("ToW (1 is retrained)", Group.DISTANCE, Sense.LIKENESS, 3, decides=False),
     "gap": _distance("mean distance to retrained (points)", 1, decides=False),
-    "attack_success": Measure(
-        "membership attack, ASR (%)", Group.MEMBERSHIP, Sense.TRACE, decides=False
-    ),
+    "attack_success": Measure("membership attack, ASR (%)", Group.MEMBERSHIP, Sense.TRACE, decides=False),
     **{f"mia_{name}_{figure}": _attack(name, figure) for name, figure in product(ATTACKS, FIGURES)},
     "zrf": Measure("ZRF (likeness to untrained)", Group.INSIDE, Sense.ABSENCE, 4),
     "relearn_steps": Measure("steps to relearn", Group.INSIDE, Sense.ABSENCE),

@@ -1,4 +1,4 @@
-"""What a model still holds inside, measured on demand: likeness of layers, split halves, a probe, relearning."""
+"""What a model still holds inside, on demand: likeness of layers, split halves, a probe, relearning."""
 
 from __future__ import annotations
 

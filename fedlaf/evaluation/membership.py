@@ -44,8 +44,12 @@ def attack_success(
 
 def fitted_trees(members: Probabilities, others: Probabilities) -> Any:
     """Histogram trees that tell the predictions of `members` [N, C] from those of `others` (class 0)."""
+    from threadpoolctl import threadpool_limits
+
     trees = _trees("split")
-    return trees.fit(sorted_rows(members, others), np.repeat([1, 0], [len(members), len(others)]))
+    # So few rows are no work for several threads, which on a busy machine wait for each other.
+    with threadpool_limits(1, "openmp"):
+        return trees.fit(sorted_rows(members, others), np.repeat([1, 0], [len(members), len(others)]))
 
 
 def _trees(protocol: str) -> Any:

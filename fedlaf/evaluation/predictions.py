@@ -76,9 +76,7 @@ def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
 
 
 @torch.no_grad()
-def predict(
-    model: Classifier, weights: Weights, subjects: Subjects, *, represented: int = 0
-) -> Predictions:
+def predict(model: Classifier, weights: Weights, subjects: Subjects, *, represented: int = 0) -> Predictions:
     """Load `weights` into `model` and predict all subjects, in evaluation mode.
 
     Of at most `represented` rows of each kind with labels the representations are kept too.
@@ -95,7 +93,8 @@ def predict(
         kinds[kind], held = _outputs(model, rows.x, spaced(len(rows), most))
         if most:
             inner[kind] = held
-    return Predictions(**kinds, represented=inner)
+    retained, forgotten, test = (kinds[kind] for kind in LABELLED)
+    return Predictions(retained, forgotten, test, kinds.get("triggered"), inner)
 
 
 @torch.no_grad()

@@ -134,9 +134,7 @@ def _deciding(words: Mapping[str, Word], kind: Word) -> list[str]:
     return [name for name, found in words.items() if found is kind and CATALOGUE[name].decides]
 
 
-def _line(
-    words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float]
-) -> str:
+def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float]) -> str:
     parts = [f"the original is no good ({fault}), so this says little"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
         parts.append(
@@ -151,6 +149,7 @@ def _line(
         parts.append("within the yardstick: as retraining from another seed")
     counted = [name for name, found in words.items() if CATALOGUE[name].decides]
     within = sum(words[name] in (Word.WITHIN, Word.BETTER) for name in counted)
-    told = f"{within} of {len(counted)} measures within; mean distance {gaps[0]:.1f}, retrainings {gaps[1]:.1f}"
+    told = (
+        f"{within} of {len(counted)} measures within; mean distance {gaps[0]:.1f}, retrainings {gaps[1]:.1f}"
+    )
     return "; ".join([*parts, told if isnan(there_was) else f"{told}, rho {there_was:.1f}"])
-

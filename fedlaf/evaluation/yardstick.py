@@ -29,9 +29,7 @@ class Between:
     @property
     def largest(self) -> dict[str, float]:
         """Each measure's largest distance; NaN where any pair has none."""
-        return {
-            name: nan if any(map(isnan, self.of(name))) else max(self.of(name)) for name in self._names
-        }
+        return {name: nan if any(map(isnan, self.of(name))) else max(self.of(name)) for name in self._names}
 
     def of(self, name: str) -> list[float]:
         """A measure's distances, pair by pair."""
@@ -56,7 +54,7 @@ def apart(one: Retrained, other: Retrained, subjects: Subjects) -> dict[str, flo
     """Distances of two models by measure; `gap` is the mean distance that either has to the other."""
     left, right = one[1].measures, other[1].measures
     both = relative(other[0], one[0], subjects)
-    found = {name: distance(name, value, left.get(name, nan)) for name, value in (right | both).items()}
+    found = {name: distance(name, value, left.get(name, nan)) for name, value in {**right, **both}.items()}
     return {**found, GAP: other[1].gap(one[1])}
 
 

@@ -21,10 +21,11 @@ DISTANCE, VERDICT = "distance", "verdict"
 TITLES = 35
 """Characters that a title has on the console, so that numbers are wrapped last."""
 MEGABYTE = 1e6
+GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
 
 
 def measure_rows(served: Served, *, brief: bool = False) -> Rows:
-    """A header, then one row a measure that any model has, and an empty row before each further group.
+    """A header, then one row a measure that any model has.
 
     The distance to the retrained model, the yardstick and the verdict come last, where there are any;
     `brief` leaves out what only the files show.
@@ -34,14 +35,11 @@ def measure_rows(served: Served, *, brief: bool = False) -> Rows:
     header = ["", *MODELS]
     header += [DISTANCE] if verdict and verdict.distances else []
     header += [BETWEEN] if between else []
-    rows, group = [[*header, *([VERDICT] if judges else [])]], None
+    rows = [[*header, *([VERDICT] if judges else [])]]
     for name, measure in CATALOGUE.items():
         values = [served.measure(name, model) for model in MODELS]
         if (brief and not measure.brief) or all(value is None for value in values):
             continue
-        if group not in (None, measure.group):
-            rows.append([""] * len(rows[0]))
-        group = measure.group
         values += [verdict.distances.get(name)] if verdict and verdict.distances else []
         values += [between.get(name)] if between else []
         word = [str(verdict.words.get(name, ""))] if verdict and judges else []
@@ -94,7 +92,9 @@ def cost_rows(served: Served) -> Rows:
     if served.took_part:
         ours, theirs = (served.took_part.get(model) for model in ("unlearned", "retrained"))
         shown = f"{100 * len(ours) / len(theirs):.1f} %" if ours is not None and theirs else ""
-        rows.append(["clients that took part", *("" if c is None else str(len(c)) for c in (ours, theirs)), shown])
+        rows.append(
+            ["clients that took part", *("" if c is None else str(len(c)) for c in (ours, theirs)), shown]
+        )
     return rows
 
 
@@ -139,7 +139,7 @@ def remarks(served: Served) -> list[str]:
 
 def markdown(rows: Rows) -> str:
     """A Markdown table; numbers are set to the right."""
-    lines = ["| " + " | ".join(cell.strip() for cell in row) + " |" for row in rows if any(row)]
+    lines = ["| " + " | ".join(cell.strip() for cell in row) + " |" for row in rows]
     lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
     return "\n".join(lines)
 
@@ -158,11 +158,8 @@ def _table(heading: str | None, rows: Rows) -> Table:
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if place else "left", min_width=None if place else TITLES)
-    for row in rows[1:]:
-        if any(row):
-            table.add_row(*row)
-        else:
-            table.add_section()
+    for row, after in zip(rows[1:], [*rows[2:], [""]], strict=True):
+        table.add_row(*row, end_section=GROUPS.get(row[0]) is not GROUPS.get(after[0]))
     return table
 
 
