@@ -24,7 +24,7 @@ def test_a_sum_is_the_sum_of_each_count_and_the_higher_of_each_peak(left: Cost, 
         one, other = getattr(left, field.name), getattr(right, field.name)
         expected = max(one, other) if field.name.endswith("_memory") else one + other
         assert getattr(left + right, field.name) == expected
-    assert PEAKS == tuple(name for name in NAMES if name.endswith("_memory"))
+    assert tuple(name for name in NAMES if name.endswith("_memory")) == PEAKS
     assert left.rows_read == left.retained_rows_read + left.forgotten_rows_read
     assert (left + right).passes == left.passes + right.passes
 

@@ -19,10 +19,10 @@ class Looked:
 
     def at(self, chosen: Tensor) -> Looked:
         """The marks of a part of the selection: positions in it, or a mask over it."""
+        here = chosen.cpu()
         if self._positions is None:
-            places = chosen.nonzero().flatten() if chosen.dtype == torch.bool else chosen
-            return Looked(self.marks, places)
-        return Looked(self.marks, self._positions[chosen])
+            return Looked(self.marks, here.nonzero().flatten() if here.dtype == torch.bool else here)
+        return Looked(self.marks, self._positions[here])
 
     def note(self) -> None:
         """The whole selection was looked at."""
