@@ -17,6 +17,7 @@ from collections.abc import Callable
 from time import process_time
 from typing import TypeVar
 
+import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from hydra import compose, initialize_config_module
@@ -97,6 +98,7 @@ def measuring(plan: Plan, weights: Weights) -> dict[str, float]:
         return found
 
     subjects = subjects_of(plan.federation, plan.schedule[0][1], ForgetRequest())
+    torch.set_num_threads(1)  # as inside a run
     network, untrained = resident_model(plan.spec), plan.fresh(1).to(device_of(plan.spec))
     most = plan.most_rows
 

@@ -16,7 +16,7 @@ from fedlaf.evaluation.subjects import KINDS, LABELLED, Subjects
 from fedlaf.models import Classifier
 from fedlaf.types import Weights
 
-CHUNK = 500
+CHUNK = 250
 REPRESENTED, GRAM = "represented.", "gram."
 """Prefixes of representations and of Gram matrices among a model's saved arrays."""
 

@@ -23,11 +23,11 @@ ORIGINAL = RETRAINED | {
 }  # fmt: skip
 PAIRS = (
     {"accuracy_retained": 0.5, "accuracy_forgotten": 2.0, "accuracy_test": 0.3, "backdoor_success": 1.0,
-     "js_retained": 0.01, "js_forgotten": 0.02, "js_test": 0.01, "tow": 0.03, "mia_trees_auc": 1.0, "zrf": 0.02,
-     "gap": 1.0},
+     "js_retained": 0.01, "js_forgotten": 0.02, "js_test": 0.01, "tow": 0.03, "mia_trees_auc": 1.0,
+     "zrf": 0.02, "gap": 1.0},
     {"accuracy_retained": 0.1, "accuracy_forgotten": 3.0, "accuracy_test": 0.6, "backdoor_success": 0.5,
-     "js_retained": 0.01, "js_forgotten": 0.03, "js_test": 0.01, "tow": 0.02, "mia_trees_auc": 2.0, "zrf": 0.01,
-     "gap": 2.0},
+     "js_retained": 0.01, "js_forgotten": 0.03, "js_test": 0.01, "tow": 0.02, "mia_trees_auc": 2.0,
+     "zrf": 0.01, "gap": 2.0},
 )  # fmt: skip
 CLOSE = RETRAINED | {"js_forgotten": 0.02, "js_retained": 0.01, "js_test": 0.01, "tow": 0.98}
 
