@@ -20,6 +20,8 @@ BETWEEN = "between retrainings"
 DISTANCE, VERDICT = "distance", "verdict"
 TITLES = 35
 """Characters that a title has on the console, so that numbers are wrapped last."""
+WIDEST = 13
+"""Characters that a column of numbers has on the console at most; its title is wrapped."""
 MEGABYTE = 1e6
 GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
 
@@ -157,7 +159,10 @@ def _who_took_part(served: Served) -> str:
 def _table(heading: str | None, rows: Rows) -> Table:
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, name in enumerate(rows[0]):
-        table.add_column(name, justify="right" if place else "left", min_width=None if place else TITLES)
+        if place == 0:
+            table.add_column(name, min_width=TITLES)
+        else:
+            table.add_column(name, justify="right", no_wrap=name == VERDICT, max_width=WIDEST)
     for row, after in zip(rows[1:], [*rows[2:], [""]], strict=True):
         table.add_row(*row, end_section=GROUPS.get(row[0]) is not GROUPS.get(after[0]))
     return table

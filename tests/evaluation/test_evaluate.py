@@ -152,7 +152,7 @@ def test_predictions_are_made_in_evaluation_mode_and_keep_no_gradient() -> None:
 
 def test_many_rows_are_predicted_in_chunks_in_their_order() -> None:
     rows = build(CLEAN).dataset.train
-    many = LabelledRows(rows.x.repeat(13, 1, 1, 1), rows.y.repeat(13))  # 1,040 rows: three chunks
+    many = LabelledRows(rows.x.repeat(13, 1, 1, 1), rows.y.repeat(13))  # 1,040 rows: five chunks
     one = LabelledRows(rows.x[:1], rows.y[:1])
     model, weights = small_model()
     found = predict(model, weights, Subjects(many, one, one)).retained
