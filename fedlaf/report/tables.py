@@ -20,7 +20,7 @@ BETWEEN = "between retrainings"
 DISTANCE, VERDICT = "distance", "verdict"
 TITLES = 35
 """Characters that a title has on the console, so that numbers are wrapped last."""
-WIDEST = 13
+WIDEST = 11
 """Characters that a column of numbers has on the console at most; its title is wrapped."""
 MEGABYTE = 1e6
 GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
@@ -157,7 +157,7 @@ def _who_took_part(served: Served) -> str:
 
 
 def _table(heading: str | None, rows: Rows) -> Table:
-    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for place, name in enumerate(rows[0]):
         if place == 0:
             table.add_column(name, min_width=TITLES)
