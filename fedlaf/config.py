@@ -27,16 +27,28 @@ class CorruptionConfig:
 
 
 @dataclass
+class GateConfig:
+    """When an original model is no good, in percent of the test rows and in points."""
+
+    accuracy: float = 50.0
+    below: float = 10.0
+
+
+@dataclass
 class EvaluationConfig:
     """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
     `asr` names the protocol of the membership attack, null leaves it out; `yardstick` is how many
-    more times is retrained, from other seeds.
+    more times is retrained, from other seeds. Attacks and representations take `most_rows` of each
+    kind; `on_demand` names the costly measures that are wanted.
     """
 
     curve_rows: int = 400
     reference: str = "each"
     asr: str | None = None
     yardstick: int = 0
+    most_rows: int = 2000
+    on_demand: list[str] = field(default_factory=list)
+    gate: GateConfig = field(default_factory=GateConfig)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from fedlaf.data import (
     Backdoor,
     Dataset,
     LabelledRows,
+    Looked,
     Partition,
     Rows,
     Source,
@@ -51,6 +52,10 @@ class ClientData:
     def labelled_at(self, positions: Sequence[int]) -> LabelledRows:
         """The rows at `positions`, with labels."""
         return self.rows.at(torch.tensor(list(positions), dtype=torch.int64))
+
+    def noting(self, looked: Looked) -> ClientData:
+        """The same rows, which note in `looked` when their inputs are taken."""
+        return ClientData(self.rows.noting(looked))
 
     def _kept(self, but: Sequence[int]) -> torch.Tensor:
         kept = torch.ones(len(self.rows), dtype=torch.bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,27 +13,20 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlaf import __version__
 from fedlaf.client import make_client_app
-from fedlaf.client.store import resident_model
 from fedlaf.cost import Cost
 from fedlaf.curve import Curve
 from fedlaf.enrolment import enrol
-from fedlaf.evaluation import (
-    Evaluation,
-    Predictions,
-    Subjects,
-    digest,
-    evaluate,
-    predict,
-    subjects_of,
-    yardstick,
-)
+from fedlaf.evaluation import Subjects, subjects_of
+from fedlaf.judge import Judge
+from fedlaf.ledger import Noted
+from fedlaf.memory import Peak
 from fedlaf.needs import given_to
 from fedlaf.plan import FEDERATION, Plan
 from fedlaf.records import Keep, Kept
 from fedlaf.report import Point, Report, Served, Watch
 from fedlaf.request import ForgetRequest
 from fedlaf.seeding import seed_for
-from fedlaf.stage import Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, failures
+from fedlaf.stage import Outcome, RequestStopped, Roster, RoundRecord, Runnable, Stage, asked, failures
 from fedlaf.stages import NOTHING, MadeFrom, Shelf
 from fedlaf.types import Weights
 
@@ -81,10 +73,10 @@ class Story:
         weights, done, spent = self.start(), 0, Cost()
         for number, (arrives, request) in enumerate(plan.schedule, 1):
             trained = self.train(weights, roster, done, arrives)
-            asked = replace(roster, request=request, trained=arrives)
+            asking = replace(roster, request=request, trained=arrives)
             last = number == len(plan.schedule)
             name = f"request-{number}"
-            answer, weights = self.serve(name, arrives, trained.weights, asked, last)
+            answer, weights = self.serve(name, arrives, trained.weights, asking, last)
             served.append(answer)
             done, spent = arrives, spent + trained.cost
             if answer.stopped:
@@ -109,10 +101,8 @@ class Story:
 
     def start(self, seed: int | None = None) -> Weights:
         """The initial weights: a function of the seed alone, shared by training and retraining."""
-        dataset = self.plan.federation.dataset
         named = seed_for(self.plan.seed if seed is None else seed, "initial weights")
-        model = self.plan.spec.model.build(dataset.shape, dataset.num_classes, named)
-        return {k: v.numpy().copy() for k, v in model.state_dict().items()}
+        return {k: v.numpy().copy() for k, v in self.plan.fresh(named).state_dict().items()}
 
     def train(self, weights: Weights, roster: Roster, done: int, until: int) -> Outcome:
         """Train from round `done` to `until` on all rows that are not gone."""
@@ -141,18 +131,20 @@ class Story:
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
         models = {"original": original, "unlearned": forgotten.weights}
-        costs = {"unlearned": forgotten.cost}
+        costs, took_part = {"unlearned": forgotten.cost}, {"unlearned": asked(forgotten.records)}
         if not stopped and (last or self.plan.reference == "each"):
             left = roster.served
             retrained = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             models["retrained"], costs["retrained"] = retrained.weights, retrained.cost
+            took_part["retrained"] = asked(retrained.records)
             models |= self._retrained_again(name, left, arrives)
-        measured, between = self._measured(name, models, subjects)
+        found = Judge(self.plan, self.shelf, name, subjects).judged(models)
         request = roster.request
         rows = sum(len(request.of(k)) for k in request.clients)
         answer = Served(
             name, arrives, request.clients, rows, tuple(sorted(request.withdrawn)),
-            measured, costs, failures(forgotten.records), forgotten.findings, stopped, between,
+            found.models, costs, failures(forgotten.records), forgotten.findings, stopped,
+            found.between.mean, found.verdict, took_part,
         )  # fmt: skip
         return answer, forgotten.weights
 
@@ -164,8 +156,9 @@ class Story:
         retrained = self._retrain("retrain-end", roster, rounds, None)
         models = {"unlearned": weights, "retrained": retrained.weights}
         models |= self._retrained_again("request-end", roster, rounds)
-        measured, between = self._measured("request-end", models, subjects)
-        return Served("end", rounds, (), 0, (), measured, {}, yardstick=between)
+        found = Judge(self.plan, self.shelf, "request-end", subjects).judged(models)
+        between, verdict = found.between.mean, found.verdict
+        return Served("end", rounds, (), 0, (), found.models, {}, yardstick=between, verdict=verdict)
 
     def _retrain(self, name: str, roster: Roster, until: int, few: Subjects | None) -> Outcome:
         stage = Stage("train", self.plan.seed, roster, timeout=self.plan.timeout)
@@ -200,7 +193,10 @@ class Story:
                 self.watch.advance(name)
 
             recorder = self.shelf.recorder(name, keep)
-            outcome = method.run(self.grid, weights, replace(stage, on_round=on_round, recorder=recorder))
+            with Peak() as peak:
+                grid = Noted(self.grid, name)
+                outcome = method.run(grid, weights, replace(stage, on_round=on_round, recorder=recorder))
+            outcome = replace(outcome, cost=outcome.cost + Cost(driver_memory=peak.bytes))
             found = outcome, curve.points
         outcome, points = found
         self.shelf.put(name, made_from, outcome, points)
@@ -226,25 +222,3 @@ class Story:
             return None
         whole = subjects_of(self.plan.federation, coming[0], roster.gone)
         return whole.some(self.plan.curve_rows)
-
-    def _measured(
-        self, name: str, models: Mapping[str, Weights], subjects: Subjects
-    ) -> tuple[dict[str, Evaluation], Mapping[str, float]]:
-        """The measures of a request's models, and how far retrained ones are from each other."""
-        asr = self.plan.asr
-        seen = {model: self._predicted(name, model, weights, subjects) for model, weights in models.items()}
-        reference = seen.get("retrained")
-        again = [found for model, found in seen.items() if model.startswith(("retrained", "yardstick"))]
-        shown = [model for model in seen if not model.startswith("yardstick")]
-        measured = {model: evaluate(seen[model], subjects, reference, asr=asr) for model in shown}
-        return measured, yardstick(again, subjects, asr=asr)
-
-    def _predicted(self, name: str, model: str, weights: Weights, subjects: Subjects) -> Predictions:
-        """Predictions of a model; an earlier run's, unless it is one that this method made."""
-        network = resident_model(self.plan.spec)
-        if model == "unlearned":
-            return predict(network, weights, subjects)
-        made_from = self.plan.fingerprint("model", rows_and_weights=digest(weights, subjects))
-        return self.shelf.predictions(
-            f"{name}-{model}", made_from, lambda: predict(network, weights, subjects)
-        )

@@ -14,13 +14,16 @@ from omegaconf import DictConfig
 from fedlaf.client import ClientSpec
 from fedlaf.config import made, only_known, plain
 from fedlaf.demand import schedule
+from fedlaf.evaluation import Gate
+from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.federation import Federation, FederationSpec, build
+from fedlaf.models import Classifier
 from fedlaf.needs import check_needs, kept_for
 from fedlaf.records import Keep
 from fedlaf.request import ForgetRequest
 from fedlaf.stage import Roster, Runnable, Trainable
-from fedlaf.types import InvalidValue, require, require_count, require_number
+from fedlaf.types import InvalidValue, require, require_count, require_number, within
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,18 @@ class Plan:
     reference: str
     asr: str | None
     yardstick: int
+    most_rows: int
+    on_demand: tuple[str, ...]
+    gate: Gate
     method_name: str
     resume: Path | None
     keep: Keep
     config: Mapping[str, Any]
+
+    def fresh(self, seed: int) -> Classifier:
+        """A model that has learned nothing, drawn from `seed`."""
+        dataset = self.federation.dataset
+        return self.spec.model.build(dataset.shape, dataset.num_classes, seed)
 
     def fingerprint(self, *sections: str, **more: object) -> str:
         """A hash of those sections of the configuration, and of `more`: what a stage depends on."""
@@ -73,10 +84,17 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     return Plan(
         spec, federation, train, served, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
-        config.evaluation.asr, config.evaluation.yardstick,
+        config.evaluation.asr, config.evaluation.yardstick, config.evaluation.most_rows,
+        tuple(config.evaluation.on_demand), _gate(config),
         name, Path(config.resume) if config.resume else None, kept_for(method, plain(config)["record"]),
         plain(config),
     )  # fmt: skip
+
+
+def _gate(config: DictConfig) -> Gate:
+    gate = config.evaluation.gate
+    with within("evaluation.gate"):
+        return Gate(gate.accuracy, gate.below)
 
 
 def _spec(config: DictConfig) -> ClientSpec:
@@ -98,6 +116,9 @@ def _check_scalars(config: DictConfig) -> None:
     require(when in ("each", "last"), "evaluation.reference", "each or last", when)
     asr = config.evaluation.asr
     require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
+    require_count("evaluation.most_rows", config.evaluation.most_rows)
+    unknown = [name for name in config.evaluation.on_demand if name not in ON_DEMAND]
+    require(not unknown, "evaluation.on_demand", f"some of {', '.join(ON_DEMAND)}", unknown)
     folder = config.resume
     found = folder is None or Path(folder).is_dir()
     require(found, "resume", "the folder of an earlier run", folder)

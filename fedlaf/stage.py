@@ -205,6 +205,11 @@ class Trainable(Runnable, Protocol):
         """The same method, stopping after `rounds` rounds."""
 
 
+def asked(records: Sequence[RoundRecord]) -> tuple[ClientId, ...]:
+    """The clients that were asked for anything over `records`, in order."""
+    return tuple(sorted({client for record in records for client in record.asked}))
+
+
 def failures(records: Sequence[RoundRecord]) -> dict[str, int]:
     """How many clients were asked, answered and failed over `records`."""
     asked = sum(len(record.asked) for record in records)

@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 
 from fedlaf.cost import Cost
 from fedlaf.evaluation import Predictions
-from fedlaf.evaluation.evaluate import KINDS
 from fedlaf.records import Keep, Kept, Recorder
 from fedlaf.report import Point
 from fedlaf.stage import Finding, Outcome, RoundRecord
@@ -74,11 +73,9 @@ class Shelf:
         file = f"{name}.predictions.safetensors"
         found = _predictions(self.earlier / file, made_from) if self.earlier else None
         found = found or make()
-        held = {kind: getattr(found, kind) for kind in KINDS}
-        arrays = {k: a.astype(np.float32, order="C") for k, a in held.items() if a is not None}
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f"{file}.part"
-        save_file(arrays, draft, metadata={"made_from": made_from})
+        save_file(found.arrays(), draft, metadata={"made_from": made_from})
         draft.replace(self.folder / file)
         return found
 
@@ -118,7 +115,7 @@ def _predictions(path: Path, made_from: str) -> Predictions | None:
     with safe_open(path, "numpy") as file:
         if (file.metadata() or {}).get("made_from") != made_from:
             return None
-        return Predictions(**{kind: file.get_tensor(kind).astype(np.float64) for kind in file.keys()})  # noqa: SIM118
+        return Predictions.from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
 def _record(saved: dict[str, object]) -> RoundRecord:

@@ -91,7 +91,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a client is told: arrays, settings of the phase, its rows, and the names of its streams."""
+    """What a client is told: arrays, settings of the phase, its rows, and the names of its streams.
+
+    `run` tells stages with the same streams apart (training and retraining), for the ledger of cost.
+    """
 
     arrays: Mapping[Part, ArrayRecord]
     settings: Mapping[str, Any]
@@ -100,6 +103,7 @@ class Instruction:
     round: int
     rows: RowSplit = field(default_factory=RowSplit)
     mean: Wanted | None = None
+    run: str = ""
 
     def weights(self, part: Part) -> Weights:
         """The arrays of one part. Raises KeyError when it was not sent."""
@@ -184,6 +188,8 @@ def encode_instruction(told: Instruction) -> RecordDict:
     order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
     order["leaves"] = told.rows.leaves
     order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
+    if told.run:
+        order["run"] = told.run
     if told.mean is not None:
         order["mean"], order["most"] = str(told.mean.part), told.mean.most
     records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
@@ -204,7 +210,13 @@ def decode_instruction(message: Message) -> Instruction:
         int(order["round"]),
         RowSplit(tuple(order["forget"]), tuple(order["gone"]), bool(order["leaves"])),
         wanted(message),
+        str(order.get("run", "")),
     )
+
+
+def note_run(message: Message, run: str) -> None:
+    """Say in an instruction which run of a stage it belongs to."""
+    message.content.config_records["order"]["run"] = run
 
 
 def wanted(message: Message) -> Wanted | None:

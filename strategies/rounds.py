@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fedlaf import wire
 from fedlaf.cost import Cost
+from fedlaf.ledger import Once
 from fedlaf.replies import NOT_FINITE, ROWS, Fold, fault_of
 from fedlaf.stage import Finding, Outcome, RequestStopped, Roster, RoundFailed, RoundRecord, Stage
 from fedlaf.types import ClientId, Weights
@@ -50,6 +51,7 @@ class Rounds(Strategy):
         self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name}, given=stage.given)
         self.cost = Cost(bytes_stored=stage.given.nbytes)
         self.records: list[RoundRecord] = []
+        self._ledger = Once()
         self.findings: list[Finding] = []
         self.plan = [
             (phase, number)
@@ -216,7 +218,8 @@ class Rounds(Strategy):
             for reply in replies
         )
         traffic = Cost(bytes_down=down, bytes_up=up, messages=len(sent) + len(replies), rounds=1)
-        return sum((Cost.of(reply.numbers) for reply in replies), traffic)
+        spent = (self._ledger.counted(reply.client, Cost.of(reply.numbers)) for reply in replies)
+        return sum(spent, traffic)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

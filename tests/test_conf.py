@@ -16,15 +16,19 @@ from omegaconf import DictConfig
 from fedlaf import config as configuration
 from fedlaf.aims import Aim, Align
 from fedlaf.data import Torchvision
+from fedlaf.evaluation import Gate
+from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.models import ResNet18
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.plan import prepare
+from fedlaf.types import InvalidValue
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
 from strategies.laf_aimed import AimedLaf
 
 CONF = Path(__file__).parent.parent / "conf"
-GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget", "engine", "experiment")
+GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
+          "evaluation", "engine", "experiment")  # fmt: skip
 OPTIONS = [
     (group, file.relative_to(CONF / group).with_suffix("").as_posix())
     for group in GROUPS
@@ -211,3 +215,28 @@ def test_training_is_flower_averaging_with_the_configured_cohort() -> None:
     train = configuration.made(composed("train.cohort=3", "train.rounds=5"), "train")
     assert isinstance(train, FedAvg)
     assert (train.cohort, train.rounds) == (3, 5)
+
+
+def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
+    plain = prepare(composed(*SMALL))
+    assert (plain.yardstick, plain.on_demand, plain.curve_rows) == (0, (), 400)
+    full = prepare(
+        composed(*SMALL, "evaluation=full", "evaluation.curve_rows=0", "evaluation.gate.accuracy=70")
+    )
+    assert (full.yardstick, full.curve_rows, full.gate) == (2, 0, Gate(accuracy=70))
+    assert full.on_demand == ON_DEMAND
+    assert full.most_rows == plain.most_rows
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("evaluation.on_demand=[dowsing]", "evaluation.on_demand"),
+        ("evaluation.most_rows=0", "evaluation.most_rows"),
+        ("evaluation.gate.accuracy=120", "evaluation.gate.accuracy"),
+        ("evaluation.gate.below=-1", "evaluation.gate.below"),
+    ],
+)
+def test_what_evaluation_cannot_be_is_refused_with_its_key(override: str, key: str) -> None:
+    with pytest.raises(InvalidValue, match=key.replace(".", r"\.")):
+        prepare(composed(*SMALL, override))

@@ -9,7 +9,7 @@ import operator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.cost import NAMES, Cost, total
+from fedlaf.cost import NAMES, PEAKS, Cost, total
 
 costs = st.builds(Cost, **{name: st.integers(0, 10**9).map(float) for name in NAMES})
 
@@ -19,9 +19,13 @@ def test_passes_are_those_with_and_without_gradient_but_not_those_of_the_vae() -
 
 
 @given(costs, costs)
-def test_a_sum_is_the_sum_of_each_field(left: Cost, right: Cost) -> None:
+def test_a_sum_is_the_sum_of_each_count_and_the_higher_of_each_peak(left: Cost, right: Cost) -> None:
     for field in dataclasses.fields(Cost):
-        assert getattr(left + right, field.name) == getattr(left, field.name) + getattr(right, field.name)
+        one, other = getattr(left, field.name), getattr(right, field.name)
+        expected = max(one, other) if field.name.endswith("_memory") else one + other
+        assert getattr(left + right, field.name) == expected
+    assert tuple(name for name in NAMES if name.endswith("_memory")) == PEAKS
+    assert left.rows_read == left.retained_rows_read + left.forgotten_rows_read
     assert (left + right).passes == left.passes + right.passes
 
 

@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
         "fedlaf.exact", "fedlaf.replies", "fedlaf.records",
-        "fedlaf.stage"),
+        "fedlaf.stage", "fedlaf.ledger", "fedlaf.memory"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
         "fedlaf.logit_losses", "fedlaf.logit_objectives", "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
-    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.needs", "fedlaf.pipeline",
-        "fedlaf.comparison", "fedlaf.__main__"),
+    6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.needs", "fedlaf.judge",
+        "fedlaf.pipeline", "fedlaf.comparison", "fedlaf.__main__"),
 }  # fmt: skip
 STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
                   "fedlaf.logit_objectives", "strategies")  # fmt: skip

@@ -28,7 +28,10 @@ def numbers(report: dict[str, Any]) -> list[Any]:
     """All of a report that does not tell of time."""
     kept = []
     for request in report["requests"]:
-        costs = {m: {k: v for k, v in c.items() if "seconds" not in k} for m, c in request["costs"].items()}
+        costs = {
+            m: {k: v for k, v in c.items() if not k.endswith(("seconds", "memory"))}
+            for m, c in request["costs"].items()
+        }
         kept.append((request["models"], costs))
     return [kept, report["curves"]]
 

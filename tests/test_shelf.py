@@ -11,8 +11,7 @@ from conftest import same_bits
 
 from fedlaf import stages
 from fedlaf.cost import Cost
-from fedlaf.evaluation import Predictions
-from fedlaf.evaluation.evaluate import KINDS
+from fedlaf.evaluation import KINDS, Predictions
 from fedlaf.report import Point
 from fedlaf.stage import Outcome, RoundRecord
 from fedlaf.stages import MadeFrom, Shelf

@@ -125,7 +125,7 @@ def toward(
     passes, numbers = 0, Numbers()
     sizes = (len(sides[0].rows), len(sides[1].rows))
     for near, far in batches.pairs(sizes, settings.batch_size, settings.steps, stream):
-        x = torch.cat([sides[0].rows.x[near], sides[1].rows.x[far]])
+        x = torch.cat([sides[0].rows.at(near).x, sides[1].rows.at(far).x])
         goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
         student = extractor(as_input(x, device))
         distance = settings.distances(student, goals)

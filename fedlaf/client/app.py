@@ -28,6 +28,7 @@ from fedlaf.client.store import ClientSpec
 from fedlaf.client.visit import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
 from fedlaf.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
+from fedlaf.memory import Peak
 from fedlaf.models import Gaussian
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.seeding import torch_stream
@@ -50,8 +51,10 @@ def _handler(
 ) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
         start = perf_counter()
-        reply, cost = phase(Visit(spec, message, context))
-        spent = cost + Cost(client_seconds=perf_counter() - start)
+        with Peak() as peak:
+            visit = Visit(spec, message, context)
+            reply, cost = phase(visit)
+        spent = cost + visit.rows_read() + peak.of_client + Cost(client_seconds=perf_counter() - start)
         return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), message)
 
     return handle

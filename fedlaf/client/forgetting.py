@@ -123,7 +123,7 @@ def _draw(task: Task, settings: Forget, count: int, stream: torch.Generator) -> 
 
 
 def _student(task: Task, batch: Pair) -> Pair:
-    x = torch.cat([task.retained.rows.x[batch[0]], task.forgotten.rows.x[batch[1]]])
+    x = torch.cat([task.retained.rows.at(batch[0]).x, task.forgotten.rows.at(batch[1]).x])
     device = next(task.extractor.parameters()).device
     both = task.extractor(as_input(x, device))
     return both[: len(batch[0])], both[len(batch[0]) :]

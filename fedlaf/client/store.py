@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
-from flwr.app import Context
+from flwr.app import ConfigRecord, Context
 from torch import Tensor, nn
 
 from fedlaf.federation import ClientData, FederationSpec, build
@@ -91,6 +93,23 @@ def drop(context: Context, *names: str) -> None:
     """Keep those no longer; what is not there is no fault."""
     for name in names:
         context.state.pop(name, None)
+
+
+LOOKED = "looked"
+
+
+def looked_at(context: Context, run: str, rows: int) -> Tensor:
+    """Marks (bool [`rows`]) of the client's rows that it looked at in the stage `run`."""
+    record: Any = context.state.config_records.get(LOOKED, {})
+    if record.get("run") != run:
+        return torch.zeros(rows, dtype=torch.bool)
+    bits = np.unpackbits(np.frombuffer(record["marks"], np.uint8), count=rows)
+    return torch.from_numpy(bits.astype(bool))
+
+
+def keep_looked_at(context: Context, run: str, marks: Tensor) -> None:
+    """Keep those marks: a bit a row."""
+    context.state[LOOKED] = ConfigRecord({"run": run, "marks": np.packbits(marks.numpy()).tobytes()})
 
 
 def kept(context: Context, name: str) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ class Side:
 
     def inputs(self, at: Tensor) -> Tensor:
         """The inputs at positions [N]."""
-        return self.rows.x[at]
+        return self.rows.at(at).x
 
     def batch(self, at: Tensor, student: Tensor) -> Batch:
         """What an objective sees of the rows at positions [N], whose logits the student gives."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from flwr.app import Context, Message
 
@@ -9,7 +11,8 @@ from fedlaf import wire
 from fedlaf.aims import Aim
 from fedlaf.client import store
 from fedlaf.client.store import ClientSpec
-from fedlaf.data import LabelledRows, Rows
+from fedlaf.cost import Cost
+from fedlaf.data import LabelledRows, Looked, Rows
 from fedlaf.federation import ClientData
 from fedlaf.models import Density, Gaussian, Vae, build_vae
 from fedlaf.objectives import Forget, Represent
@@ -33,11 +36,31 @@ class Visit:
         self.client: ClientId = store.client_id(context)
         self.model = store.resident_model(spec)
         self.device = store.device_of(spec)
+        self._looked = Looked.nowhere(0)
 
-    @property
+    @cached_property
     def data(self) -> ClientData:
-        """The client's rows."""
-        return store.client_data(self.spec, self.client)
+        """The client's rows, which note when they are looked at."""
+        whole = store.client_data(self.spec, self.client)
+        self._looked = Looked.nowhere(len(whole))
+        return whole.noting(self._looked)
+
+    def rows_read(self) -> Cost:
+        """How many different rows of each kind the client has looked at in this stage so far.
+
+        Which they are stays with the client, and is kept only where it is a part of them: whoever has
+        looked at all of a kind has no more to see.
+        """
+        if not self._looked.marks.any():
+            return Cost()
+        marks = self._looked.marks | store.looked_at(self.context, self.told.run, len(self._looked.marks))
+        forgotten, remaining = torch.zeros_like(marks), torch.ones_like(marks)
+        forgotten[list(self.split[0])] = True
+        remaining[list(self.split[1])] = False
+        far, near = marks[forgotten], marks[~forgotten]
+        if not (marks[remaining].all() and (far.all() or not far.any())):
+            store.keep_looked_at(self.context, self.told.run, marks)
+        return Cost(retained_rows_read=int(near.sum()), forgotten_rows_read=int(far.sum()))
 
     @property
     def split(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

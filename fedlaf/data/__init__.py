@@ -2,6 +2,7 @@
 
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input
+from fedlaf.data.looked import Looked
 from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
 
@@ -13,6 +14,7 @@ __all__ = [
     "FashionSample",
     "Iid",
     "LabelledRows",
+    "Looked",
     "Noise",
     "Partition",
     "QuantitySkew",

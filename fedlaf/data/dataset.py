@@ -7,38 +7,51 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedlaf.data.looked import Looked
 
-@dataclass(frozen=True)
-class Rows:
-    """Inputs without labels, uint8 [N, channels, height, width]: all that LAF code is given."""
 
-    x: Tensor
+class _Inputs:
+    def __init__(self, x: Tensor, looked: Looked | None = None) -> None:
+        self._x, self._looked = x, looked
+
+    @property
+    def x(self) -> Tensor:
+        """The inputs; rows of a client note that they were looked at."""
+        if self._looked is not None:
+            self._looked.note()
+        return self._x
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self._x)
+
+
+class Rows(_Inputs):
+    """Inputs without labels, uint8 [N, channels, height, width]: all that LAF code is given."""
 
     def at(self, positions: Tensor) -> Rows:
         """The rows at `positions` (int64 [M])."""
-        return Rows(self.x[positions])
+        return Rows(self._x[positions], self._looked and self._looked.at(positions))
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """Inputs, uint8 [N, channels, height, width], with labels, int64 [N]."""
+class LabelledRows(_Inputs):
+    """Inputs, uint8 [N, channels, height, width], with labels `y`, int64 [N]."""
 
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
+    def __init__(self, x: Tensor, y: Tensor, looked: Looked | None = None) -> None:
+        super().__init__(x, looked)
+        self.y = y
 
     def at(self, positions: Tensor) -> LabelledRows:
         """The rows at `positions` (int64 [M])."""
-        return LabelledRows(self.x[positions], self.y[positions])
+        looked = self._looked and self._looked.at(positions)
+        return LabelledRows(self._x[positions], self.y[positions], looked)
 
     def unlabelled(self) -> Rows:
         """The same inputs, as the type that has no labels."""
-        return Rows(self.x)
+        return Rows(self._x, self._looked)
+
+    def noting(self, looked: Looked) -> LabelledRows:
+        """The same rows, which note in `looked` when their inputs are taken."""
+        return LabelledRows(self._x, self.y, looked)
 
 
 @dataclass(frozen=True)

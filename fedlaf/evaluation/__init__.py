@@ -1,23 +1,35 @@
 """What is measured of a model, and how far it is from the retrained one."""
 
-from fedlaf.evaluation.evaluate import (
-    Evaluation,
-    Predictions,
-    Subjects,
-    digest,
-    evaluate,
-    predict,
-    subjects_of,
-)
-from fedlaf.evaluation.yardstick import yardstick
+from fedlaf.evaluation import inside
+from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sides_of
+from fedlaf.evaluation.evaluate import Evaluation, evaluate
+from fedlaf.evaluation.measures import zero_retrain_forgetting
+from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, spaced
+from fedlaf.evaluation.subjects import KINDS, Subjects, removed_classes, subjects_of
+from fedlaf.evaluation.verdict import Gate, Verdict, judged
+from fedlaf.evaluation.yardstick import Between, between, yardstick
 
 __all__ = [
+    "KINDS",
+    "Between",
     "Evaluation",
+    "Gate",
     "Predictions",
     "Subjects",
+    "Verdict",
+    "between",
     "digest",
     "evaluate",
+    "inside",
+    "judged",
+    "likelihood_ratios",
+    "membership_attacks",
     "predict",
+    "probabilities",
+    "removed_classes",
+    "sides_of",
+    "spaced",
     "subjects_of",
     "yardstick",
+    "zero_retrain_forgetting",
 ]

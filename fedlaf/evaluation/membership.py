@@ -36,10 +36,20 @@ def attack_success(
         return float("nan")
     members = retained[stream.choice(len(retained), count, replace=False)]
     attack = _trees(protocol)
-    attack.fit(_sorted(members, test[order[:count]]), np.repeat([1, 0], count))
+    attack.fit(sorted_rows(members, test[order[:count]]), np.repeat([1, 0], count))
     chosen = stream.choice(len(forgotten), scored, replace=False)
-    guessed = attack.predict(_sorted(forgotten[chosen], test[scored_test[:scored]]))
+    guessed = attack.predict(sorted_rows(forgotten[chosen], test[scored_test[:scored]]))
     return 100.0 * float((guessed == np.repeat([1, 0], scored)).mean())
+
+
+def fitted_trees(members: Probabilities, others: Probabilities) -> Any:
+    """Histogram trees that tell the predictions of `members` [N, C] from those of `others` (class 0)."""
+    from threadpoolctl import threadpool_limits
+
+    trees = _trees("split")
+    # So few rows are no work for several threads, which on a busy machine wait for each other.
+    with threadpool_limits(1, "openmp"):
+        return trees.fit(sorted_rows(members, others), np.repeat([1, 0], [len(members), len(others)]))
 
 
 def _trees(protocol: str) -> Any:
@@ -51,5 +61,6 @@ def _trees(protocol: str) -> Any:
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0)
 
 
-def _sorted(*kinds: Probabilities) -> npt.NDArray[np.float64]:
+def sorted_rows(*kinds: Probabilities) -> npt.NDArray[np.float64]:
+    """Each row's probabilities in ascending order, one kind after the other."""
     return np.sort(np.concatenate(kinds), axis=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
-from fedlaf.report.tables import cost_rows, markdown, measure_rows, remarks, title
+from fedlaf.report.tables import class_rows, cost_rows, layer_rows, markdown, measure_rows, remarks, title
 
 
 def write(report: Report, folder: Path) -> None:
@@ -30,6 +30,7 @@ def document(report: Report, *, picture: bool = True) -> str:
         if served.costs:
             parts.append(markdown(cost_rows(served)))
         parts += remarks(served)
+        parts += [markdown(rows) for rows in (class_rows(served), layer_rows(served)) if rows]
         if served.answers:
             counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
             parts.append(f"Messages to clients while forgetting: {counts}.")

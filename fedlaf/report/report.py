@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from fedlaf.cost import Cost
-from fedlaf.evaluation import Evaluation
+from fedlaf.evaluation import Evaluation, Verdict
+from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.stage import Finding
 
 MODELS = ("original", "unlearned", "retrained")
 
-MEASURES = {
-    "accuracy_retained": "accuracy, remaining rows (%)",
-    "accuracy_forgotten": "accuracy, forgotten rows (%)",
-    "accuracy_test": "accuracy, test rows (%)",
-    "accuracy_test_kept": "accuracy, test rows of kept classes (%)",
-    "accuracy_test_removed": "accuracy, test rows of removed classes (%)",
-    "backdoor_success": "backdoor success (%)",
-    "attack_success": "membership attack, ASR (%)",
-    "js_retained": "JS to retrained, remaining (bits)",
-    "js_forgotten": "JS to retrained, forgotten (bits)",
-    "js_test": "JS to retrained, test (bits)",
-    "gap": "mean distance to retrained (points)",
-}
+MEASURES = {name: measure.title for name, measure in CATALOGUE.items()}
 
 COSTS = {
     "passes": "client passes over samples",
@@ -35,8 +24,17 @@ COSTS = {
     "bytes_up": "bytes up",
     "client_seconds": "client seconds",
     "labels_read": "labels read",
+    "rows_read": "different rows read",
+    "retained_rows_read": "  of these remaining",
+    "forgotten_rows_read": "  of these to be forgotten",
     "rounds": "rounds",
+    "bytes_stored": "bytes stored on the server",
+    "client_memory": "peak memory, largest client process (MB)",
+    "gpu_memory": "peak GPU memory, largest client (MB)",
+    "driver_memory": "peak memory, server process (MB)",
 }
+IF_ANY = ("bytes_stored", "gpu_memory")
+"""Costs that are shown only where there are any."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ class Served:
     `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
     `yardstick` has each measure's mean distance between retrainings of other seeds, if asked for.
+    `took_part` has the clients that were asked for anything, for forgetting and for retraining.
     """
 
     name: str
@@ -69,6 +68,8 @@ class Served:
     findings: tuple[Finding, ...] = ()
     stopped: bool = False
     yardstick: Mapping[str, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def measure(self, name: str, model: str) -> float | None:
         """A measure of a model, `gap` computed here; None where there is none."""
@@ -139,12 +140,38 @@ def _served(served: Served) -> dict[str, Any]:
         "rows": served.rows,
         "withdrawn": list(served.withdrawn),
         "models": {m: _plain({k: served.measure(k, m) for k in MEASURES}) for m in names},
+        "by_class": {m: _classes(served.models[m].by_class) for m in names},
+        "layers": {m: dict(served.models[m].layers) for m in names if served.models[m].layers},
         "yardstick": _plain(served.yardstick),
-        "costs": {m: {"passes": c.passes, **c.numbers()} for m, c in served.costs.items()},
+        "verdict": _verdict(served.verdict),
+        "costs": {m: _cost(cost) for m, cost in served.costs.items()},
+        "took_part": {m: list(clients) for m, clients in served.took_part.items()},
         "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
         "answers": dict(served.answers),
         "findings": [asdict(finding) for finding in served.findings],
         "stopped": served.stopped,
+    }
+
+
+def _cost(cost: Cost) -> dict[str, float]:
+    return {"passes": cost.passes, "rows_read": cost.rows_read, **cost.numbers()}
+
+
+def _classes(by_class: Mapping[str, tuple[float, ...]]) -> dict[str, list[float | None]]:
+    return {kind: [None if isnan(v) else v for v in values] for kind, values in by_class.items()}
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "outcome": list(verdict.outcome),
+        "line": verdict.line,
+        "measures": {name: str(found) for name, found in verdict.words.items()},
+        "distances": _plain(verdict.distances),
+        "largest_between_retrainings": _plain(verdict.limits),
+        "rho": verdict.rho if isfinite(verdict.rho) else None,
+        "original_no_good": verdict.gate,
     }
 
 

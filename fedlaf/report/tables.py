@@ -4,28 +4,78 @@ from __future__ import annotations
 
 from math import isnan
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fedlaf.report.report import COSTS, MEASURES, MODELS, Report, Served
+from fedlaf.cost import PEAKS
+from fedlaf.evaluation.catalogue import CATALOGUE
+from fedlaf.evaluation.verdict import Word
+from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, Served
 
 Rows = list[list[str]]
 
 BETWEEN = "between retrainings"
 """Title of the yardstick: the distance of models retrained from other seeds."""
+DISTANCE, VERDICT = "distance", "verdict"
+TITLES = 35
+"""Characters that a title has on the console, so that numbers are wrapped last."""
+WIDEST = 11
+"""Characters that a column of numbers has on the console at most; its title is wrapped."""
+MEGABYTE = 1e6
+GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
 
 
-def measure_rows(served: Served) -> Rows:
-    """A header, then one row a measure that any model has; the yardstick comes last, where there is one."""
-    between = served.yardstick
-    rows = [["", *MODELS, *([BETWEEN] if between else [])]]
-    for name, title in MEASURES.items():
+def measure_rows(served: Served, *, brief: bool = False) -> Rows:
+    """A header, then one row a measure that any model has.
+
+    The distance to the retrained model, the yardstick and the verdict come last, where there are any;
+    `brief` leaves out what only the files show.
+    """
+    verdict, between = served.verdict, served.yardstick
+    judges = bool(verdict and any(w is not Word.UNKNOWN for w in verdict.words.values()))
+    header = ["", *MODELS]
+    header += [DISTANCE] if verdict and verdict.distances else []
+    header += [BETWEEN] if between else []
+    rows = [[*header, *([VERDICT] if judges else [])]]
+    for name, measure in CATALOGUE.items():
         values = [served.measure(name, model) for model in MODELS]
-        if any(value is not None for value in values):
-            digits = 4 if name.startswith("js") else 1
-            values += [between.get(name)] if between else []
-            rows.append([title, *(_number(value, digits) for value in values)])
+        if (brief and not measure.brief) or all(value is None for value in values):
+            continue
+        values += [verdict.distances.get(name)] if verdict and verdict.distances else []
+        values += [between.get(name)] if between else []
+        word = [str(verdict.words.get(name, ""))] if verdict and judges else []
+        rows.append([measure.title, *(_number(value, measure.digits) for value in values), *word])
     return rows
+
+
+def class_rows(served: Served) -> Rows:
+    """A header, then a row for each class: accuracy on test rows and on forgotten rows, by model.
+
+    Empty without more than one class.
+    """
+    models = [model for model in MODELS if model in served.models and served.models[model].by_class]
+    if not models:
+        return []
+    kinds = [kind for kind in ("test", "forgotten") if kind in served.models[models[0]].by_class]
+    rows = [["class", *(f"{kind}, {model}" for kind in kinds for model in models)]]
+    found = [served.models[model].by_class[kind] for kind in kinds for model in models]
+    for number, values in enumerate(zip(*found, strict=True)):
+        rows.append([str(number), *(_number(value, 1) for value in values)])
+    return rows
+
+
+def layer_rows(served: Served) -> Rows:
+    """A header, then a row for each layer: its likeness to the retrained model's; empty if not asked for."""
+    models = [model for model in MODELS if model in served.models and served.models[model].layers]
+    if not models:
+        return []
+    layers = list(served.models[models[0]].layers)
+    found = {model: served.models[model].layers for model in models}
+    return [
+        ["CKA to retrained", *models],
+        *([layer, *(_number(found[model].get(layer), 4) for model in models)] for layer in layers),
+    ]
 
 
 def cost_rows(served: Served) -> Rows:
@@ -34,9 +84,19 @@ def cost_rows(served: Served) -> Rows:
     for name, title in COSTS.items():
         share = served.share(name)
         spent, whole = served.cost(name, "unlearned"), served.cost(name, "retrained")
+        if name in IF_ANY and not (spent or whole):
+            continue
+        if name in PEAKS:
+            spent, whole = (value and value / MEGABYTE for value in (spent, whole))
         digits = 1 if name == "client_seconds" else 0
         shown = "" if share is None else f"{share:.1f} %"
         rows.append([title, _number(spent, digits), _number(whole, digits), shown])
+    if served.took_part:
+        ours, theirs = (served.took_part.get(model) for model in ("unlearned", "retrained"))
+        shown = f"{100 * len(ours) / len(theirs):.1f} %" if ours is not None and theirs else ""
+        rows.append(
+            ["clients that took part", *("" if c is None else str(len(c)) for c in (ours, theirs)), shown]
+        )
     return rows
 
 
@@ -59,7 +119,7 @@ def title(served: Served) -> str:
 def show(report: Report, console: Console) -> None:
     """Print both tables of each request."""
     for served in report.served:
-        console.print(_table(title(served), measure_rows(served)))
+        console.print(_table(title(served), measure_rows(served, brief=True)))
         if served.costs:
             console.print(_table(None, cost_rows(served)))
         for line in remarks(served):
@@ -69,8 +129,11 @@ def show(report: Report, console: Console) -> None:
 
 
 def remarks(served: Served) -> list[str]:
-    """What was noticed while the request was served, a line each."""
-    lines = [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
+    """The verdict, and what was noticed while the request was served, a line each."""
+    lines = [f"verdict: {served.verdict.line}"] if served.verdict else []
+    lines += [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
+    if served.took_part:
+        lines.append(_who_took_part(served))
     if served.stopped:
         lines.append("The request was not served: the model is the one from before it.")
     return lines
@@ -83,12 +146,25 @@ def markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def _who_took_part(served: Served) -> str:
+    asked = served.took_part.get("unlearned", ())
+    leavers = [k for k in served.clients if k in asked]
+    told = "nobody" if not asked else _few("client", tuple(asked))
+    if not served.clients:
+        return f"asked to forget: {told}"
+    forgetting = "all" if len(leavers) == len(served.clients) else f"{len(leavers)} of {len(served.clients)}"
+    return f"asked while forgetting: {told} ({forgetting} of those that forget)"
+
+
 def _table(heading: str | None, rows: Rows) -> Table:
-    table = Table(title=heading, title_justify="left")
+    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for place, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if place == 0 else "right")
-    for row in rows[1:]:
-        table.add_row(*row)
+        if place == 0:
+            table.add_column(name, min_width=TITLES)
+        else:
+            table.add_column(name, justify="right", no_wrap=name == VERDICT, max_width=WIDEST)
+    for row, after in zip(rows[1:], [*rows[2:], [""]], strict=True):
+        table.add_row(*row, end_section=GROUPS.get(row[0]) is not GROUPS.get(after[0]))
     return table
 
 

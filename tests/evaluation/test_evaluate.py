@@ -11,7 +11,7 @@ import torch
 
 from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
 from fedlaf.evaluation import Evaluation, Predictions, Subjects, digest, evaluate, predict, subjects_of
-from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence
+from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence, tug_of_war
 from fedlaf.federation import Federation, FederationSpec, build
 from fedlaf.models import Classifier, SmallCnn
 from fedlaf.request import ForgetRequest
@@ -152,7 +152,7 @@ def test_predictions_are_made_in_evaluation_mode_and_keep_no_gradient() -> None:
 
 def test_many_rows_are_predicted_in_chunks_in_their_order() -> None:
     rows = build(CLEAN).dataset.train
-    many = LabelledRows(rows.x.repeat(13, 1, 1, 1), rows.y.repeat(13))  # 1,040 rows: three chunks
+    many = LabelledRows(rows.x.repeat(13, 1, 1, 1), rows.y.repeat(13))  # 1,040 rows: five chunks
     one = LabelledRows(rows.x[:1], rows.y[:1])
     model, weights = small_model()
     found = predict(model, weights, Subjects(many, one, one)).retained
@@ -191,6 +191,11 @@ def subjects(*, triggered: bool = True) -> Subjects:
     return Subjects(*parts, Rows(parts[0].x[:3]) if triggered else None, 1 if triggered else -1)
 
 
+def right(model: Predictions, rows: Subjects) -> list[float]:
+    kinds = ("retained", "forgotten", "test")
+    return [accuracy(getattr(model, kind), getattr(rows, kind).y.numpy()) for kind in kinds]
+
+
 def test_each_measure_is_that_of_its_own_rows() -> None:
     found, reference, rows = predictions(0), predictions(1), subjects()
     measures = evaluate(found, rows, reference).measures
@@ -203,6 +208,7 @@ def test_each_measure_is_that_of_its_own_rows() -> None:
         "js_retained": js_divergence(found.retained, reference.retained),
         "js_forgotten": js_divergence(found.forgotten, reference.forgotten),
         "js_test": js_divergence(found.test, reference.test),
+        "tow": tug_of_war(*([right(model, rows) for model in (found, reference)])),
     }
     assert len(set(measures.values())) > 4
 
@@ -244,6 +250,10 @@ def test_the_gap_of_nothing_in_common_is_nan_without_a_warning() -> None:
     assert math.isnan(nothing.gap(nothing))
 
 
+def with_inputs(rows: Rows | LabelledRows, x: torch.Tensor) -> Rows | LabelledRows:
+    return LabelledRows(x, rows.y) if isinstance(rows, LabelledRows) else Rows(x)
+
+
 def test_the_digest_tells_weights_and_rows_of_every_kind_apart() -> None:
     federation = build(BACKDOORED)
     _, weights = small_model()
@@ -253,7 +263,7 @@ def test_the_digest_tells_weights_and_rows_of_every_kind_apart() -> None:
         rows = getattr(base, kind)
         changed = rows.x.clone()
         changed[-1, 0, 0, 0] ^= 1
-        found.append(digest(weights, replace(base, **{kind: replace(rows, x=changed)})))
+        found.append(digest(weights, replace(base, **{kind: with_inputs(rows, changed)})))
     found.append(digest(weights, replace(base, triggered=None)))
     assert len(set(found)) == len(found)
     assert digest(weights, base) == digest({k: v.copy() for k, v in weights.items()}, replace(base))

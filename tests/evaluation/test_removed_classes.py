@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from fedlaf.data import Digits, Iid, LabelledRows
-from fedlaf.evaluation import Predictions, Subjects, evaluate, subjects_of
-from fedlaf.evaluation.evaluate import removed_classes
+from fedlaf.evaluation import Predictions, Subjects, evaluate, removed_classes, subjects_of
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.federation import FederationSpec, build
 from fedlaf.request import ForgetRequest

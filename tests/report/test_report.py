@@ -16,12 +16,22 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from fedlaf.cost import Cost
-from fedlaf.evaluation import Evaluation
+from fedlaf.evaluation import Evaluation, Verdict
+from fedlaf.evaluation.verdict import Word
 from fedlaf.report import Point, Report, Served, tell, watching, write
 from fedlaf.report.files import document
 from fedlaf.report.plot import curves_of, plot
-from fedlaf.report.report import COSTS, MEASURES, as_json
-from fedlaf.report.tables import cost_rows, markdown, measure_rows, show, title
+from fedlaf.report.report import COSTS, IF_ANY, MEASURES, as_json
+from fedlaf.report.tables import (
+    class_rows,
+    cost_rows,
+    layer_rows,
+    markdown,
+    measure_rows,
+    remarks,
+    show,
+    title,
+)
 
 NAN = float("nan")
 
@@ -118,6 +128,107 @@ def test_the_yardstick_is_a_column_of_its_own_and_in_the_json() -> None:
     assert found["yardstick"] == known | {"backdoor_success": None}
 
 
+VERDICT = Verdict(
+    ("too little forgotten",),
+    "too little forgotten (backdoor success)",
+    {"accuracy_test": Word.WITHIN, "backdoor_success": Word.TOO_LITTLE},
+    {"accuracy_test": 3.0, "backdoor_success": 8.0, "gap": NAN},
+    {"accuracy_test": 4.0, "backdoor_success": 1.0},
+    rho=7.5,
+)
+JUDGED = replace(
+    SERVED,
+    yardstick={"accuracy_test": 2.0, "backdoor_success": 0.5},
+    verdict=VERDICT,
+    took_part={"unlearned": (0, 1, 2), "retrained": (1, 2, 3, 4)},
+)
+
+
+def test_the_verdict_stands_beside_each_measure_and_in_a_line() -> None:
+    rows = {row[0]: row[1:] for row in measure_rows(JUDGED)}
+    assert rows[""][3:] == ["distance", "between retrainings", "verdict"]
+    assert rows["backdoor success (%)"] == ["99.0", "12.0", "4.0", "8.0", "0.5", "too little"]
+    assert rows["mean distance to retrained (points)"][3:] == ["", "", ""]
+    assert remarks(JUDGED)[0] == "verdict: too little forgotten (backdoor success)"
+    assert f"verdict: {VERDICT.line}" in document(replace(REPORT, served=(JUDGED,)))
+    found = parsed(replace(REPORT, served=(JUDGED,)))["requests"][0]["verdict"]
+    assert found == {
+        "outcome": ["too little forgotten"],
+        "line": VERDICT.line,
+        "measures": {"accuracy_test": "within", "backdoor_success": "too little"},
+        "distances": {"accuracy_test": 3.0, "backdoor_success": 8.0, "gap": None},
+        "largest_between_retrainings": {"accuracy_test": 4.0, "backdoor_success": 1.0},
+        "rho": 7.5,
+        "original_no_good": None,
+    }
+    assert parsed(REPORT)["requests"][0]["verdict"] is None
+
+
+def test_without_a_yardstick_there_is_no_column_of_verdicts() -> None:
+    unknown = replace(VERDICT, words=dict.fromkeys(VERDICT.words, Word.UNKNOWN), rho=NAN)
+    served = replace(JUDGED, verdict=unknown, yardstick={})
+    assert measure_rows(served)[0] == ["", "original", "unlearned", "retrained", "distance"]
+    assert parsed(replace(REPORT, served=(served,)))["requests"][0]["verdict"]["rho"] is None
+
+
+def test_who_took_part_is_told_and_counted() -> None:
+    rows = {row[0].strip(): row[1:] for row in cost_rows(JUDGED)}
+    assert rows["clients that took part"] == ["3", "4", "75.0 %"]
+    assert "asked while forgetting: clients 0, 1, 2 (all of those that forget)" in remarks(JUDGED)
+    nobody = replace(JUDGED, took_part={"unlearned": (), "retrained": (1,)})
+    assert "asked while forgetting: nobody (0 of 1 of those that forget)" in remarks(nobody)
+    assert parsed(replace(REPORT, served=(JUDGED,)))["requests"][0]["took_part"]["unlearned"] == [0, 1, 2]
+
+
+def test_costs_that_there_are_none_of_are_left_out_and_peaks_are_in_megabytes() -> None:
+    rows = {row[0].strip() for row in cost_rows(SERVED)}
+    assert not rows & {COSTS[name].strip() for name in IF_ANY}
+    spent = Cost(bytes_stored=1234.0, client_memory=5e8, retained_rows_read=30, forgotten_rows_read=10)
+    served = replace(SERVED, costs={"unlearned": spent, "retrained": Cost(client_memory=1e9)})
+    rows_ = {row[0].strip(): row[1:] for row in cost_rows(served)}
+    assert rows_["bytes stored on the server"] == ["1,234", "0", ""]
+    assert rows_["peak memory, largest client process (MB)"] == ["500", "1,000", "50.0 %"]
+    assert rows_["different rows read"][0] == "40"
+
+
+def test_classes_and_layers_have_tables_of_their_own() -> None:
+    assert class_rows(SERVED) == layer_rows(SERVED) == []
+    one = Evaluation({}, {"test": (50.0, NAN), "forgotten": (10.0, 0.0)}, {"head": 0.5})
+    served = replace(SERVED, models={"unlearned": one})
+    assert class_rows(served) == [
+        ["class", "test, unlearned", "forgotten, unlearned"],
+        ["0", "50.0", "10.0"],
+        ["1", "", "0.0"],
+    ]
+    assert layer_rows(served) == [["CKA to retrained", "unlearned"], ["head", "0.5000"]]
+    assert "| head | 0.5000 |" in document(replace(REPORT, served=(served,)))
+    assert parsed(replace(REPORT, served=(served,)))["requests"][0]["by_class"] == {
+        "unlearned": {"test": [50.0, None], "forgotten": [10.0, 0.0]}
+    }
+
+
+def test_the_console_stays_within_100_columns_with_every_measure() -> None:
+    every = Evaluation(dict.fromkeys(MEASURES, 88.8888) | {"zrf": 0.98765, "l2_test": 123.456})
+    served = replace(JUDGED, models=dict.fromkeys(("original", "unlearned", "retrained"), every))
+    served = replace(
+        served,
+        yardstick=dict.fromkeys(MEASURES, 88.8888),
+        verdict=replace(
+            VERDICT,
+            words=dict.fromkeys(MEASURES, Word.TOO_LITTLE),
+            distances=dict.fromkeys(MEASURES, 88.8888),
+        ),
+    )
+    console = Console(file=io.StringIO(), width=100)
+    show(replace(REPORT, served=(served,)), console)
+    printed: Any = console.file
+    lines = printed.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert "…" not in printed.getvalue()
+    row = next(line for line in lines if "backdoor success" in line)
+    assert row.split()[-2:] == ["too", "little"]
+
+
 # ---- JSON
 
 
@@ -196,7 +307,7 @@ def test_missing_and_nan_cells_are_empty() -> None:
 
 def test_the_table_of_costs_sets_forgetting_beside_retraining() -> None:
     rows = {row[0].strip(): row[1:] for row in cost_rows(SERVED)}
-    assert len(rows) == len(COSTS) + 1
+    assert len(rows) == len(COSTS) - len(IF_ANY) + 1
     assert rows["client passes over samples"] == ["1,000", "20,000", "5.0 %"]
     assert rows["client seconds"] == ["1.2", "50.0", "2.5 %"]
     assert rows["bytes down"] == ["0", "0", ""]

@@ -1,0 +1,165 @@
+"""Membership attacks on a model's predictions: thresholds, boosted trees, and likelihood ratios.
+
+An attack learns on remaining rows (members) against one half of the test rows, and is scored on
+forgotten rows (members, if they were not forgotten) against rows of the other half: no row is in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import numpy.typing as npt
+
+from fedlaf.evaluation.measures import Probabilities
+from fedlaf.evaluation.membership import LEAF, fitted_trees, sorted_rows
+from fedlaf.evaluation.predictions import Predictions
+from fedlaf.evaluation.subjects import Subjects
+from fedlaf.seeding import numpy_stream
+from fedlaf.types import Indices
+
+Scores = npt.NDArray[np.float64]
+"""The higher, the rather a member; [N]."""
+
+FIGURES = ("auc", "tpr", "accuracy")
+FPR = 0.01
+TINY = 1e-30
+GAMMA, OFFLINE = 2.0, 0.3
+"""RMIA's ratio that counts, and how a likelihood without the row becomes one with and without it."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Positions: members and others to learn from, and members and others to be scored on."""
+
+    known_in: Indices
+    known_out: Indices
+    in_: Indices
+    out: Indices
+
+
+def sides_of(subjects: Subjects, most: int) -> Sides:
+    """At most `most` rows of each side, drawn once for all models; both sides that are known are equal."""
+    stream = numpy_stream(0, "membership attacks")
+    test = stream.permutation(len(subjects.test))
+    half = len(test) // 2
+    known = min(len(subjects.retained), half, most)
+    members = stream.permutation(len(subjects.retained))[:known]
+    forgotten = stream.permutation(len(subjects.forgotten))[:most]
+    return Sides(members, test[:known], forgotten, test[half:][:most])
+
+
+def membership_attacks(found: Predictions, subjects: Subjects, sides: Sides) -> dict[str, float]:
+    """AUC, TPR at 1 % FPR and balanced accuracy, in percent, of four attacks on one model.
+
+    `loss` (Yeom et al., CSF 2018), `entropy` and `confidence` (Song and Mittal, USENIX Security 2021)
+    are thresholds, `trees` is the boosted trees on sorted probabilities of Shen et al. (ICLR 2024).
+    """
+    measures: dict[str, float] = {}
+    places = (("retained", sides.known_in), ("test", sides.known_out), ("forgotten", sides.in_))
+    rows = [(kind, at) for kind, at in (*places, ("test", sides.out))]
+    seen = [found.of(kind)[at] for kind, at in rows]
+    labels = [getattr(subjects, kind).y.numpy()[at] for kind, at in rows]
+    for name, score in SCORES.items():
+        given = [score(p, y) for p, y in zip(seen, labels, strict=True)]
+        measures |= figures(name, given[2], given[3], threshold(given[0], given[1]))
+    return measures | figures("trees", *_by_trees(seen), 0.5)
+
+
+def likelihood_ratios(
+    found: Predictions, references: Sequence[Predictions], subjects: Subjects, sides: Sides
+) -> dict[str, float]:
+    """RMIA with models that never saw a scored row: the same three figures; the threshold is one half.
+
+    A row's score is the share of population rows z (the known half of the test rows) with
+    p(x | model) / p(x) >= gamma p(z | model) / p(z), where p(x) comes from the mean over references:
+    ((1 + a) p_out(x) + (1 - a)) / 2 (Zarifzadeh et al., ICML 2024, eq. 4, offline). {} without references.
+    """
+    if not references:
+        return {}
+
+    def ratio(kind: str, at: Indices) -> Scores:
+        labels = getattr(subjects, kind).y.numpy()[at]
+        out = np.mean([_true(model.of(kind)[at], labels) for model in references], axis=0)
+        both = ((1 + OFFLINE) * out + (1 - OFFLINE)) / 2
+        return np.asarray(_true(found.of(kind)[at], labels) / both)
+
+    population = np.sort(ratio("test", sides.known_out))
+
+    def scores(kind: str, at: Indices) -> Scores:
+        beaten = np.searchsorted(population, ratio(kind, at) / GAMMA, side="right")
+        share: Scores = beaten / max(len(population), 1)
+        return share
+
+    if len(population) == 0:
+        return {f"mia_rmia_{figure}": nan for figure in FIGURES}
+    return figures("rmia", scores("forgotten", sides.in_), scores("test", sides.out), 0.5)
+
+
+def figures(name: str, members: Scores, others: Scores, least: float) -> dict[str, float]:
+    """AUC, TPR at no more than 1 % FPR, and balanced accuracy where `least` and more counts as member.
+
+    In percent; NaN when there are no members or no others to be scored, or nothing was learned.
+    """
+    if len(members) == 0 or len(others) == 0 or np.isnan(least):
+        return {f"mia_{name}_{figure}": nan for figure in FIGURES}
+    from sklearn.metrics import auc, roc_curve
+
+    truth = np.repeat([1, 0], [len(members), len(others)])
+    fpr, tpr, _ = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
+    right = (float((members >= least).mean()) + float((others < least).mean())) / 2
+    values = (float(auc(fpr, tpr)), float(tpr[fpr <= FPR].max()), right)
+    return {f"mia_{name}_{figure}": 100.0 * v for figure, v in zip(FIGURES, values, strict=True)}
+
+
+def threshold(members: Scores, others: Scores) -> float:
+    """The score from which on calling a row a member is most often right, on rows that are known.
+
+    NaN without rows.
+    """
+    if len(members) == 0 or len(others) == 0:
+        return nan
+    from sklearn.metrics import roc_curve
+
+    truth = np.repeat([1, 0], [len(members), len(others)])
+    fpr, tpr, at = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
+    return float(at[np.argmax(tpr - fpr)])
+
+
+def _by_trees(seen: list[Probabilities]) -> tuple[Scores, Scores]:
+    if min(len(seen[0]), len(seen[1])) < LEAF or min(len(seen[2]), len(seen[3])) < 1:
+        return np.empty(0), np.empty(0)
+    trees = fitted_trees(seen[0], seen[1])
+    members, others = (trees.predict_proba(sorted_rows(p))[:, 1] for p in seen[2:])
+    return members, others
+
+
+def _true(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+    found: Scores = np.maximum(probabilities[np.arange(len(labels)), labels], TINY)
+    return found
+
+
+def _loss(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+    found: Scores = np.log(_true(probabilities, labels))
+    return found
+
+
+def _entropy(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+    from scipy.special import entr
+
+    return -np.asarray(entr(probabilities).sum(1))
+
+
+def _confidence(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+    found: Scores = probabilities.max(1, initial=0.0)
+    return found
+
+
+SCORES: dict[str, Callable[[Probabilities, npt.NDArray[np.int64]], Scores]] = {
+    "loss": _loss,
+    "entropy": _entropy,
+    "confidence": _confidence,
+}
+ATTACKS = (*SCORES, "trees", "rmia")

@@ -1,0 +1,155 @@
+"""The verdict: is the unlearned model as close to the retrained one as retrainings are to each other?
+
+Two-sided, and without an absolute threshold: what counts is the largest distance between retrainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isnan, nan
+
+from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
+from fedlaf.evaluation.evaluate import Evaluation
+from fedlaf.evaluation.measures import rho
+from fedlaf.evaluation.yardstick import Between
+from fedlaf.types import require_number
+
+ROUNDING = 1e-9
+
+
+class Word(StrEnum):
+    """The verdict on one measure."""
+
+    WITHIN = "within"
+    TOO_LITTLE = "too little"
+    TOO_MUCH = "too much"
+    WORSE = "worse"
+    BETTER = "better"
+    APART = "apart"
+    UNKNOWN = "no yardstick"
+
+
+FAILURES = {
+    Word.TOO_LITTLE: "too little forgotten",
+    Word.TOO_MUCH: "too much forgotten",
+    Word.WORSE: "worse utility",
+    Word.APART: "elsewhere than retraining",
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When an original model is no good: `accuracy` percent of the test rows, or `below` points less
+    than the retrained model.
+    """
+
+    accuracy: float = 50.0
+    below: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_number("accuracy", self.accuracy, at_least=0, at_most=100)
+        require_number("below", self.below, at_least=0)
+
+    def fault(self, original: float, retrained: float) -> str | None:
+        """Why the original is no good, by test accuracies in percent; None for a good one."""
+        if original < self.accuracy:
+            return f"test accuracy {original:.1f} %, wanted {self.accuracy:g} %"
+        if retrained - original > self.below:
+            return f"test accuracy {retrained - original:.1f} points below the retrained model's"
+        return None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one request: what it comes to, a word and a distance by measure, and all in a line.
+
+    `limits` has the largest distance between retrainings by measure; `rho` says whether there was
+    anything to forget; `gate` why the original is no good.
+    """
+
+    outcome: tuple[str, ...]
+    line: str
+    words: Mapping[str, Word] = field(default_factory=dict)
+    distances: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    rho: float = nan
+    gate: str | None = None
+
+
+def judged(models: Mapping[str, Evaluation], between: Between, gate: Gate) -> Verdict:
+    """The verdict on the unlearned model, from the measures of all."""
+    unlearned, retrained = models["unlearned"], models.get("retrained")
+    if retrained is None:
+        return Verdict(("no reference",), "no verdict: there is no retrained model to be held against")
+    original = models.get("original")
+    limits = between.largest
+    values = {**unlearned.measures, "gap": unlearned.gap(retrained)}
+    known = retrained.measures
+    distances = {name: distance(name, v, known.get(name, nan)) for name, v in values.items()}
+    words = {
+        name: word(name, value, known.get(name, nan), limits.get(name, nan))
+        for name, value in values.items()
+        if not isnan(distances[name])
+    }
+    fault, there_was = None, nan
+    if original is not None:
+        fault = gate.fault(original.measures["accuracy_test"], known["accuracy_test"])
+        there_was = rho(original.measures["js_forgotten"], between.of("js_forgotten"))
+    outcome = outcomes(words, there_was, fault)
+    line = _line(words, there_was, fault, (distances["gap"], between.mean.get("gap", nan)))
+    return Verdict(outcome, line, words, distances, limits, there_was, fault)
+
+
+def word(name: str, value: float, reference: float, limit: float) -> Word:
+    """The verdict on one measure; `limit` is the largest distance between retrainings, NaN for none."""
+    if isnan(limit):
+        return Word.UNKNOWN
+    if distance(name, value, reference) <= limit + ROUNDING:
+        return Word.WITHIN
+    higher = value > reference
+    match CATALOGUE[name].sense:
+        case Sense.UTILITY:
+            return Word.BETTER if higher else Word.WORSE
+        case Sense.TRACE:
+            return Word.TOO_LITTLE if higher else Word.TOO_MUCH
+        case Sense.ABSENCE:
+            return Word.TOO_MUCH if higher else Word.TOO_LITTLE
+    return Word.APART
+
+
+def outcomes(words: Mapping[str, Word], there_was: float, fault: str | None) -> tuple[str, ...]:
+    """What a request comes to; several things may have gone wrong at once."""
+    said = ["original no good"] if fault else []
+    if all(w is Word.UNKNOWN for w in words.values()):
+        return (*said, "no yardstick")
+    if there_was <= 1:
+        said.append("nothing to forget")
+    failed = [text for kind, text in FAILURES.items() if _deciding(words, kind)]
+    return (*said, *(failed or ["within the yardstick"]))
+
+
+def _deciding(words: Mapping[str, Word], kind: Word) -> list[str]:
+    return [name for name, found in words.items() if found is kind and CATALOGUE[name].decides]
+
+
+def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float]) -> str:
+    parts = [f"the original is no good ({fault}), so this says little"] if fault else []
+    if all(w is Word.UNKNOWN for w in words.values()):
+        parts.append(
+            f"no verdict without a yardstick (evaluation.yardstick=2 gives one); mean distance {gaps[0]:.1f}"
+        )
+        return "; ".join(parts)
+    if there_was <= 1:
+        parts.append("there was nothing to forget (the original is no further off than a retraining)")
+    failed = {text: _deciding(words, kind) for kind, text in FAILURES.items() if _deciding(words, kind)}
+    parts += [f"{text} ({', '.join(CATALOGUE[n].short for n in names)})" for text, names in failed.items()]
+    if not failed:
+        parts.append("within the yardstick: as retraining from another seed")
+    counted = [name for name, found in words.items() if CATALOGUE[name].decides]
+    within = sum(words[name] in (Word.WITHIN, Word.BETTER) for name in counted)
+    told = (
+        f"{within} of {len(counted)} measures within; mean distance {gaps[0]:.1f}, retrainings {gaps[1]:.1f}"
+    )
+    return "; ".join([*parts, told if isnan(there_was) else f"{told}, rho {there_was:.1f}"])

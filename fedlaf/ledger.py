@@ -1,0 +1,76 @@
+"""The ledger of cost on the server: each row counts once in a run of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedlaf import wire
+from fedlaf.cost import Cost
+from fedlaf.types import ClientId
+
+
+class Noted(Grid):
+    """A grid whose messages say which run of a stage they belong to; all else is the inner grid's.
+
+    Clients count each row once in a run, and training and retraining have the same streams.
+    """
+
+    def __init__(self, inner: Grid, run: str) -> None:
+        self._inner, self._name = inner, run
+
+    def set_run(self, run: Any) -> None:
+        """Set the Flower run that messages belong to."""
+        self._inner.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """The Flower run that messages belong to."""
+        return self._inner.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """A message to a node."""
+        return self._inner.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes that are there."""
+        return self._inner.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self._inner.push_messages(self._noted(messages))
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Replies that are there."""
+        return self._inner.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and give their replies."""
+        return self._inner.send_and_receive(self._noted(messages), timeout=timeout)
+
+    def _noted(self, messages: Iterable[Message]) -> list[Message]:
+        sent = list(messages)
+        for message in sent:
+            wire.note_run(message, self._name)
+        return sent
+
+
+class Once:
+    """Clients say how many rows they have looked at so far; only what is more than before is a cost."""
+
+    def __init__(self) -> None:
+        self._most: dict[ClientId, tuple[float, float]] = {}
+
+    def counted(self, client: ClientId, cost: Cost) -> Cost:
+        """The cost of a client's answer, with the rows that it had not looked at before."""
+        before = self._most.get(client, (0.0, 0.0))
+        now = (cost.retained_rows_read, cost.forgotten_rows_read)
+        self._most[client] = (max(before[0], now[0]), max(before[1], now[1]))
+        new = [after - seen for after, seen in zip(self._most[client], before, strict=True)]
+        return replace(cost, retained_rows_read=new[0], forgotten_rows_read=new[1])

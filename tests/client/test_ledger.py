@@ -1,0 +1,145 @@
+"""The ledger of cost: rows that were looked at count once, peaks of memory are those of their time."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import RecordingGrid, enrolled, initial_weights, small_spec
+
+from fedlaf.client import ClientSpec
+from fedlaf.cost import Cost
+from fedlaf.data import LabelledRows, Looked
+from fedlaf.ledger import Noted, Once
+from fedlaf.memory import Peak
+from fedlaf.objectives import Fit, Represent
+from fedlaf.request import ForgetRequest
+from fedlaf.stage import Roster, Stage
+from strategies.fedavg import FedAvg
+from strategies.laf_aimed import AimedLaf
+
+MB = 1_000_000
+
+
+# ---- rows that note that they were looked at
+
+
+def test_only_rows_whose_inputs_are_taken_are_noted() -> None:
+    looked = Looked.nowhere(10)
+    rows = LabelledRows(torch.arange(10).view(10, 1, 1, 1), torch.arange(10)).noting(looked)
+    few = rows.at(torch.tensor([8, 2, 5, 1]))
+    assert len(few) == 4
+    assert not looked.marks.any()
+    assert few.at(torch.tensor([0, 3])).unlabelled().at(torch.tensor([1, 1])).x.flatten().tolist() == [1, 1]
+    assert looked.marks.nonzero().flatten().tolist() == [1]
+    mask = torch.zeros(4, dtype=torch.bool)
+    mask[2] = True
+    assert few.at(mask).x.flatten().tolist() == [5]
+    assert rows.at(mask.repeat(3)[:10]).x.flatten().tolist() == [2, 6]
+    assert looked.marks.nonzero().flatten().tolist() == [1, 2, 5, 6]
+    assert rows.x.shape[0] == looked.marks.sum() == 10
+
+
+# ---- on the clients
+
+
+def read(cost: Cost) -> tuple[float, float]:
+    return cost.retained_rows_read, cost.forgotten_rows_read
+
+
+def trained(spec: ClientSpec, rounds: int, fit: Fit, roster: Roster, grid: object, run: str) -> Cost:
+    stage = Stage("train", 0, roster)
+    return FedAvg(rounds, fit=fit).run(Noted(grid, run), initial_weights(spec), stage).cost  # type: ignore[arg-type]
+
+
+def test_training_reads_each_row_once_however_many_rounds_and_epochs() -> None:
+    spec = small_spec(rows=80)
+    grid, roster = enrolled(spec)
+    assert read(trained(spec, 2, Fit(epochs=2), roster, grid, "train")) == (80, 0)
+    # Retraining has the same streams as training, and is another run: it counts anew.
+    left = Roster(roster.nodes, roster.sizes, gone=ForgetRequest.of_clients([1], roster.sizes))
+    assert read(trained(spec, 2, Fit(), left, grid, "retrain-1")) == (60, 0)
+    # Whoever looks at all of its rows has nothing to remember.
+    assert not any(context.state for context in grid.contexts.values())  # type: ignore[attr-defined]
+
+
+def test_parts_add_up_to_what_was_looked_at() -> None:
+    spec = small_spec(rows=80)
+    grid, roster = enrolled(spec)
+    few = [trained(spec, rounds, Fit(share=0.5, batch_size=10), roster, grid, f"run-{rounds}") for rounds in (1, 4)]
+    assert read(few[0]) == (40, 0)
+    assert 40 < read(few[1])[0] <= 80
+
+
+def test_once_counts_what_is_more_than_before() -> None:
+    once = Once()
+    told = [(3, 0), (5, 2), (4, 2), (5, 9)]
+    counted = [once.counted(7, Cost(retained_rows_read=r, forgotten_rows_read=f, rounds=1)) for r, f in told]
+    assert [read(c) for c in counted] == [(3, 0), (2, 2), (0, 0), (0, 7)]
+    assert read(once.counted(8, Cost(retained_rows_read=3))) == (3, 0)
+    assert counted[1].rounds == 1
+
+
+def test_a_share_of_labels_reads_a_share_of_the_rows() -> None:
+    spec = small_spec(rows=80)
+    grid, roster = enrolled(spec)
+    cost = trained(spec, 3, Fit(labels=0.25), roster, grid, "train")
+    assert read(cost) == (20, 0)
+    assert cost.labels_read == 60
+
+
+def test_forgetting_reads_the_forgotten_rows_and_of_the_others_what_it_is_allowed() -> None:
+    spec = small_spec(rows=80)
+    grid, roster = enrolled(spec)
+    request = ForgetRequest.of_samples({0: list(range(7)), 2: [3]}, roster.sizes)
+    asked = Roster(roster.nodes, roster.sizes, request)
+    method = AimedLaf(represent=Represent(density="gaussian", rows="retained", most_rows=5))
+    recording = RecordingGrid(grid)
+    outcome = method.run(Noted(recording, "request-1"), initial_weights(spec), Stage("request-1", 0, asked))
+    assert read(outcome.cost) == (20, 8)  # of four clients, five each
+    assert outcome.cost.rows_read == 28
+    # Which rows they were stays with the clients.
+    for reply in recording.replies:
+        assert "looked" not in reply.content
+    assert all(m.content.config_records["order"]["run"] == "request-1" for m in recording.sent)
+
+
+def test_the_noted_grid_is_the_inner_one() -> None:
+    grid, _ = enrolled(small_spec(rows=80))
+    noted = Noted(grid, "x")
+    assert list(noted.get_node_ids()) == list(grid.get_node_ids())
+    assert noted.run is grid.run
+
+
+# ---- memory
+
+
+def taken(size: int) -> None:
+    """Touch that many bytes, and give them back."""
+    np.ones(size // 8)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a peak cannot be forgotten")
+def test_a_peak_is_that_of_its_own_time_and_reaches_those_around_it() -> None:
+    with Peak() as idle:
+        pass
+    with Peak() as outer:
+        taken(30 * MB)
+        with Peak() as inner:
+            taken(90 * MB)
+        with Peak() as after:
+            pass
+    assert inner.bytes - after.bytes > 70 * MB
+    assert outer.bytes == inner.bytes
+    assert idle.bytes < inner.bytes
+    assert 10 * MB < after.bytes < 64_000 * MB
+
+
+def test_clients_report_their_peak() -> None:
+    spec = small_spec(rows=80)
+    grid, roster = enrolled(spec)
+    cost = trained(spec, 1, Fit(), roster, grid, "train")
+    assert cost.client_memory > 10 * MB
+    assert cost.gpu_memory == 0

@@ -1,0 +1,71 @@
+"""Every measure, the verdict and the ledger in a whole run, and what `resume=` takes up of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_pipeline import numbers, told
+
+from fedlaf.evaluation.attacks import ATTACKS, FIGURES
+from fedlaf.evaluation.catalogue import CATALOGUE
+
+FULL = ("evaluation=full", "evaluation.yardstick=1", "evaluation.curve_rows=0", "data.train_rows=400")
+ALWAYS = {name for name in CATALOGUE if not name.startswith(("relearn", "probe", "cka", "sde"))}
+SOMETIMES = {"accuracy_test_kept", "accuracy_test_removed", "attack_success"}
+RMIA = {f"mia_rmia_{figure}" for figure in FIGURES}
+
+
+def test_a_full_evaluation_measures_everything_and_judges_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = told(monkeypatch, tmp_path / "a", *FULL)
+    (request,) = report["requests"]
+    measured = request["models"]
+    for model in ("original", "unlearned", "retrained"):
+        assert set(measured[model]) == set(CATALOGUE) - SOMETIMES
+        assert set(request["layers"][model]) == {"extractor.0", "extractor.4", "head"}
+        assert [len(values) for values in request["by_class"][model].values()] == [10, 10, 10]
+    same = measured["retrained"]
+    assert same["tow"] == same["cka_forgotten"] == pytest.approx(1)
+    assert same["gap"] == same["js_forgotten"] == same["l2_test"] == 0
+    assert measured["original"]["relearn_steps"] == 0
+    # One pair of retrainings: its distance is the mean and the largest.
+    verdict = request["verdict"]
+    assert verdict["largest_between_retrainings"] == pytest.approx(request["yardstick"])
+    assert set(verdict["measures"]) == set(verdict["distances"]) == set(measured["unlearned"])
+    assert set(request["yardstick"]) == set(measured["unlearned"])
+    expected = measured["original"]["js_forgotten"] / request["yardstick"]["js_forgotten"]
+    assert verdict["rho"] == pytest.approx(expected)
+    for name, word in verdict["measures"].items():
+        within = verdict["distances"][name] <= request["yardstick"][name] + 1e-9
+        assert (word == "within") == within
+    # The ledger: all clients were asked to forget, and nobody read a row twice.
+    assert request["took_part"] == {"unlearned": [*range(10)], "retrained": [*range(1, 10)]}
+    costs = request["costs"]
+    assert costs["retrained"]["rows_read"] == costs["retrained"]["retained_rows_read"] == 360
+    assert costs["unlearned"]["forgotten_rows_read"] == 40
+    assert report["training"]["retained_rows_read"] == 400
+    assert all(cost["client_memory"] > 0 and cost["driver_memory"] > 0 for cost in costs.values())
+    # Taken up, nothing but time is different.
+    again = told(monkeypatch, tmp_path / "b", *FULL, f"resume={tmp_path / 'a'}")
+    assert numbers(again) == numbers(report)
+    assert again["requests"][0]["verdict"] == verdict
+    assert again["requests"][0]["took_part"] == request["took_part"]
+
+
+def test_by_default_the_costly_measures_and_the_yardstick_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (request,) = told(monkeypatch, tmp_path / "a", "evaluation.curve_rows=0", "data.train_rows=400")[
+        "requests"
+    ]
+    assert set(request["models"]["unlearned"]) == ALWAYS - SOMETIMES - RMIA
+    assert request["verdict"]["outcome"][-1] == "no yardstick"
+    assert set(request["verdict"]["measures"].values()) == {"no yardstick"}
+    assert request["verdict"]["rho"] is None
+    assert request["yardstick"] == request["layers"] == {}
+
+
+def test_attacks_of_the_always_list_are_those_of_the_catalogue() -> None:
+    assert {f"mia_{a}_{f}" for a in ATTACKS for f in FIGURES} < ALWAYS
