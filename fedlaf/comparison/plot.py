@@ -46,6 +46,8 @@ def plot(found: Sequence[Row], title: str, path: Path) -> bool:
 
 
 def _panel(axis: Any, found: Sequence[Row], methods: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     shown = [row for row in found if not (row.original or row.failed)]
     for row in found:
         if row.original and not row.failed:
@@ -72,7 +74,9 @@ def _panel(axis: Any, found: Sequence[Row], methods: Sequence[str]) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("client passes (% of retraining's)")
     axis.set_ylabel("mean distance to retrained (points)")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.25, which="both")
 
 

@@ -68,7 +68,10 @@ def test_training_reads_each_row_once_however_many_rounds_and_epochs() -> None:
 def test_parts_add_up_to_what_was_looked_at() -> None:
     spec = small_spec(rows=80)
     grid, roster = enrolled(spec)
-    few = [trained(spec, rounds, Fit(share=0.5, batch_size=10), roster, grid, f"run-{rounds}") for rounds in (1, 4)]
+    few = [
+        trained(spec, rounds, Fit(share=0.5, batch_size=10), roster, grid, f"run-{rounds}")
+        for rounds in (1, 4)
+    ]
     assert read(few[0]) == (40, 0)
     assert 40 < read(few[1])[0] <= 80
 
