@@ -90,7 +90,7 @@ class Distil:
     """Distillation with Adam: KL from the teacher's predictions to the student's, both at `temperature`."""
 
     lr: float = 1e-3
-    epochs: int = 10
+    epochs: int = 5
     batch_size: int = 32
     temperature: float = 3.0
 

@@ -18,7 +18,7 @@ class ConDa(ServerAlone):
     """theta_i <- beta_i theta_i where rho_i < `cutoff`, with beta_i = min(`dampening` * rho_i, `most`)."""
 
     cutoff: float = 0.5
-    dampening: float = 1.0
+    dampening: float = 1.5
     most: float = 1.0
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.MAGNITUDES})

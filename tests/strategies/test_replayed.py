@@ -102,7 +102,7 @@ def test_conda_by_hand(tmp_path: Path) -> None:
 
 def test_conda_adds_absolute_values() -> None:
     """Signs do not cancel: contributions are lengths of ways, not of where they lead."""
-    method = ConDa(cutoff=1.0)
+    method = ConDa(cutoff=1.0, dampening=1.0)
     of_all, of_them = three(1, 2, 4), three(2, 2, 2)
     found = method.dampened({**three(8, 8, 8), "a.running_mean": np.ones(3)}, {**of_all}, {**of_them})
     assert numbers(found) == [4, 8, 8]
