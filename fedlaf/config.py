@@ -44,6 +44,8 @@ class Config:
     seed: int = 0
     clients: int = 10
     device: str = "auto"
+    precision: str = "fp32"
+    deterministic: bool = True
     timeout: float = 3600.0
     resume: str | None = None
     data: Any = MISSING
@@ -59,8 +61,11 @@ class Config:
 
 
 def register() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml builds on."""
+    """Make the schema known to Hydra under the name that conf/config.yaml builds on, and `${range:0,50}`
+    as a list of client ids.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
 
 
 def made(config: DictConfig, key: str) -> Any:

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlaf import __version__
 from fedlaf.client import make_client_app
-from fedlaf.client.store import resident_model
+from fedlaf.client.store import measured_model
 from fedlaf.cost import Cost
 from fedlaf.curve import Curve
 from fedlaf.enrolment import enrol
@@ -234,7 +234,7 @@ class Story:
 
     def _predicted(self, name: str, model: str, weights: Weights, subjects: Subjects) -> Predictions:
         """Predictions of a model; an earlier run's, unless it is one that this method made."""
-        network = resident_model(self.plan.spec)
+        network = measured_model(self.plan.spec)
         if model == "unlearned":
             return predict(network, weights, subjects)
         made_from = self.plan.fingerprint("model", rows_and_weights=digest(weights, subjects))

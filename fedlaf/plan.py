@@ -47,8 +47,8 @@ class Plan:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-FEDERATION = ("seed", "clients", "data", "partition", "corruption", "model")
-"""Sections that describe the federation and its start."""
+FEDERATION = ("seed", "clients", "data", "partition", "corruption", "model", "precision", "deterministic")
+"""Sections that describe the federation, its start and how it computes."""
 
 
 def prepare(config: DictConfig, method_name: str = "") -> Plan:
@@ -80,7 +80,9 @@ def _spec(config: DictConfig) -> ClientSpec:
         made(config, "data"), made(config, "partition"), config.clients, config.seed,
         made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),
     )  # fmt: skip
-    return ClientSpec(federation, made(config, "model"), config.device)
+    return ClientSpec(
+        federation, made(config, "model"), config.device, config.precision, config.deterministic
+    )
 
 
 def _check_scalars(config: DictConfig) -> None:

@@ -17,7 +17,7 @@ from fedlaf.client import batches
 from fedlaf.client.batches import Pair
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Density
+from fedlaf.models import Density, Descent, scaler_of
 from fedlaf.objectives import Forget, Noise
 from fedlaf.types import Numbers
 
@@ -52,8 +52,10 @@ def forget(
     """
     parameters = _frozen_but_student(task)
     device = parameters[0].device
-    unlearning = torch.optim.Adam(parameters, lr=settings.lr_unlearning)
-    alignment = torch.optim.Adam(parameters, lr=settings.lr_alignment)
+    unlearning, alignment = (
+        Descent(torch.optim.Adam(parameters, lr=rate), task.extractor)
+        for rate in (settings.lr_unlearning, settings.lr_alignment)
+    )
     drawn = Noise(settings.latent, noise if settings.sampled else None, device)
     numbers: Numbers = {}
     passes = 0
@@ -159,14 +161,14 @@ def _mean_distances(near: Tensor, far: Tensor) -> Numbers:
     return {name: float(d.detach().mean()) for name, d in pairs if len(d)}
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> float:
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+def _step(descent: Descent, loss: Tensor) -> float:
+    descent.step(loss)
     return float(loss.detach())
 
 
 def _named(task: Task, loss: Tensor, *, again: bool = False) -> dict[str, Tensor]:
     names = [name for name, _ in task.extractor.named_parameters()]
-    found = torch.autograd.grad(loss, list(task.extractor.parameters()), retain_graph=again)
-    return dict(zip(names, found, strict=True))
+    scaler = scaler_of(task.extractor)
+    parameters = list(task.extractor.parameters())
+    found = torch.autograd.grad(scaler.scale(loss), parameters, retain_graph=again)
+    return {name: gradient / scaler.get_scale() for name, gradient in zip(names, found, strict=True)}

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from fedlaf.client import batches
 from fedlaf.cost import Cost
-from fedlaf.data import LabelledRows, as_input
-from fedlaf.models import Classifier
+from fedlaf.data import LabelledRows, as_input, moved
+from fedlaf.models import Classifier, Descent
 from fedlaf.objectives import Fit
 from fedlaf.types import Numbers
 
@@ -19,18 +19,16 @@ def fit(
 ) -> tuple[Numbers, Cost]:
     """Train `model` in place for the settings' epochs; gives mean loss of the last epoch and cost."""
     device = next(model.parameters()).device
-    optimiser = settings.optimiser(model)
+    descent = Descent(settings.optimiser(model), model)
     model.train()
     total = 0.0
     for _ in range(settings.epochs):
         total = 0.0
         for batch in batches.epoch(len(rows), settings.batch_size, stream):
             drawn = rows.at(batch)
-            x = as_input(augmented(drawn.x.to(device), settings.augment, stream, model.pixels), device)
-            loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            x = as_input(augmented(moved(drawn.x, device), settings.augment, stream, model.pixels), device)
+            loss = functional.cross_entropy(model(x).logits, moved(drawn.y, device))
+            descent.step(loss)
             total += float(loss.detach()) * len(batch)
     passes = settings.epochs * len(rows)
     numbers = {"loss": total / max(len(rows), 1), "rows": float(len(rows))}
