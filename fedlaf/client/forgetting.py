@@ -17,7 +17,7 @@ from fedlaf.client import batches
 from fedlaf.client.batches import Pair
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Density, Descent, scaler_of
+from fedlaf.models import Density, Descent, gradients_of
 from fedlaf.objectives import Forget, Noise
 from fedlaf.types import Numbers
 
@@ -103,12 +103,12 @@ def gradients(
     if loss == "unlearning":
         drawn = Noise(settings.latent, noise if settings.sampled else None, parameters[0].device)
         whole = _unlearning(task, settings, batch, drawn)
-        return Gradients(_named(task, whole), None, 0.0, counts), cost
+        return Gradients(gradients_of(whole, task.extractor), None, 0.0, counts), cost
     near, far = _distances(task, batch)
     weights = task.forgotten.weights[batch[1]]
     mass = (weights * torch.exp(far / settings.temperature)).sum()
-    forgotten = _named(task, mass, again=True) if counts[1] else None
-    return Gradients(_named(task, near.sum()), forgotten, float(mass.detach()), counts), cost
+    forgotten = gradients_of(mass, task.extractor, again=True) if counts[1] else None
+    return Gradients(gradients_of(near.sum(), task.extractor), forgotten, float(mass.detach()), counts), cost
 
 
 def _frozen_but_student(task: Task) -> list[nn.Parameter]:
@@ -164,11 +164,3 @@ def _mean_distances(near: Tensor, far: Tensor) -> Numbers:
 def _step(descent: Descent, loss: Tensor) -> float:
     descent.step(loss)
     return float(loss.detach())
-
-
-def _named(task: Task, loss: Tensor, *, again: bool = False) -> dict[str, Tensor]:
-    names = [name for name, _ in task.extractor.named_parameters()]
-    scaler = scaler_of(task.extractor)
-    parameters = list(task.extractor.parameters())
-    found = torch.autograd.grad(scaler.scale(loss), parameters, retain_graph=again)
-    return {name: gradient / scaler.get_scale() for name, gradient in zip(names, found, strict=True)}

@@ -2,7 +2,7 @@
 
 from fedlaf.models.classifier import EXTRACTOR, Classifier, Cnn, ModelSpec, Output, ResNet18, SmallCnn
 from fedlaf.models.gaussian import Gaussian
-from fedlaf.models.precision import PRECISIONS, Descent, in_precision, scaler_of
+from fedlaf.models.precision import PRECISIONS, Descent, gradients_of, in_precision
 from fedlaf.models.vae import Reconstruction, Vae, build_vae
 
 HEAD = "head."
@@ -27,6 +27,6 @@ __all__ = [
     "SmallCnn",
     "Vae",
     "build_vae",
+    "gradients_of",
     "in_precision",
-    "scaler_of",
 ]

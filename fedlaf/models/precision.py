@@ -47,24 +47,38 @@ def _single(found: Any) -> Any:
 
 
 class Descent:
-    """Steps of an optimiser over a module's loss; those of an fp16 module are scaled, and left out when
-    they overflow.
+    """Steps of an optimiser over a module's loss. Those of an fp16 module are scaled, and taken again at half
+    the scale where they overflow: a client's few steps are too few to leave one out.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer, module: nn.Module) -> None:
         self.optimiser = optimiser
-        self.scaler = scaler_of(module)
+        kind = next(module.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(kind, init_scale=FIRST_SCALE, enabled=_scaled(module))
 
     def step(self, loss: Tensor) -> None:
-        """One step down the gradient of `loss`."""
-        self.optimiser.zero_grad()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        """One step down the gradient of `loss`; none where there is no finite one."""
+        scaler = self.scaler
+        while True:
+            self.optimiser.zero_grad()
+            scaler.scale(loss).backward(retain_graph=scaler.is_enabled())  # type: ignore[no-untyped-call]
+            scaler.step(self.optimiser)
+            scale = scaler.get_scale()
+            scaler.update()
+            if scaler.get_scale() >= scale or scale <= 1:
+                return
 
 
-def scaler_of(module: nn.Module) -> torch.amp.GradScaler:
-    """What scales a module's losses; it does nothing unless the module computes in fp16."""
-    kind = next(module.parameters()).device.type
-    scaled = getattr(module, "halved", None) == "fp16"
-    return torch.amp.GradScaler(kind, init_scale=FIRST_SCALE, enabled=scaled)
+def gradients_of(loss: Tensor, module: nn.Module, *, again: bool = False) -> dict[str, Tensor]:
+    """Gradients of `loss` by name, scaled on their way like those of `Descent`; `again` keeps the graph."""
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    scale = FIRST_SCALE if _scaled(module) else 1.0
+    while True:
+        found = torch.autograd.grad(loss * scale, parameters, retain_graph=again or scale > 1)
+        if scale <= 1 or all(bool(gradient.isfinite().all()) for gradient in found):
+            return {name: gradient / scale for name, gradient in zip(names, found, strict=True)}
+        scale /= 2
+
+
+def _scaled(module: nn.Module) -> bool:
+    return getattr(module, "halved", None) == "fp16"

@@ -15,8 +15,8 @@ from flwr.serverapp import ServerApp
 from fedlaf.simulation import flower_private
 from fedlaf.simulation.inline import server_context
 from fedlaf.simulation.ray_grid import RayGrid
-from fedlaf.simulation.ray_pool import Pool, room
-from fedlaf.types import InvalidValue, require_count, require_number
+from fedlaf.simulation.ray_pool import Pool, on_gpus, room
+from fedlaf.types import InvalidValue, require, require_count, require_number
 
 SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # no rebuilt environments under `uv run`
@@ -47,7 +47,7 @@ class Ray:
         if self.workers is not None:
             require_count("workers", self.workers)
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        require_number("gpus_per_worker", self.gpus_per_worker, at_least=0)
+        _check_share(self.gpus_per_worker)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -81,6 +81,8 @@ class Ray:
             ray.shutdown()
         if not ray.is_initialized():
             self.connect(workers)
+        else:
+            self._check_gpus(workers)
 
     def connect(self, workers: int) -> None:
         """Start a Ray for `workers` workers. Raises InvalidValue for more GPUs than there are."""
@@ -97,11 +99,15 @@ class Ray:
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
         )
+        self._check_gpus(workers)
+
+    def _check_gpus(self, workers: int) -> None:
         have = float(ray.cluster_resources().get("GPU", 0.0))
-        if workers * self.gpus_per_worker > have:  # such workers would wait for ever
+        share = self.gpus_per_worker
+        if share > 0 and on_gpus(share, have) < workers:  # such workers would wait for ever
             end()
-            expected = f"at most {have / workers:g} for {workers} workers on {have:g} GPUs"
-            raise InvalidValue("engine.gpus_per_worker", expected, self.gpus_per_worker)
+            expected = f"a share that {workers} workers can have of {have:g} GPUs"
+            raise InvalidValue("engine.gpus_per_worker", expected, share)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class RayCluster:
         if self.workers is not None:
             require_count("workers", self.workers)
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        require_number("gpus_per_worker", self.gpus_per_worker, at_least=0)
+        _check_share(self.gpus_per_worker)
         require_count("memory_mb", self.memory_mb, at_least=0)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -169,6 +175,11 @@ class RayCluster:
         if memory:
             options["memory"] = memory
         return Pool(options, places[:wanted])
+
+
+def _check_share(gpus: float) -> None:
+    require_number("gpus_per_worker", gpus, at_least=0)
+    require(gpus <= 1 or gpus == int(gpus), "gpus_per_worker", "at most 1, or a whole number of GPUs", gpus)
 
 
 def dismiss() -> None:
