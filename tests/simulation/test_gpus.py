@@ -39,7 +39,7 @@ def test_a_worker_sees_only_the_gpu_of_its_share(monkeypatch: pytest.MonkeyPatch
         see = "CUDA_VISIBLE_DEVICES"
         seen = ray.get([a.__ray_call__.remote(lambda _: os.environ.get(see)) for a in pool.actors])
         assert Counter(seen) == {"0": 2, "1": 2}
-        with pytest.raises(InvalidValue, match="a share that 3 workers can have of 2 GPUs, got 0.6"):
+        with pytest.raises(InvalidValue, match=r"a share that 3 workers can have of 2 GPUs, got 0\.6"):
             Ray(workers=3, gpus_per_worker=0.6).pool(3)  # 1.8 of 2, but each GPU has room for one
         assert not ray.is_initialized()
     finally:
