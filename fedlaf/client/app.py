@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -11,8 +11,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedlaf import wire
-from fedlaf.client import aiming, forgetting, representing, store, training
+from fedlaf.client import aiming, forgetting, representing, stacked, store, training
 from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.stacked import Lesson
 from fedlaf.client.store import ClientSpec
 from fedlaf.client.visit import AIMED, GOALS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
@@ -23,9 +24,27 @@ from fedlaf.types import Numbers
 from fedlaf.wire import Action, Part, Reply
 
 
-def make_client_app(spec: ClientSpec) -> ClientApp:
+class Clients(ClientApp):
+    """A ClientApp that can also answer the messages of several clients together, in the actions `stacks`."""
+
+    stacks = frozenset({Action.REPRESENT})
+
+    def __init__(self, spec: ClientSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        """Their answers, computed as one stack: those that each would give alone, to rounding."""
+        start = perf_counter()
+        visits = [Visit(self.spec, *given) for given in zip(messages, contexts, strict=True)]
+        answers = represent_together(visits)
+        each = Cost(client_seconds=(perf_counter() - start) / len(messages))
+        return [_encoded(*answer, each, to=to) for answer, to in zip(answers, messages, strict=True)]
+
+
+def make_client_app(spec: ClientSpec) -> Clients:
     """The ClientApp that plays any client of the federation that `spec` describes."""
-    app = ClientApp()
+    app = Clients(spec)
     for action, phase in PHASES.items():
         category, name = action.split(".")
         register: Any = getattr(app, category)(name)
@@ -39,10 +58,13 @@ def _handler(
     def handle(message: Message, context: Context) -> Message:
         start = perf_counter()
         reply, cost = phase(Visit(spec, message, context))
-        spent = cost + Cost(client_seconds=perf_counter() - start)
-        return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), message)
+        return _encoded(reply, cost, Cost(client_seconds=perf_counter() - start), to=message)
 
     return handle
+
+
+def _encoded(reply: Reply, cost: Cost, took: Cost, *, to: Message) -> Message:
+    return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **(cost + took).numbers()}), to)
 
 
 def enrol(visit: Visit) -> tuple[Reply, Cost]:
@@ -85,14 +107,29 @@ def teach(visit: Visit) -> tuple[Reply, Cost]:
 def represent(visit: Visit) -> tuple[Reply, Cost]:
     """Train h on the teacher's representations."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
+    one = _lesson(visit, settings)
+    return _learnt(one, *representing.fit_vae(one.vae, one.rows, settings, one.epochs, one.stream))
+
+
+def represent_together(visits: Sequence[Visit]) -> list[tuple[Reply, Cost]]:
+    """The same for clients that were told the same, their VAEs stacked."""
+    settings = wire.settings_from_config(Represent, visits[0].told.settings)
+    lessons = [_lesson(visit, settings) for visit in visits]
+    found = stacked.fit_vaes(lessons, settings)
+    return [_learnt(one, *told) for one, told in zip(lessons, found, strict=True)]
+
+
+def _lesson(visit: Visit, settings: Represent) -> Lesson:
     _, retained, forgotten = visit.taught()
     h = visit.vae(settings, "h")
     store.load(h, visit.told.weights(Part.VAE))
-    learned = _learned(retained, forgotten, settings)
-    stream = visit.stream("represent", visit.told.round)
-    loss, passes = representing.fit_vae(h, learned, settings, settings.epochs, stream)
-    numbers: Numbers = {"loss": loss, "rows": len(learned)}
-    return Reply({Part.VAE: store.weights_of(h)}, numbers), Cost(vae_passes=passes)
+    rows = _learned(retained, forgotten, settings)
+    return Lesson(h, rows, settings.epochs, visit.stream("represent", visit.told.round))
+
+
+def _learnt(one: Lesson, loss: float, passes: int) -> tuple[Reply, Cost]:
+    numbers: Numbers = {"loss": loss, "rows": len(one.rows)}
+    return Reply({Part.VAE: store.weights_of(one.vae)}, numbers), Cost(vae_passes=passes)
 
 
 def represent_own(visit: Visit) -> tuple[Reply, Cost]:

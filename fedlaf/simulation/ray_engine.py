@@ -33,7 +33,8 @@ _warm: dict[tuple[Any, ...], Pool] = {}
 class Ray:
     """Ray on this machine: `workers` None is one per core; shares are per worker.
 
-    With `sums`, workers add up what the server only needs the mean of. What is started stays warm for
+    With `sums`, workers add up what the server only needs the mean of; VAEs of `stack` clients are trained
+    as one model. What is started stays warm for
     the next job of this process, and ends with it.
     """
 
@@ -42,6 +43,7 @@ class Ray:
     gpus_per_worker: float = 0.0
     object_store_mb: int = 512
     sums: bool = True
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -49,12 +51,14 @@ class Ray:
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
         _check_share(self.gpus_per_worker)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
+        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients."""
         flower_private.quiet()
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
-        server(RayGrid(client, clients, self.pool(workers), sums=self.sums), server_context())
+        grid = RayGrid(client, clients, self.pool(workers), sums=self.sums, stack=self.stack)
+        server(grid, server_context())
 
     def pool(self, workers: int) -> Pool:
         """A pool of workers: the one of an earlier job, where it fits."""
@@ -124,6 +128,7 @@ class RayCluster:
     gpus_per_worker: float = 0.0
     memory_mb: int = 0
     sums: bool = True
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -131,6 +136,7 @@ class RayCluster:
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
         _check_share(self.gpus_per_worker)
         require_count("memory_mb", self.memory_mb, at_least=0)
+        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients. Raises InvalidValue for a cluster without room."""
@@ -140,7 +146,7 @@ class RayCluster:
         try:
             pool = self.pool(clients)
             try:
-                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
+                server(RayGrid(client, clients, pool, sums=self.sums, stack=self.stack), server_context())
             finally:
                 pool.close()
         finally:
