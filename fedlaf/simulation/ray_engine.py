@@ -25,6 +25,9 @@ SETTINGS = {
 }
 """What Ray reads from the environment when it starts."""
 
+ASKED = ("CPU", "GPU", "memory")
+"""What workers take of a cluster."""
+
 _warm: dict[tuple[Any, ...], Pool] = {}
 """The pool of this process's Ray, for the next job of a multirun."""
 
@@ -119,7 +122,7 @@ class RayCluster:
     """A Ray cluster that is there already: it is joined, used where it has room, and left as it was.
 
     `workers` None is as many as fit into what is free, on each node: a worker takes its shares of
-    CPUs and GPUs and, unless it is 0, `memory_mb` of memory, beyond which Ray ends it.
+    CPUs and GPUs and, unless it is 0, `memory_mb` of memory, which Ray sets aside for it.
     """
 
     address: str
@@ -174,8 +177,9 @@ class RayCluster:
         places = room(self.cpus_per_worker, self.gpus_per_worker, memory)
         wanted = min(self.workers or len(places), clients)
         if not places or len(places) < wanted:
-            free = ", ".join(f"{v:g} {k}" for k, v in sorted(ray.available_resources().items())
-                             if k in ("CPU", "GPU"))  # fmt: skip
+            free = ", ".join(
+                f"{v:.6g} {k}" for k, v in sorted(ray.available_resources().items()) if k in ASKED
+            )
             raise InvalidValue("engine.workers", f"at most {len(places)}: free are {free}", wanted or 1)
         options = {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker, "max_restarts": 0}
         if memory:

@@ -18,13 +18,26 @@ from typing import Any
 import ray
 from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
 
 from fedlaf import wire
 from fedlaf.simulation.flower_private import FIRST_NODE
 from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid
 from fedlaf.simulation.ray_pool import Pool
 from fedlaf.types import ClientId
+
+LOST = (
+    RayActorError, OutOfMemoryError, WorkerCrashedError, ObjectLostError, NodeDiedError,
+    ActorUnschedulableError,
+)  # fmt: skip
+"""What Ray says of a worker that died, was ended for its memory, or went with its node."""
 
 ATTEMPTS = 3
 """How often a client is started before the death of its workers counts as its own failure."""
@@ -183,7 +196,7 @@ class RayGrid(LocalGrid):
         try:
             found = ray.get(reference)
             self._keep(batch, found)
-        except (RayActorError, ObjectLostError) as death:
+        except LOST as death:
             if self.pool.actors[batch.worker] is batch.actor:
                 self.pool.replace(batch.worker)
             again = [item for item in batch.items if item.attempts < ATTEMPTS]

@@ -89,23 +89,24 @@ def inline() -> dict[str, Weights]:
     return told_by(Inline())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_gives_the_bits_of_inline(inline: dict[str, Weights], workers: int) -> None:
-    found = told_by(Ray(workers=workers))
+@pytest.mark.parametrize(("workers", "sums"), [(1, True), (2, True), (2, False), (4, True)])
+def test_ray_gives_the_bits_of_inline(inline: dict[str, Weights], workers: int, sums: bool) -> None:
+    found = told_by(Ray(workers=workers, cpus_per_worker=min(1.0, 2 / workers), sums=sums))
     assert found.keys() == inline.keys()
     assert all(same_bits(found[name], inline[name]) for name in inline)
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights]) -> None:
+@pytest.mark.parametrize("action", [Action.FIT, Action.FORGET])
+def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights], action: Action) -> None:
     killed: list[int] = []
 
     class Killing(RayGrid):
-        """Kills a worker process while it works on the first forget round."""
+        """Kills a worker process while it works on the first such round."""
 
         def send_and_receive(self, messages, *, timeout=None):  # type: ignore[no-untyped-def]
             messages = list(messages)
             kinds = {message.metadata.message_type for message in messages}
-            if Action.FORGET in kinds and not killed:
+            if action in kinds and not killed:
                 process = ray.get(self.pool.actors[0].process.remote())
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
