@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -258,8 +258,8 @@ def stacked_story(grid: Grid) -> dict[str, Weights]:
                 seen.append(after.aux["h"])
             return after
 
-    fields = {name: getattr(STACKED, name) for name in STACKED.__dataclass_fields__}
-    left = Watched(**fields).run(grid, initial_weights(SPEC), Stage("request-1", 0, asked)).weights
+    chosen = {f.name: getattr(STACKED, f.name) for f in fields(STACKED)}
+    left = Watched(**chosen).run(grid, initial_weights(SPEC), Stage("request-1", 0, asked)).weights
     return {"h": seen[-1], "left": left}
 
 
