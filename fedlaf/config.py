@@ -111,6 +111,9 @@ def explained(error: Exception) -> str:
         return _unknown_key(override[1], cause)
     key = re.search(r"full_key: (\S+)", text)
     value = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", text)
+    unknown = re.search(r"Value '(.*?)' is not a valid bool", text)
+    if key and unknown:
+        return f"{key[1]}: expected true or false, got {unknown[1]!r}"
     if key and value:
         return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
     return " ".join(str(error).split())

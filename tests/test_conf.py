@@ -18,7 +18,7 @@ from fedlaf.aims import Aim, Align
 from fedlaf.data import Torchvision
 from fedlaf.models import ResNet18
 from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.plan import prepare
+from fedlaf.plan import FEDERATION, prepare
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
 from strategies.laf_aimed import AimedLaf
@@ -132,6 +132,16 @@ def test_partitions_and_requests_make_a_plan_together(partition: str, request_: 
     ((arrives, asked),) = plan.schedule
     assert arrives == plan.train.rounds
     assert asked.rows
+
+
+@pytest.mark.parametrize("other", ["precision=bf16", "deterministic=false", "clients=9"])
+def test_no_stage_is_taken_up_that_was_computed_otherwise(other: str) -> None:
+    one, again, changed = (prepare(composed(*SMALL, *more)) for more in ((), (), (other,)))
+    assert one.fingerprint(*FEDERATION) == again.fingerprint(*FEDERATION) != changed.fingerprint(*FEDERATION)
+    assert (changed.spec.precision, changed.spec.deterministic) == (
+        "bf16" if other.startswith("precision") else "fp32",
+        not other.startswith("deterministic"),
+    )
 
 
 def test_wrong_labels_make_a_plan() -> None:

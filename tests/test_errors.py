@@ -53,7 +53,7 @@ WRONG = {
         "forget.represent.decoder: expected sigmoid or linear, got 'tanh'",
     ),
     "precision": (["precision=fp8"], "precision: expected fp32 or bf16 or fp16, got 'fp8'"),
-    "deterministic": (["deterministic=maybe"], "deterministic: expected boolean, got 'maybe'"),
+    "deterministic": (["deterministic=maybe"], "deterministic: expected true or false, got 'maybe'"),
     "gpus": (
         ["engine=ray", "engine.gpus_per_worker=1.5"],
         "engine.gpus_per_worker: expected at most 1, or a whole number of GPUs, got 1.5",

@@ -223,7 +223,7 @@ class RayGrid(LocalGrid):
     def _abandon(self, running: dict[Any, Batch]) -> None:
         # Too late for these clients: a fresh worker each, so that nobody waits for the old one.
         for worker in {batch.worker for batch in running.values()}:
-            self.pool.dismiss(worker)
+            self.pool.replace(worker)
 
 
 def _alike(one: Item, other: Item) -> bool:

@@ -39,14 +39,11 @@ class Pool:
                 actor.play.remote(*self._played)
 
     def replace(self, number: int) -> None:
-        """Put a fresh worker where another has died; nothing where the node is lost too."""
+        """Put a fresh worker where another has died or takes too long; nothing where the node is lost too."""
+        if self.actors[number] is not None:
+            ray.kill(self.actors[number])  # one that is only out of reach would come back, and keep its CPU
         place = self.places[number]
         self.actors[number] = self._started(place) if place is None or place in alive() else None
-
-    def dismiss(self, number: int) -> None:
-        """End a worker that takes too long, and replace it."""
-        ray.kill(self.actors[number])
-        self.replace(number)
 
     def close(self) -> None:
         """End all workers."""
