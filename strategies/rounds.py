@@ -43,7 +43,10 @@ class Rounds(Strategy):
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
         self.start_weights = weights
-        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name})
+        remaining = sum(self.roster.remaining_rows(k) for k in self.roster.remaining)
+        self.state = ServerState(
+            weights, aux={"seed": stage.seed, "stage": stage.name, "remaining": remaining}
+        )
         self.cost = Cost()
         self.records: list[RoundRecord] = []
         self.findings: list[Finding] = []
