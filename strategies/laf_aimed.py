@@ -21,7 +21,6 @@ from strategies import aggregate, signs
 from strategies.phase import Phase, ServerState, Who
 from strategies.teaching import Teaching, extractor_of, head_of, joined, with_extractor
 
-
 Votes: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """A number for each class."""
 
