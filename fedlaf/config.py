@@ -59,6 +59,8 @@ class Config:
     clients: int = 10
     server_rows: int = 0
     device: str = "auto"
+    precision: str = "fp32"
+    deterministic: bool = True
     timeout: float = 3600.0
     resume: str | None = None
     record: Any = "auto"
@@ -93,9 +95,12 @@ class CompareConfig:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra under the names that conf/ builds on."""
+    """Make the schemas known to Hydra under the names that conf/ builds on, and `${range:0,50}` as a list
+    of client ids.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
 
 
 def composed(overrides: Sequence[str], name: str = "config") -> DictConfig:
@@ -148,6 +153,9 @@ def explained(error: Exception) -> str:
         return _unknown_key(override[1], cause)
     key = re.search(r"full_key: (\S+)", text)
     value = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", text)
+    unknown = re.search(r"Value '(.*?)' is not a valid bool", text)
+    if key and unknown:
+        return f"{key[1]}: expected true or false, got {unknown[1]!r}"
     if key and value:
         return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
     return " ".join(str(error).split())

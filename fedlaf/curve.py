@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedlaf.client.store import resident_model
+from fedlaf.client.store import measured_model
 from fedlaf.evaluation import Subjects, evaluate, predict
 from fedlaf.plan import Plan
 from fedlaf.report import Point
@@ -25,7 +25,7 @@ class Curve:
         if self.few is None or weights is self.last:
             return
         self.last = weights
-        seen = predict(resident_model(self.plan.spec), weights, self.few)
+        seen = predict(measured_model(self.plan.spec), weights, self.few)
         self.round += 1
         measures = evaluate(seen, self.few).measures
         self.points.append(Point(self.stage, self.round, self.passes, measures))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fedlaf.client.store import device_of, resident_model
+from fedlaf.client.store import device_of, measured_model
 from fedlaf.evaluation import (
     Between,
     Evaluation,
@@ -95,7 +95,7 @@ class Judge:
             own["probe_forgotten"] = inside.probed(found.represented["forgotten"], labels)
         if "relearn" in wanted and original is not None:
             goal = inside.goal_of(original.forgotten, rows)
-            own["relearn_steps"] = inside.relearned(resident_model(self.plan.spec), weights, rows, goal)
+            own["relearn_steps"] = inside.relearned(measured_model(self.plan.spec), weights, rows, goal)
         return own
 
     def _predicted(self, model: str, weights: Weights) -> Predictions:
@@ -108,7 +108,7 @@ class Judge:
         return self.shelf.predictions(f"{self.name}-{model}", made_from, lambda: self._made(weights))
 
     def _made(self, weights: Weights) -> Predictions:
-        network = resident_model(self.plan.spec)
+        network = measured_model(self.plan.spec)
         found = predict(network, weights, self.subjects, represented=self.plan.most_rows)
         if "layers" not in self.plan.on_demand:
             return found

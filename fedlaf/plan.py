@@ -61,8 +61,11 @@ class Plan:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-FEDERATION = ("seed", "clients", "server_rows", "data", "partition", "corruption", "model")
-"""Sections that describe the federation and its start."""
+FEDERATION = (
+    "seed", "clients", "server_rows", "data", "partition", "corruption", "model",
+    "precision", "deterministic",
+)  # fmt: skip
+"""Sections that describe the federation, its start and how it computes."""
 
 
 def prepare(config: DictConfig, method_name: str = "") -> Plan:
@@ -103,7 +106,9 @@ def _spec(config: DictConfig) -> ClientSpec:
         made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),
         config.server_rows,
     )  # fmt: skip
-    return ClientSpec(federation, made(config, "model"), config.device)
+    return ClientSpec(
+        federation, made(config, "model"), config.device, config.precision, config.deterministic
+    )
 
 
 def _check_scalars(config: DictConfig) -> None:

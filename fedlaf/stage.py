@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -50,17 +51,17 @@ class Roster:
     gone: ForgetRequest = field(default_factory=ForgetRequest)
     trained: int = 0
 
-    @property
+    @cached_property
     def present(self) -> list[ClientId]:
         """Clients that have not withdrawn in an earlier request, in partition order."""
         return sorted(set(self.sizes) - self.gone.withdrawn)
 
-    @property
+    @cached_property
     def forgetting(self) -> list[ClientId]:
         """Clients with rows to forget, in partition order."""
         return [k for k in self.present if self.request.of(k)]
 
-    @property
+    @cached_property
     def remaining(self) -> list[ClientId]:
         """Clients with rows that remain, in partition order."""
         return [k for k in self.present if self.remaining_rows(k) > 0]

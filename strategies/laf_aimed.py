@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from fedlaf.wire import Action, Part, Reply
 from strategies import aggregate, signs
 from strategies.phase import Phase, ServerState, Who
 from strategies.teaching import Teaching, extractor_of, head_of, joined, with_extractor
+
+Votes: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+"""A number for each class."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class AimedLaf(Teaching):
                 rows = [reply.numbers["rows"] for reply in replies]
                 thresholds = [reply.numbers["threshold"] for reply in replies]
                 mean = float(np.average(thresholds, weights=rows))
-                return replace(state, aux={**state.aux, "threshold": mean, "retained": _votes(replies)})
+                votes = self._of_all(_votes(replies), state)
+                return replace(state, aux={**state.aux, "threshold": mean, "retained": votes})
             case Action.AIM:
                 return replace(state, aux={**state.aux, "forgotten": _votes(replies)})
             case Action.SETTLE:
@@ -107,11 +111,18 @@ class AimedLaf(Teaching):
             found += signs.of_goals(now, way, now.numbers.get("to_goal_forgotten", 0.0))
         return found
 
+    def _of_all(self, votes: Votes, state: ServerState) -> Votes:
+        """The panel's counts of classes, scaled to all rows that remain: forgotten ones are all counted."""
+        if self.cohort is None:
+            return votes
+        scaled: Votes = votes * (state.aux["remaining"] / max(float(votes.sum()), 1.0))
+        return scaled
+
     def _shift(self, state: ServerState) -> Weights:
         remaining, forgotten = (torch.from_numpy(state.aux[side]) for side in ("retained", "forgotten"))
         shift = class_shift(remaining, forgotten, self.aim.strength, self.aim.against)
         return {"shift": shift.float().numpy(), "anchor": state.aux["h"]["shift"]}
 
 
-def _votes(replies: Sequence[Reply]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _votes(replies: Sequence[Reply]) -> Votes:
     return aggregate.summed([reply.arrays[Part.VOTES] for reply in replies])["votes"]

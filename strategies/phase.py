@@ -60,7 +60,8 @@ class ServerState:
 def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) -> list[ClientId]:
     """The clients that a round asks, in partition order: all that must, a cohort of the others."""
     forgetting = roster.forgetting
-    others = [k for k in roster.remaining if k not in forgetting]
+    asked_anyway = set(forgetting)
+    others = [k for k in roster.remaining if k not in asked_anyway]
     if phase.who is Who.REMAINING:
         forgetting = [k for k in forgetting if roster.remaining_rows(k) > 0]
     elif phase.who is Who.FORGETTING:

@@ -48,7 +48,9 @@ class Rounds(Strategy):
     def __init__(self, method: Runs, weights: Weights, stage: Stage) -> None:
         self.method, self.stage, self.roster = method, stage, stage.roster
         self.start_weights = weights
-        self.state = ServerState(weights, aux={"seed": stage.seed, "stage": stage.name}, given=stage.given)
+        remaining = sum(self.roster.remaining_rows(k) for k in self.roster.remaining)
+        known = {"seed": stage.seed, "stage": stage.name, "remaining": remaining}
+        self.state = ServerState(weights, aux=known, given=stage.given)
         self.cost = Cost(bytes_stored=stage.given.nbytes)
         self.records: list[RoundRecord] = []
         self._ledger = Once()

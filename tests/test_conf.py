@@ -20,7 +20,7 @@ from fedlaf.evaluation import Gate
 from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.models import ResNet18
 from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.plan import prepare
+from fedlaf.plan import FEDERATION, prepare
 from fedlaf.types import InvalidValue
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
@@ -148,6 +148,16 @@ def test_partitions_and_requests_make_a_plan_together(partition: str, request_: 
     ((arrives, asked),) = plan.schedule
     assert arrives == plan.train.rounds
     assert asked.rows
+
+
+@pytest.mark.parametrize("other", ["precision=bf16", "deterministic=false", "clients=9"])
+def test_no_stage_is_taken_up_that_was_computed_otherwise(other: str) -> None:
+    one, again, changed = (prepare(composed(*SMALL, *more)) for more in ((), (), (other,)))
+    assert one.fingerprint(*FEDERATION) == again.fingerprint(*FEDERATION) != changed.fingerprint(*FEDERATION)
+    assert (changed.spec.precision, changed.spec.deterministic) == (
+        "bf16" if other.startswith("precision") else "fp32",
+        not other.startswith("deterministic"),
+    )
 
 
 def test_wrong_labels_make_a_plan() -> None:

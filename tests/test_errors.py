@@ -61,6 +61,13 @@ WRONG = {
         "request: expected clients that leave with all their rows, all that forget=federaser can serve",
     ),
     "server rows": (["forget=fukd"], "server_rows: expected at least 1 for forget=fukd"),
+    "precision": (["precision=fp8"], "precision: expected fp32 or bf16 or fp16, got 'fp8'"),
+    "deterministic": (["deterministic=maybe"], "deterministic: expected true or false, got 'maybe'"),
+    "gpus": (
+        ["engine=ray", "engine.gpus_per_worker=1.5"],
+        "engine.gpus_per_worker: expected at most 1, or a whole number of GPUs, got 1.5",
+    ),
+    "stack": (["engine=ray", "engine.stack=0"], "engine.stack: expected a whole number of at least 1, got 0"),
     "resume": (["resume=/nowhere"], "resume: expected the folder of an earlier run, got '/nowhere'"),
     "reference": (["evaluation.reference=never"], "evaluation.reference: expected each or last, got 'never'"),
 }

@@ -14,7 +14,7 @@ from fedlaf.client import batches, store
 from fedlaf.client.visit import AIMED, GOALS, Visit
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Density
+from fedlaf.models import Density, Descent
 from fedlaf.types import Numbers
 from fedlaf.wire import Part, Reply
 
@@ -121,7 +121,7 @@ def toward(
     extractor.eval()  # BatchNorm statistics stay those of the teacher
     parameters = list(extractor.parameters())
     device = parameters[0].device
-    optimiser = torch.optim.Adam(parameters, lr=settings.lr, fused=True)
+    descent = Descent(torch.optim.Adam(parameters, lr=settings.lr, fused=True), extractor)
     passes, numbers = 0, Numbers()
     sizes = (len(sides[0].rows), len(sides[1].rows))
     for near, far in batches.pairs(sizes, settings.batch_size, settings.steps, stream):
@@ -129,9 +129,7 @@ def toward(
         goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
         student = extractor(as_input(x, device))
         distance = settings.distances(student, goals)
-        optimiser.zero_grad()
-        distance.sum().backward()
-        optimiser.step()
+        descent.step(distance.sum())
         passes += len(x)
         found = losses.cosine_distance(student.detach(), goals).split([len(near), len(far)])
         names = ("to_goal_retained", "to_goal_forgotten")

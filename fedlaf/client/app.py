@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,11 +19,13 @@ from fedlaf.client import (
     opposing,
     recalling,
     representing,
+    stacked,
     store,
     training,
     unlearning,
 )
 from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.stacked import Lesson
 from fedlaf.client.store import ClientSpec
 from fedlaf.client.visit import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
 from fedlaf.cost import Cost
@@ -36,9 +38,31 @@ from fedlaf.types import Numbers
 from fedlaf.wire import Action, Part, Reply
 
 
-def make_client_app(spec: ClientSpec) -> ClientApp:
+class Clients(ClientApp):
+    """A ClientApp that can also answer the messages of several clients together, in the actions `stacks`."""
+
+    stacks = frozenset({Action.REPRESENT})
+
+    def __init__(self, spec: ClientSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        """Their answers, computed as one stack: those that each would give alone, to rounding."""
+        start = perf_counter()
+        visits = [Visit(self.spec, *given) for given in zip(messages, contexts, strict=True)]
+        with Peak() as peak:
+            answers = represent_together(visits)
+        each = peak.of_client + Cost(client_seconds=(perf_counter() - start) / len(messages))
+        return [
+            _encoded(visit, reply, cost + each, to=to)
+            for visit, (reply, cost), to in zip(visits, answers, messages, strict=True)
+        ]
+
+
+def make_client_app(spec: ClientSpec) -> Clients:
     """The ClientApp that plays any client of the federation that `spec` describes."""
-    app = ClientApp()
+    app = Clients(spec)
     for action, phase in PHASES.items():
         category, name = action.split(".")
         register: Any = getattr(app, category)(name)
@@ -54,10 +78,15 @@ def _handler(
         with Peak() as peak:
             visit = Visit(spec, message, context)
             reply, cost = phase(visit)
-        spent = cost + visit.rows_read() + peak.of_client + Cost(client_seconds=perf_counter() - start)
-        return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), message)
+        took = peak.of_client + Cost(client_seconds=perf_counter() - start)
+        return _encoded(visit, reply, cost + took, to=message)
 
     return handle
+
+
+def _encoded(visit: Visit, reply: Reply, cost: Cost, *, to: Message) -> Message:
+    spent = cost + visit.rows_read()
+    return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), to)
 
 
 def enrol(visit: Visit) -> tuple[Reply, Cost]:
@@ -100,14 +129,29 @@ def teach(visit: Visit) -> tuple[Reply, Cost]:
 def represent(visit: Visit) -> tuple[Reply, Cost]:
     """Train h on the teacher's representations."""
     settings = wire.settings_from_config(Represent, visit.told.settings)
+    one = _lesson(visit, settings)
+    return _learnt(one, *representing.fit_vae(one.vae, one.rows, settings, one.epochs, one.stream))
+
+
+def represent_together(visits: Sequence[Visit]) -> list[tuple[Reply, Cost]]:
+    """The same for clients that were told the same, their VAEs stacked."""
+    settings = wire.settings_from_config(Represent, visits[0].told.settings)
+    lessons = [_lesson(visit, settings) for visit in visits]
+    found = stacked.fit_vaes(lessons, settings)
+    return [_learnt(one, *told) for one, told in zip(lessons, found, strict=True)]
+
+
+def _lesson(visit: Visit, settings: Represent) -> Lesson:
     _, retained, forgotten = visit.taught()
     h = visit.vae(settings, "h")
     store.load(h, visit.told.weights(Part.VAE))
-    learned = _learned(retained, forgotten, settings)
-    stream = visit.stream("represent", visit.told.round)
-    loss, passes = representing.fit_vae(h, learned, settings, settings.epochs, stream)
-    numbers: Numbers = {"loss": loss, "rows": len(learned)}
-    return Reply({Part.VAE: store.weights_of(h)}, numbers), Cost(vae_passes=passes)
+    rows = _learned(retained, forgotten, settings)
+    return Lesson(h, rows, settings.epochs, visit.stream("represent", visit.told.round))
+
+
+def _learnt(one: Lesson, loss: float, passes: int) -> tuple[Reply, Cost]:
+    numbers: Numbers = {"loss": loss, "rows": len(one.rows)}
+    return Reply({Part.VAE: store.weights_of(one.vae)}, numbers), Cost(vae_passes=passes)
 
 
 def represent_own(visit: Visit) -> tuple[Reply, Cost]:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.utils import clip_grad_norm_
 
 from fedlaf import wire
 from fedlaf.client import batches, store
 from fedlaf.client.visit import Visit
 from fedlaf.cost import Cost
 from fedlaf.data import LabelledRows, as_input
-from fedlaf.models import Classifier
+from fedlaf.models import Classifier, Descent
 from fedlaf.objectives import Ascend
 from fedlaf.types import Numbers
 from fedlaf.wire import Part, Reply
@@ -40,7 +39,7 @@ def climb(
     parameters = list(model.parameters())
     centre = [parameter.detach().clone() for parameter in parameters]
     device = centre[0].device
-    optimiser = torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
+    descent = Descent(torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum), model)
     model.eval()
     passes, accuracy = 0, 1.0
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
@@ -52,10 +51,7 @@ def climb(
         accuracy = float((logits.argmax(1) == labels).float().mean())
         if accuracy <= settings.enough:
             break
-        optimiser.zero_grad()
-        (-functional.cross_entropy(logits, labels)).backward()
-        clip_grad_norm_(parameters, settings.clip)
-        optimiser.step()
+        descent.step(-functional.cross_entropy(logits, labels), settings.clip)
         project(parameters, centre, radius)
     numbers = {"rows": float(len(rows)), "accuracy": accuracy, "distance": distance(parameters, centre)}
     return numbers, Cost(gradient_passes=passes, labels_read=passes)

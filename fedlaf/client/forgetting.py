@@ -17,7 +17,7 @@ from fedlaf.client import batches
 from fedlaf.client.batches import Pair
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Density
+from fedlaf.models import Density, Descent, gradients_of
 from fedlaf.objectives import Forget, Noise
 from fedlaf.types import Numbers
 
@@ -52,8 +52,10 @@ def forget(
     """
     parameters = _frozen_but_student(task)
     device = parameters[0].device
-    unlearning = torch.optim.Adam(parameters, lr=settings.lr_unlearning, fused=True)
-    alignment = torch.optim.Adam(parameters, lr=settings.lr_alignment, fused=True)
+    unlearning, alignment = (
+        Descent(torch.optim.Adam(parameters, lr=rate, fused=True), task.extractor)
+        for rate in (settings.lr_unlearning, settings.lr_alignment)
+    )
     drawn = Noise(settings.latent, noise if settings.sampled else None, device)
     numbers: Numbers = {}
     passes = 0
@@ -101,12 +103,12 @@ def gradients(
     if loss == "unlearning":
         drawn = Noise(settings.latent, noise if settings.sampled else None, parameters[0].device)
         whole = _unlearning(task, settings, batch, drawn)
-        return Gradients(_named(task, whole), None, 0.0, counts), cost
+        return Gradients(gradients_of(whole, task.extractor), None, 0.0, counts), cost
     near, far = _distances(task, batch)
     weights = task.forgotten.weights[batch[1]]
     mass = (weights * torch.exp(far / settings.temperature)).sum()
-    forgotten = _named(task, mass, again=True) if counts[1] else None
-    return Gradients(_named(task, near.sum()), forgotten, float(mass.detach()), counts), cost
+    forgotten = gradients_of(mass, task.extractor, again=True) if counts[1] else None
+    return Gradients(gradients_of(near.sum(), task.extractor), forgotten, float(mass.detach()), counts), cost
 
 
 def _frozen_but_student(task: Task) -> list[nn.Parameter]:
@@ -159,14 +161,6 @@ def _mean_distances(near: Tensor, far: Tensor) -> Numbers:
     return {name: float(d.detach().mean()) for name, d in pairs if len(d)}
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> float:
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+def _step(descent: Descent, loss: Tensor) -> float:
+    descent.step(loss)
     return float(loss.detach())
-
-
-def _named(task: Task, loss: Tensor, *, again: bool = False) -> dict[str, Tensor]:
-    names = [name for name, _ in task.extractor.named_parameters()]
-    found = torch.autograd.grad(loss, list(task.extractor.parameters()), retain_graph=again)
-    return dict(zip(names, found, strict=True))

@@ -15,6 +15,7 @@ from fedlaf.client.visit import Visit
 from fedlaf.cost import Cost
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.logit_objectives import Oppose, Unroll
+from fedlaf.models import gradients_of
 from fedlaf.types import Numbers, Weights
 from fedlaf.wire import Part, Reply
 
@@ -72,11 +73,12 @@ def mean_gradient(model: nn.Module, rows: LabelledRows, loss: Loss) -> Weights:
 def summed_gradients(model: nn.Module, pieces: Iterator[LabelledRows], loss: Loss) -> Weights:
     """The sum over pieces of the gradient of a piece's loss, for each parameter; in evaluation mode."""
     model.eval()
-    model.zero_grad()
     device = next(model.parameters()).device
+    found = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for piece in pieces:
-        loss(model(as_input(piece.x, device)).logits, piece.y.to(device)).backward()  # type: ignore[no-untyped-call]
-    found = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+        told = loss(model(as_input(piece.x, device)).logits, piece.y.to(device))
+        for name, gradient in gradients_of(told, model).items():
+            found[name] += gradient
     return {k: v.detach().cpu().contiguous().numpy().copy() for k, v in found.items()}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fedlaf import losses
 from fedlaf.client import batches
 from fedlaf.data import Rows, as_input
-from fedlaf.models import Vae
+from fedlaf.models import Descent, Vae
 from fedlaf.objectives import Represent
 from fedlaf.types import Weights
 
@@ -45,7 +45,7 @@ def fit_vae(
     vae: Vae, representation: Tensor, settings: Represent, epochs: int, stream: torch.Generator
 ) -> tuple[float, int]:
     """Train `vae` in place on [N, D]; gives the mean loss of the last epoch and the VAE passes."""
-    optimiser = torch.optim.Adam(vae.parameters(), lr=settings.lr, fused=True)
+    descent = Descent(torch.optim.Adam(vae.parameters(), lr=settings.lr, fused=True), vae)
     vae.train()
     total = 0.0
     for _ in range(epochs):
@@ -54,8 +54,6 @@ def fit_vae(
             noise = torch.randn(len(batch), settings.latent, generator=stream)
             drawn = representation[batch]
             loss = losses.elbo(vae(drawn, noise.to(drawn.device)), settings.kl_weight)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            descent.step(loss)
             total += float(loss.detach()) * len(batch)
     return total / max(len(representation), 1), epochs * len(representation)

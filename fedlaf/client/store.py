@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,9 +18,10 @@ import torch
 from flwr.app import ConfigRecord, Context
 from torch import Tensor, nn
 
+from fedlaf.client.device import resident, settle_numerics
 from fedlaf.federation import ClientData, FederationSpec, build
-from fedlaf.models import Classifier, ModelSpec
-from fedlaf.types import ClientId, InvalidValue, Weights
+from fedlaf.models import PRECISIONS, Classifier, ModelSpec, in_precision
+from fedlaf.types import ClientId, InvalidValue, Weights, require
 from fedlaf.wire import PARTITION, pack, unpack
 
 
@@ -31,12 +32,15 @@ class ClientSpec:
     federation: FederationSpec
     model: ModelSpec
     device: str = "auto"
+    precision: str = "fp32"
+    deterministic: bool = True
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InvalidValue("device", "auto or cpu or cuda", self.device)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InvalidValue("device", "a CUDA device on this machine for cuda", self.device)
+        require(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), self.precision)
 
 
 def device_of(spec: ClientSpec) -> torch.device:
@@ -46,20 +50,29 @@ def device_of(spec: ClientSpec) -> torch.device:
     return torch.device(spec.device)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def resident_model(spec: ClientSpec) -> Classifier:
-    """The process's one model; handlers load weights into it before use."""
+    """The process's model; handlers load weights into it before use."""
     # One thread a worker: the bits and the speed of a step must not depend on who else runs.
     torch.set_num_threads(1)
+    device = device_of(spec)
+    settle_numerics(device, deterministic=spec.deterministic)
     dataset = build(spec.federation).dataset
-    model = spec.model.build(dataset.shape, dataset.num_classes, seed=0)
-    return model.to(device_of(spec))
+    model = spec.model.build(dataset.shape, dataset.num_classes, seed=0).to(device)
+    in_precision(model.extractor, spec.precision)
+    return in_precision(model, spec.precision)
+
+
+def measured_model(spec: ClientSpec) -> Classifier:
+    """The model that measurements are made with: in single precision, whatever clients compute in."""
+    return resident_model(replace(spec, precision="fp32"))
 
 
 @lru_cache(maxsize=1024)
 def client_data(spec: ClientSpec, client: ClientId) -> ClientData:
-    """The rows of `client`, gathered once per process."""
-    return build(spec.federation).client(client)
+    """The rows of `client`, gathered once per process, on its device where they fit."""
+    rows = build(spec.federation).client(client).rows
+    return ClientData(resident(rows, device_of(spec)))
 
 
 def client_id(context: Context) -> ClientId:

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fedlaf.client import batches
 from fedlaf.cost import Cost
-from fedlaf.data import LabelledRows, as_input
-from fedlaf.models import Classifier
+from fedlaf.data import LabelledRows, as_input, moved
+from fedlaf.models import Classifier, Descent
 from fedlaf.objectives import Fit
 from fedlaf.types import Numbers
 
@@ -21,16 +21,14 @@ def fit(
 ) -> tuple[Numbers, Cost]:
     """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""
     device = next(model.parameters()).device
-    optimiser = settings.optimiser(model)
+    descent = Descent(settings.optimiser(model), model)
     model.train()
     seen: list[tuple[float, int]] = []
     for batch in batches.steps(len(rows), settings.batch_size, settings.steps(len(rows)), stream):
         drawn = rows.at(batch)
-        x = as_input(augmented(drawn.x.to(device), settings.augment, stream, model.pixels), device)
-        loss = functional.cross_entropy(model(x).logits, drawn.y.to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        x = as_input(augmented(moved(drawn.x, device), settings.augment, stream, model.pixels), device)
+        loss = functional.cross_entropy(model(x).logits, moved(drawn.y, device))
+        descent.step(loss)
         seen.append((float(loss.detach()), len(batch)))
     last = seen[-ceil(len(rows) / settings.batch_size) :]
     mean = sum(loss * many for loss, many in last) / max(sum(many for _, many in last), 1)

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from fedlaf import wire
 from fedlaf.client import batches, store
@@ -18,6 +17,7 @@ from fedlaf.client.visit import LOGITS, Visit
 from fedlaf.cost import Cost
 from fedlaf.data import Rows, as_input
 from fedlaf.logit_objectives import Batch, LabelFree, LabelledBatch, Local, Objective, Supervised
+from fedlaf.models import Descent
 from fedlaf.types import Numbers
 from fedlaf.wire import Part, Reply
 
@@ -98,7 +98,7 @@ def steps(
     """Take the objective's steps in place; one forward pass for both kinds of rows. Gives the last loss."""
     model.eval()  # BatchNorm statistics stay those of the original
     device = next(model.parameters()).device
-    optimiser = objective.optimiser(model)
+    descent = Descent(objective.optimiser(model), model)
     rows = sizes(kinds, objective)
     passes, loss = 0, torch.zeros(())
     for at in batches.pairs(rows, objective.batch_size, objective.count(max(rows)), stream):
@@ -106,11 +106,7 @@ def steps(
         students = model(as_input(x, device)).logits.split([len(at[0]), len(at[1])])
         near, far = (k.batch(drawn, of) for k, drawn, of in zip(kinds, at, students, strict=True))
         loss = objective.loss(near, far)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if objective.clip is not None:
-            clip_grad_norm_(model.parameters(), objective.clip)
-        optimiser.step()
+        descent.step(loss, objective.clip)
         passes += len(x)
     return {"loss": float(loss.detach())}, Cost(gradient_passes=passes)
 

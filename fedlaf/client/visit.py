@@ -14,7 +14,7 @@ from fedlaf.client.store import ClientSpec
 from fedlaf.cost import Cost
 from fedlaf.data import LabelledRows, Looked, Rows
 from fedlaf.federation import ClientData
-from fedlaf.models import Density, Gaussian, Vae, build_vae
+from fedlaf.models import Density, Gaussian, Vae, build_vae, in_precision
 from fedlaf.objectives import Forget, Represent
 from fedlaf.seeding import seed_for, torch_stream
 from fedlaf.types import ClientId
@@ -80,7 +80,8 @@ class Visit:
     def vae(self, settings: Represent | Forget | Aim, name: str) -> Vae:
         """A VAE whose initial weights are the same on all clients."""
         seed = seed_for(self.told.seed, self.told.stage, name)
-        return build_vae(self.model.dims, settings.latent, settings.decoder, seed).to(self.device)
+        vae = build_vae(self.model.dims, settings.latent, settings.decoder, seed).to(self.device)
+        return in_precision(vae, self.spec.precision)
 
     def rows(self, pool: torch.Tensor) -> tuple[Rows, Rows]:
         """The remaining rows in use, at `pool` among all that remain, and the forgotten ones."""

@@ -1,7 +1,7 @@
 """Datasets, partitions and corruption: what the clients of a federation hold."""
 
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
-from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input
+from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, moved
 from fedlaf.data.looked import Looked
 from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
@@ -26,4 +26,5 @@ __all__ = [
     "WrongLabels",
     "as_input",
     "load_once",
+    "moved",
 ]

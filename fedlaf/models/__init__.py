@@ -2,6 +2,7 @@
 
 from fedlaf.models.classifier import EXTRACTOR, Classifier, Cnn, ModelSpec, Output, ResNet18, SmallCnn
 from fedlaf.models.gaussian import Gaussian
+from fedlaf.models.precision import PRECISIONS, Descent, gradients_of, in_precision
 from fedlaf.models.vae import Reconstruction, Vae, build_vae
 
 HEAD = "head."
@@ -13,9 +14,11 @@ Density = Vae | Gaussian
 __all__ = [
     "EXTRACTOR",
     "HEAD",
+    "PRECISIONS",
     "Classifier",
     "Cnn",
     "Density",
+    "Descent",
     "Gaussian",
     "ModelSpec",
     "Output",
@@ -24,4 +27,6 @@ __all__ = [
     "SmallCnn",
     "Vae",
     "build_vae",
+    "gradients_of",
+    "in_precision",
 ]

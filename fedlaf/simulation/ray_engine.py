@@ -15,8 +15,8 @@ from flwr.serverapp import ServerApp
 from fedlaf.simulation import flower_private
 from fedlaf.simulation.inline import server_context
 from fedlaf.simulation.ray_grid import RayGrid
-from fedlaf.simulation.ray_pool import Pool, room
-from fedlaf.types import InvalidValue, require_count, require_number
+from fedlaf.simulation.ray_pool import Pool, on_gpus, room
+from fedlaf.types import InvalidValue, require, require_count, require_number
 
 SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # no rebuilt environments under `uv run`
@@ -24,6 +24,9 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """What Ray reads from the environment when it starts."""
+
+ASKED = ("CPU", "GPU", "memory")
+"""What workers take of a cluster."""
 
 _warm: dict[tuple[Any, ...], Pool] = {}
 """The pool of this process's Ray, for the next job of a multirun."""
@@ -33,7 +36,8 @@ _warm: dict[tuple[Any, ...], Pool] = {}
 class Ray:
     """Ray on this machine: `workers` None is one per core; shares are per worker.
 
-    With `sums`, workers add up what the server only needs the mean of. What is started stays warm for
+    With `sums`, workers add up what the server only needs the mean of; VAEs of `stack` clients are trained
+    as one model. What is started stays warm for
     the next job of this process, and ends with it.
     """
 
@@ -42,19 +46,22 @@ class Ray:
     gpus_per_worker: float = 0.0
     object_store_mb: int = 512
     sums: bool = True
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
             require_count("workers", self.workers)
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        require_number("gpus_per_worker", self.gpus_per_worker, at_least=0)
+        _check_share(self.gpus_per_worker)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
+        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients."""
         flower_private.quiet()
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
-        server(RayGrid(client, clients, self.pool(workers), sums=self.sums), server_context())
+        grid = RayGrid(client, clients, self.pool(workers), sums=self.sums, stack=self.stack)
+        server(grid, server_context())
 
     def pool(self, workers: int) -> Pool:
         """A pool of workers: the one of an earlier job, where it fits."""
@@ -81,6 +88,8 @@ class Ray:
             ray.shutdown()
         if not ray.is_initialized():
             self.connect(workers)
+        else:
+            self._check_gpus(workers)
 
     def connect(self, workers: int) -> None:
         """Start a Ray for `workers` workers. Raises InvalidValue for more GPUs than there are."""
@@ -97,11 +106,15 @@ class Ray:
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
         )
+        self._check_gpus(workers)
+
+    def _check_gpus(self, workers: int) -> None:
         have = float(ray.cluster_resources().get("GPU", 0.0))
-        if workers * self.gpus_per_worker > have:  # such workers would wait for ever
+        share = self.gpus_per_worker
+        if share > 0 and on_gpus(share, have) < workers:  # such workers would wait for ever
             end()
-            expected = f"at most {have / workers:g} for {workers} workers on {have:g} GPUs"
-            raise InvalidValue("engine.gpus_per_worker", expected, self.gpus_per_worker)
+            expected = f"a share that {workers} workers can have of {have:g} GPUs"
+            raise InvalidValue("engine.gpus_per_worker", expected, share)
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class RayCluster:
     """A Ray cluster that is there already: it is joined, used where it has room, and left as it was.
 
     `workers` None is as many as fit into what is free, on each node: a worker takes its shares of
-    CPUs and GPUs and, unless it is 0, `memory_mb` of memory, beyond which Ray ends it.
+    CPUs and GPUs and, unless it is 0, `memory_mb` of memory, which Ray sets aside for it.
     """
 
     address: str
@@ -118,13 +131,15 @@ class RayCluster:
     gpus_per_worker: float = 0.0
     memory_mb: int = 0
     sums: bool = True
+    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
             require_count("workers", self.workers)
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        require_number("gpus_per_worker", self.gpus_per_worker, at_least=0)
+        _check_share(self.gpus_per_worker)
         require_count("memory_mb", self.memory_mb, at_least=0)
+        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients. Raises InvalidValue for a cluster without room."""
@@ -134,7 +149,7 @@ class RayCluster:
         try:
             pool = self.pool(clients)
             try:
-                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
+                server(RayGrid(client, clients, pool, sums=self.sums, stack=self.stack), server_context())
             finally:
                 pool.close()
         finally:
@@ -162,13 +177,19 @@ class RayCluster:
         places = room(self.cpus_per_worker, self.gpus_per_worker, memory)
         wanted = min(self.workers or len(places), clients)
         if not places or len(places) < wanted:
-            free = ", ".join(f"{v:g} {k}" for k, v in sorted(ray.available_resources().items())
-                             if k in ("CPU", "GPU"))  # fmt: skip
+            free = ", ".join(
+                f"{v:.6g} {k}" for k, v in sorted(ray.available_resources().items()) if k in ASKED
+            )
             raise InvalidValue("engine.workers", f"at most {len(places)}: free are {free}", wanted or 1)
         options = {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker, "max_restarts": 0}
         if memory:
             options["memory"] = memory
         return Pool(options, places[:wanted])
+
+
+def _check_share(gpus: float) -> None:
+    require_number("gpus_per_worker", gpus, at_least=0)
+    require(gpus <= 1 or gpus == int(gpus), "gpus_per_worker", "at most 1, or a whole number of GPUs", gpus)
 
 
 def dismiss() -> None:

@@ -18,13 +18,26 @@ from typing import Any
 import ray
 from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
 
 from fedlaf import wire
 from fedlaf.simulation.flower_private import FIRST_NODE
 from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid
 from fedlaf.simulation.ray_pool import Pool
 from fedlaf.types import ClientId
+
+LOST = (
+    RayActorError, OutOfMemoryError, WorkerCrashedError, ObjectLostError, NodeDiedError,
+    ActorUnschedulableError,
+)  # fmt: skip
+"""What Ray says of a worker that died, was ended for its memory, or went with its node."""
 
 ATTEMPTS = 3
 """How often a client is started before the death of its workers counts as its own failure."""
@@ -38,12 +51,15 @@ MOST_AT_ONCE = 32
 
 @dataclass
 class Item:
-    """A client's message on its way: the light part of it, and references to its shared arrays."""
+    """A client's message on its way: the light part of it, and references to its shared arrays; the number
+    of its stack, where the clients of one are served together.
+    """
 
     client: ClientId
     message: Message
     names: list[str]
     shared: list[Any]
+    stack: int | None = None
     attempts: int = 0
 
 
@@ -58,11 +74,16 @@ class Batch:
 
 
 class RayGrid(LocalGrid):
-    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of."""
+    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of. Where the
+    app can, `stack` clients at a time are computed as one: always the same ones, whoever does it.
+    """
 
-    def __init__(self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True) -> None:
+    def __init__(
+        self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True, stack: int = 1
+    ) -> None:  # fmt: skip
         super().__init__(clients)
-        self.pool, self._sums = pool, sums
+        self.pool, self._sums, self._stack = pool, sums, stack
+        self._stacks: frozenset[str] = getattr(app, "stacks", frozenset()) if stack > 1 else frozenset()
         self._states: dict[ClientId, Any] = {}
         pool.play(app, clients)
 
@@ -88,7 +109,8 @@ class RayGrid(LocalGrid):
     def _queues(self, messages: list[Message]) -> list[deque[Item]]:
         queues: list[deque[Item]] = [deque() for _ in self.pool.actors]
         references: dict[int, Any] = {}
-        for message in messages:
+        stacks = self._stacked(messages)
+        for message in messages if not stacks else sorted(messages, key=lambda m: m.metadata.dst_node_id):
             arrays = message.content.array_records
             for record in arrays.values():
                 if id(record) not in references:
@@ -96,10 +118,17 @@ class RayGrid(LocalGrid):
             light = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
             shared = [references[id(record)] for record in arrays.values()]
             client = message.metadata.dst_node_id - FIRST_NODE
-            queues[client % len(queues)].append(
-                Item(client, _with_content(message, light), list(arrays), shared)
-            )
+            stack = stacks.get(client)
+            queue = queues[(client if stack is None else stack) % len(queues)]
+            queue.append(Item(client, _with_content(message, light), list(arrays), shared, stack))
         return queues
+
+    def _stacked(self, messages: list[Message]) -> dict[ClientId, int]:
+        """The number of each client's stack: by its place among those asked, whatever the workers."""
+        if not messages or messages[0].metadata.message_type not in self._stacks:
+            return {}
+        asked = sorted(message.metadata.dst_node_id - FIRST_NODE for message in messages)
+        return {client: place // self._stack for place, client in enumerate(asked)}
 
     def _supply(self, queues: list[deque[Item]], running: dict[Any, Batch]) -> None:
         """Give every worker something to do and something to go on with."""
@@ -129,14 +158,17 @@ class RayGrid(LocalGrid):
         if first.attempts > 0:
             if not alone:
                 return []
-            return [queue.pop() if stolen else queue.popleft()]
+            if first.stack is None:
+                return [queue.pop() if stolen else queue.popleft()]
         count = 1
-        if self._together(first):
+        if first.stack is not None:
+            count = self._stack
+        elif self._together(first):
             count = min(MOST_AT_ONCE, max(1, len(queue) // (2 * AHEAD)))
         items: list[Item] = []
         while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
             items.append(queue.pop() if stolen else queue.popleft())
-        return items
+        return items if first.stack is None else sorted(items, key=lambda item: item.client)
 
     def _send(self, worker: int, items: list[Item], running: dict[Any, Batch]) -> None:
         actor, first = self.pool.actors[worker], items[0]
@@ -157,13 +189,14 @@ class RayGrid(LocalGrid):
 
     def _together(self, item: Item) -> bool:
         """Whether several of these go into one call: their answers are small, or add up."""
-        return not item.shared or (self._sums and wire.wanted(item.message) is not None)
+        summed = self._sums and wire.wanted(item.message) is not None
+        return summed or not item.shared or item.stack is not None
 
     def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
         try:
             found = ray.get(reference)
             self._keep(batch, found)
-        except (RayActorError, ObjectLostError) as death:
+        except LOST as death:
             if self.pool.actors[batch.worker] is batch.actor:
                 self.pool.replace(batch.worker)
             again = [item for item in batch.items if item.attempts < ATTEMPTS]
@@ -190,12 +223,14 @@ class RayGrid(LocalGrid):
     def _abandon(self, running: dict[Any, Batch]) -> None:
         # Too late for these clients: a fresh worker each, so that nobody waits for the old one.
         for worker in {batch.worker for batch in running.values()}:
-            self.pool.dismiss(worker)
+            self.pool.replace(worker)
 
 
 def _alike(one: Item, other: Item) -> bool:
     """Whether two clients can be served by one call."""
-    return one.attempts == 0 and one.names == other.names and one.shared == other.shared
+    fresh = one.attempts == 0 or one.stack is not None
+    same = one.stack == other.stack and one.names == other.names and one.shared == other.shared
+    return fresh and same
 
 
 def _failed(item: Item, why: str) -> Message:

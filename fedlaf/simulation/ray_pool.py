@@ -39,14 +39,11 @@ class Pool:
                 actor.play.remote(*self._played)
 
     def replace(self, number: int) -> None:
-        """Put a fresh worker where another has died; nothing where the node is lost too."""
+        """Put a fresh worker where another has died or takes too long; nothing where the node is lost too."""
+        if self.actors[number] is not None:
+            ray.kill(self.actors[number])  # one that is only out of reach would come back, and keep its CPU
         place = self.places[number]
         self.actors[number] = self._started(place) if place is None or place in alive() else None
-
-    def dismiss(self, number: int) -> None:
-        """End a worker that takes too long, and replace it."""
-        ray.kill(self.actors[number])
-        self.replace(number)
 
     def close(self) -> None:
         """End all workers."""
@@ -70,6 +67,22 @@ def alive() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
+def on_gpus(share: float, free: float) -> int:
+    """How many workers with a `share` fit on `free` GPUs: each sees one GPU, or as many as it takes whole.
+
+    A part of a GPU that is left over counts as one piece.
+    """
+    if share >= 1:
+        return _times(share, free)
+    whole = int(free + 1e-6)
+    return whole * _times(share, 1.0) + _times(share, free - whole)
+
+
+def _times(share: float, free: float) -> int:
+    # Resources are counted in ten-thousandths: a hair more room than there is harms nobody.
+    return max(0, int(free / share + 1e-6))
+
+
 def room(cpus: float, gpus: float, memory: float) -> list[str]:
     """A place for each worker that fits into what is free now, node by node in turn."""
     from ray._private.state import available_resources_per_node  # Ray has no public name for it
@@ -78,8 +91,9 @@ def room(cpus: float, gpus: float, memory: float) -> list[str]:
     counts: dict[str, int] = {}
     for node in sorted(alive() & set(free)):
         has = free[node]
-        wanted = (("CPU", cpus), ("GPU", gpus), ("memory", memory))
-        # Resources are counted in ten-thousandths: a hair more room than there is harms nobody.
-        counts[node] = min(int(has.get(what, 0.0) / share + 1e-6) for what, share in wanted if share > 0)
+        wanted = (("CPU", cpus), ("memory", memory))
+        counts[node] = min(_times(share, has.get(what, 0.0)) for what, share in wanted if share > 0)
+        if gpus > 0:
+            counts[node] = min(counts[node], on_gpus(gpus, has.get("GPU", 0.0)))
     turns = range(max(counts.values(), default=0))
     return [node for turn in turns for node, count in counts.items() if turn < count]

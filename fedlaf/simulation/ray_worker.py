@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
-from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedlaf import wire
@@ -37,11 +38,7 @@ class Worker:
         self, message: Message, state: RecordDict | None, names: list[str], *shared: ArrayRecord
     ) -> tuple[Message, RecordDict]:
         """The client's answer and its state afterwards; `shared` are the arrays called `names`."""
-        records: dict[str, Any] = {**dict(zip(names, shared, strict=True)), **dict(message.content)}
-        message.content = RecordDict(records)
-        context = new_context(message.metadata.dst_node_id - FIRST_NODE, self.clients)
-        if state is not None:
-            context.state = state
+        context = self._told(message, state, names, shared)
         reply = turn(self.app, message, context)
         return reply, context.state
 
@@ -61,16 +58,49 @@ class Worker:
         asked = wire.wanted(messages[0])
         summing = None if asked is None else Summing(asked, shared[names.index(asked.part)])
         replies, kept = [], {}
-        for message in messages:
-            node = message.metadata.dst_node_id
-            reply, state = self.turn(message, states.get(node), names, *shared)
-            fault = None if reply.has_error() or summing is None else summing.lighten(reply)
-            if fault is not None:
-                reply = Message(Error(CLIENT_FAILED, fault), reply_to=message)
+        before = [states.get(message.metadata.dst_node_id) for message in messages]
+        answers = self._turns(messages, before, names, shared)
+        for message, (answer, state) in zip(messages, answers, strict=True):
+            fault = None if answer.has_error() or summing is None else summing.lighten(answer)
+            reply = answer if fault is None else Message(Error(CLIENT_FAILED, fault), reply_to=message)
             replies.append(reply)
+            node = message.metadata.dst_node_id
             if not reply.has_error() and (state or node in states):
                 kept[node] = state
         good = [reply for reply in replies if not reply.has_error()]
         if good and summing is not None:
             summing.into(good[0])
         return replies, kept
+
+    def _turns(
+        self, messages: list[Message], states: list[RecordDict | None], names: list[str], shared: Any
+    ) -> Iterator[tuple[Message, RecordDict]]:
+        """Answer and state of each, one after the other, or by a stack where the app has one for them."""
+        stacked = self._stacked(messages, states, names, shared)
+        if stacked is not None:
+            yield from stacked
+            return
+        for message, state in zip(messages, states, strict=True):
+            yield self.turn(message, state, names, *shared)
+
+    def _stacked(
+        self, messages: list[Message], states: list[RecordDict | None], names: list[str], shared: Any
+    ) -> list[tuple[Message, RecordDict]] | None:
+        """What a stack of clients answers; None where there is none, or where one of them stops it."""
+        if messages[0].metadata.message_type not in getattr(self.app, "stacks", ()):
+            return None
+        contexts = [self._told(*given, names, shared) for given in zip(messages, states, strict=True)]
+        try:
+            answers = self.app.together(messages, contexts)  # type: ignore[attr-defined]
+        except Exception:
+            return None  # one by one, each fails or answers for itself
+        return list(zip(answers, [context.state for context in contexts], strict=True))
+
+    def _told(self, message: Message, state: RecordDict | None, names: list[str], shared: Any) -> Context:
+        """Completes a message with its arrays; gives the client's context."""
+        records: dict[str, Any] = {**dict(zip(names, shared, strict=True)), **dict(message.content)}
+        message.content = RecordDict(records)
+        context = new_context(message.metadata.dst_node_id - FIRST_NODE, self.clients)
+        if state is not None:
+            context.state = state
+        return context

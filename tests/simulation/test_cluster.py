@@ -32,6 +32,7 @@ SCRIPT = '''
     from fedlaf.simulation import RayCluster, RayGrid
     from fedlaf.simulation import ray_grid
     from fedlaf.simulation.ray_pool import alive
+    from fedlaf.types import InvalidValue
     from fedlaf.wire import Action
     from test_engines import SPEC, told_by, story
 
@@ -56,6 +57,14 @@ SCRIPT = '''
 
     import fedlaf.simulation.ray_engine as engine
     engine.RayGrid = Losing
+    if not lose:  # what does not fit is refused, and leaves no worker waiting
+        for more, free in (({{"memory_mb": 10**6}}, "memory"), ({{"workers": 3}}, "at most 2: free are")):
+            try:
+                told_by(RayCluster(cluster.address, **more))
+            except InvalidValue as refused:
+                assert refused.key == "engine.workers" and free in refused.expected, refused
+            else:
+                raise SystemExit(f"{{more}} was taken")
     found = told_by(RayCluster(cluster.address))
     assert not ray.is_initialized()
     # It still stands, and nothing of ours is left in it.

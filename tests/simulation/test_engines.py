@@ -8,13 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 import ray
-from conftest import initial_weights, same_bits, small_spec
+from conftest import furthest, initial_weights, same_bits, small_spec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -23,6 +23,7 @@ from fedlaf import wire
 from fedlaf.aims import Aim
 from fedlaf.client import make_client_app
 from fedlaf.enrolment import enrol
+from fedlaf.models import build_vae
 from fedlaf.objectives import Forget, Represent
 from fedlaf.request import ForgetRequest
 from fedlaf.simulation import Inline, Ray
@@ -32,7 +33,7 @@ from fedlaf.simulation.ray_grid import ATTEMPTS, RayGrid
 from fedlaf.simulation.ray_pool import Pool
 from fedlaf.stage import Stage
 from fedlaf.types import Weights
-from fedlaf.wire import Action, Instruction, Reply
+from fedlaf.wire import Action, Instruction, Part, Reply
 from strategies.fedavg import FedAvg
 from strategies.laf import Laf
 from strategies.laf_aimed import AimedLaf
@@ -88,23 +89,24 @@ def inline() -> dict[str, Weights]:
     return told_by(Inline())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_gives_the_bits_of_inline(inline: dict[str, Weights], workers: int) -> None:
-    found = told_by(Ray(workers=workers))
+@pytest.mark.parametrize(("workers", "sums"), [(1, True), (2, True), (2, False), (4, True)])
+def test_ray_gives_the_bits_of_inline(inline: dict[str, Weights], workers: int, sums: bool) -> None:
+    found = told_by(Ray(workers=workers, cpus_per_worker=min(1.0, 2 / workers), sums=sums))
     assert found.keys() == inline.keys()
     assert all(same_bits(found[name], inline[name]) for name in inline)
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights]) -> None:
+@pytest.mark.parametrize("action", [Action.FIT, Action.FORGET])
+def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights], action: Action) -> None:
     killed: list[int] = []
 
     class Killing(RayGrid):
-        """Kills a worker process while it works on the first forget round."""
+        """Kills a worker process while it works on the first such round."""
 
         def send_and_receive(self, messages, *, timeout=None):  # type: ignore[no-untyped-def]
             messages = list(messages)
             kinds = {message.metadata.message_type for message in messages}
-            if Action.FORGET in kinds and not killed:
+            if action in kinds and not killed:
                 process = ray.get(self.pool.actors[0].process.remote())
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
@@ -233,8 +235,80 @@ def test_more_gpus_than_there_are_end_in_one_line() -> None:
 
     ray.shutdown()
     try:
-        with pytest.raises(InvalidValue, match=r"engine\.gpus_per_worker: expected at most .* GPUs, got 64"):
+        with pytest.raises(InvalidValue, match=r"engine\.gpus_per_worker: expected a share .* GPUs, got 64"):
             Ray(workers=2, gpus_per_worker=64).connect(2)
         assert not ray.is_initialized()
     finally:
         Ray(workers=2).connect(2)
+
+
+STACKED = AimedLaf(represent=METHOD.represent, represent_rounds=2, lead_steps=1, align_rounds=1)
+
+
+def stacked_story(grid: Grid) -> dict[str, Weights]:
+    """Forget client 0 of an untrained model; h is a VAE that all others learn."""
+    roster = enrol(grid, expected=CLIENTS, timeout=120)
+    asked = replace(roster, request=ForgetRequest.of_clients([0], roster.sizes))
+    seen: list[Weights] = []
+
+    class Watched(AimedLaf):
+        def aggregate(self, phase, state, replies):  # type: ignore[no-untyped-def]
+            after = super().aggregate(phase, state, replies)
+            if phase.action is Action.REPRESENT:
+                seen.append(after.aux["h"])
+            return after
+
+    chosen = {f.name: getattr(STACKED, f.name) for f in fields(STACKED)}
+    left = Watched(**chosen).run(grid, initial_weights(SPEC), Stage("request-1", 0, asked)).weights
+    return {"h": seen[-1], "left": left}
+
+
+class StackKilling(RayGrid):
+    """Kills a worker process while it works on the first stack."""
+
+    killed = False
+
+    def send_and_receive(self, messages, *, timeout=None):  # type: ignore[no-untyped-def]
+        messages = list(messages)
+        kinds = {message.metadata.message_type for message in messages}
+        if Action.REPRESENT in kinds and not self.killed:
+            os.kill(ray.get(self.pool.actors[0].process.remote()), signal.SIGKILL)
+            self.killed = True
+        return super().send_and_receive(messages, timeout=timeout)
+
+
+def test_stacks_are_the_same_on_any_workers_and_close_to_one_by_one() -> None:
+    alone = told_by(Inline(), stacked_story)
+    one, two = (told_by(Ray(workers=workers, stack=2), stacked_story) for workers in (1, 2))
+    assert all(same_bits(one[name], two[name]) for name in one)
+    assert furthest(one["h"], alone["h"]) < 1e-4
+    assert furthest(one["left"], alone["left"]) < 1e-2
+    pool = Pool({"num_cpus": 1, "max_restarts": 0}, [None] * 2)
+    grid = StackKilling(make_client_app(SPEC), CLIENTS, pool, stack=2)
+    again = stacked_story(grid)
+    pool.close()
+    assert grid.killed
+    assert all(same_bits(one[name], again[name]) for name in one)
+
+
+def test_a_client_that_was_never_taught_fails_alone_in_its_stack() -> None:
+    pool = Pool({"num_cpus": 1, "max_restarts": 0}, [None])
+    grid = RayGrid(make_client_app(SPEC), CLIENTS, pool, stack=4)
+    settings = wire.settings_to_config(METHOD.represent)
+    weights = initial_weights(SPEC)
+    extractor = {k.removeprefix("extractor."): v for k, v in weights.items() if k.startswith("extractor.")}
+    h = {k: v.numpy() for k, v in build_vae(32, 4, "linear", 0).state_dict().items()}
+
+    def told(part: Part, arrays: Weights, action: Action, clients: range) -> list[Message]:
+        content = Instruction({part: wire.pack(arrays)}, settings, 0, "request-1", 1)
+        return list(
+            grid.send_and_receive(
+                [Message(wire.encode_instruction(content), 1001 + k, action) for k in clients]
+            )
+        )
+
+    told(Part.EXTRACTOR, extractor, Action.TEACH, range(3))
+    found = {m.metadata.src_node_id - 1001: m for m in told(Part.VAE, h, Action.REPRESENT, range(4))}
+    pool.close()
+    assert [found[k].has_error() for k in range(4)] == [False, False, False, True]
+    assert "was never taught" in found[3].error.reason

@@ -1,0 +1,27 @@
+"""A panel of the remaining clients: what it says stands for all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedlaf.wire import Action, Part, Reply
+from strategies.laf_aimed import AimedLaf
+from strategies.phase import Phase, ServerState, Who
+
+
+def counted(cohort: int | None) -> np.ndarray:
+    """The classes of the remaining rows, as two clients of 4 and 8 rows count them; 60 rows remain in all."""
+    replies = [
+        Reply({Part.VOTES: {"votes": np.array(votes)}}, {"threshold": 1.0, "rows": sum(votes)}, client)
+        for client, votes in enumerate(([1.0, 3.0, 0.0], [2.0, 2.0, 4.0]))
+    ]
+    state = ServerState({}, aux={"remaining": 60})
+    phase = Phase("score", Action.SCORE, 1, Who.REMAINING, None)
+    return AimedLaf(cohort=cohort).aggregate(phase, state, replies).aux["retained"]
+
+
+@pytest.mark.parametrize(("cohort", "expected"), [(None, [3, 5, 4]), (2, [15, 25, 20])])
+def test_a_panels_counts_stand_for_all_rows_that_remain(cohort: int | None, expected: list[int]) -> None:
+    """Else many who leave would seem to outweigh the few who were asked, and shift every class."""
+    assert counted(cohort).tolist() == expected
