@@ -132,6 +132,7 @@ class Story:
         stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout)
         try:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
+            self.watch.withdrawn({k: roster.nodes[k] for k in sorted(roster.request.withdrawn)})
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
         models = {"original": original, "unlearned": forgotten.weights}

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 
 from flwr.app import Message
+from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import InMemoryGrid
 
 SERVER_NODE = 1
 """Node id of the server in our own grids; clients are numbered from FIRST_NODE."""
@@ -25,6 +27,11 @@ def identify(run_id: int) -> Run:
     return Run.create_empty(run_id)
 
 
+def is_simulated(grid: Grid) -> bool:
+    """Whether Flower simulates the nodes of this grid: then all of them are there from the start."""
+    return isinstance(grid, InMemoryGrid)
+
+
 def set_message_id(message: Message, message_id: str) -> None:
     """What a SuperLink does on receiving a message."""
     message.metadata.__dict__["_message_id"] = message_id
@@ -35,3 +42,15 @@ def quiet() -> None:
     logger = logging.getLogger("flwr")
     logger.setLevel(logging.WARNING)
     logger.handlers.clear()
+
+
+def in_one_line(kind: type[Exception]) -> None:
+    """Let Flower report an exception of this kind by its message alone, without a traceback."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, kind):
+            record.msg, record.args, record.exc_info = str(error), (), None
+        return True
+
+    logging.getLogger("flwr").addFilter(shorten)
