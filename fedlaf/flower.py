@@ -7,7 +7,7 @@ import shlex
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import perf_counter, sleep
 
 import torch
 from flwr.app import Context, Message
@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from fedlaf import config as configuration
@@ -32,9 +33,6 @@ OVERRIDES = "overrides"
 
 OF_A_NODE = ("data", "device")
 """Sections that a node may override for itself: where it finds the rows, and what it computes on."""
-
-SIMULATED_IN = 20.0
-"""Seconds in which a simulation has registered all of its nodes."""
 
 
 class Refused(RuntimeError):
@@ -58,9 +56,9 @@ class Log(report.Watch):
         """Nothing: Flower's own strategies tell of each round."""
 
     def withdrawn(self, nodes: dict[ClientId, int]) -> None:
-        """These clients have been forgotten; who runs the federation may unregister their nodes."""
+        """These clients have been forgotten: who runs the federation may unregister their nodes."""
         for client, node in nodes.items():
-            self._log.info("fedlaf: client %d is forgotten; unregister its node: %d", client, node)
+            self._log.info("fedlaf: client %d is forgotten, its node is asked no more: %d", client, node)
 
 
 server = ServerApp()
@@ -72,9 +70,9 @@ def tell(grid: Grid, context: Context) -> None:
     flower_private.in_one_line(Refused)
     torch.set_num_threads(1)  # as in every client: the same bits on any engine
     try:
-        config, hydra = composed(str(context.run_config[OVERRIDES]))
+        config, hydra = composed(str(context.run_config[OVERRIDES]), nodes=_simulated_nodes(grid))
         plan = prepare(config, hydra.runtime.choices.get("forget") or "")
-        _check_nodes(grid, plan)
+        _check_nodes(grid, len(plan.federation))
         told = _told(plan, grid, Path(hydra.run.dir).absolute())
     except configuration.USER_ERRORS as error:
         raise Refused(configuration.explained(error)) from None
@@ -93,14 +91,23 @@ def _told(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     return told
 
 
-def _check_nodes(grid: Grid, plan: Plan) -> None:
-    """Nodes of a deployment come when they come; a simulation with another number will never have them."""
-    clients, until = len(plan.federation), monotonic() + SIMULATED_IN
+def _simulated_nodes(grid: Grid) -> int | None:
+    """How many nodes a simulation has; None for a deployment, whose nodes come when they come."""
     if not flower_private.is_simulated(grid):
-        return
-    while (nodes := len(list(grid.get_node_ids()))) != clients and monotonic() < until:
+        return None
+    before, nodes = -1, 0
+    while nodes == 0 or nodes != before:  # they are registered while the server starts
+        before = nodes
         sleep(0.5)
-    require(nodes == clients, "clients", f"{nodes}, the num-supernodes of this simulation", clients)
+        nodes = len(list(grid.get_node_ids()))
+    return nodes
+
+
+def _check_nodes(grid: Grid, clients: int) -> None:
+    """A simulation with another number of nodes would be waited for in vain."""
+    nodes = _simulated_nodes(grid)
+    expected = f"{nodes}, the num-supernodes of this simulation (--federation-config num-supernodes=...)"
+    require(nodes in (None, clients), "clients", expected, clients)
 
 
 class ComposedApp(ClientApp):
@@ -108,28 +115,40 @@ class ComposedApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """The answer to a message. Raises InvalidValue for overrides that cannot be used."""
-        own = str(context.node_config.get(OVERRIDES, ""))
-        return _client_app(str(context.run_config[OVERRIDES]), own)(message, context)
+        given, node = str(context.run_config[OVERRIDES]), context.node_config
+        own, nodes = str(node.get(OVERRIDES, "")), node.get("num-partitions")
+        return _client_app(given, own, None if nodes is None else int(nodes))(message, context)
 
 
 client = ComposedApp()
 
 
 @lru_cache(maxsize=2)
-def _client_app(overrides: str, own: str) -> ClientApp:
-    for override in OverridesParser.create().parse_overrides(shlex.split(own)):
+def _client_app(given: str, own: str, nodes: int | None) -> ClientApp:
+    for override in _parsed(own):
         section = (override.key_or_group or "").split(".")[0]
         require(section in OF_A_NODE, "overrides of a node", " or ".join(OF_A_NODE), override.input_line)
-    return make_client_app(spec_of(composed(f"{overrides} {own}")[0]))
+    return make_client_app(spec_of(composed(given, own, nodes=nodes)[0]))
 
 
-def composed(overrides: str) -> tuple[DictConfig, DictConfig]:
-    """The configuration that `overrides` describe, and Hydra's own section. Raises what Hydra raises."""
+def composed(*overrides: str, nodes: int | None = None) -> tuple[DictConfig, DictConfig]:
+    """The configuration that `overrides` describe, and Hydra's own section. Raises what Hydra raises.
+
+    Where they name neither `clients` nor an `experiment`, there are as many clients as `nodes`.
+    """
     configuration.register()
+    words = [word for text in overrides for word in _words(text)]
+    named = {override.key_or_group for text in overrides for override in _parsed(text)}
+    if nodes is not None and not named & {"clients", "experiment"}:
+        words.append(f"clients={nodes}")
     with initialize_config_module("conf", version_base="1.3"):
-        whole = compose("config", overrides=_words(overrides), return_hydra_config=True)
+        whole = compose("config", overrides=words, return_hydra_config=True)
     own = [str(key) for key in whole if key != "hydra"]
     return OmegaConf.masked_copy(whole, own), whole.hydra
+
+
+def _parsed(overrides: str) -> list[Override]:
+    return OverridesParser.create().parse_overrides(_words(overrides))
 
 
 def _words(overrides: str) -> list[str]:

@@ -17,7 +17,7 @@ from fedlaf.client import make_client_app
 from fedlaf.client.store import resident_model
 from fedlaf.cost import Cost
 from fedlaf.curve import Curve
-from fedlaf.enrolment import enrol
+from fedlaf.enrolment import check_rows, enrol
 from fedlaf.evaluation import (
     Evaluation,
     Predictions,
@@ -73,6 +73,7 @@ class Story:
         plan = self.plan
         clock = perf_counter()
         roster = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
+        check_rows(roster, plan.federation.sizes)
         self.seconds["enrolment"] = perf_counter() - clock
         served: list[Served] = []
         weights, done, spent = self.start(), 0, Cost()
