@@ -19,7 +19,7 @@ class PolledGrid(Grid):
     once it was pulled. Errors that a SuperLink answers with are given the name of the node that was asked.
     """
 
-    def __init__(self, inner: Grid, pause: float = 0.1) -> None:
+    def __init__(self, inner: Grid, pause: float = 0.5) -> None:
         self.inner, self.pause = inner, pause
 
     def set_run(self, run: Run) -> None:
