@@ -115,9 +115,11 @@ class Lab:
         return found
 
     def run(self, overrides: str) -> str:
-        """Start a run; its id."""
+        """Start a run and follow its log; its id."""
         answer = self.flwr("run", str(ROOT), "lab", "--run-config", f'overrides="{overrides}"')
-        return str(answer["run-id"])
+        run = str(answer["run-id"])
+        self._start("log", "flwr", "log", run, "lab", home="operator")
+        return run
 
     def status(self, run: str) -> dict[str, Any]:
         """What the SuperLink knows of a run."""
@@ -160,11 +162,11 @@ class Lab:
 
     def withdrawn(self) -> list[int]:
         """Clients that the run's log says have been forgotten."""
-        return [int(client) for client in WITHDRAWN.findall(self.seats["superlink"].told)]
+        return [int(client) for client in WITHDRAWN.findall(self.seats["log"].told)]
 
     def failed(self) -> bool:
         """Whether the run's log says that it has failed."""
-        return "Exit Code: " in self.seats["superlink"].told
+        return "Exit Code: " in self.seats["log"].told
 
     def _told(self, client: int) -> str:
         return self.seats[f"node-{client}"].told
@@ -192,12 +194,14 @@ class Lab:
             "--node-config", f"partition-id={client} num-partitions={self.clients}",
         )  # fmt: skip
 
-    def _start(self, name: str, command: str, *words: str) -> subprocess.Popen[bytes]:
-        log = self._home(name) / f"{name}.log"
+    def _start(self, name: str, command: str, *words: str, home: str = "") -> subprocess.Popen[bytes]:
+        folder = self._home(home or name)
+        log = folder / f"{name}.log"
         file = log.open("ab")
         process = subprocess.Popen(
-            [_command(command), *words], cwd=self._home(name), env=self._environment(name),
+            [_command(command), *words], cwd=folder, env=self._environment(home or name),
             stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt reaches this process alone, which ends them in order
         )  # fmt: skip
         self.seats[name] = Seat(name, process, log, file)
         return process
@@ -225,7 +229,8 @@ class Lab:
     def check(self, *gone: int) -> None:
         """Raise LabFailed when a process has ended, other than the SuperNodes of clients that are `gone`."""
         for name, seat in self.seats.items():
-            if seat.process.poll() is not None and name not in {f"node-{client}" for client in gone}:
+            fine = {"log", *(f"node-{client}" for client in gone)}
+            if seat.process.poll() is not None and name not in fine:
                 raise LabFailed(f"{name} ended with {seat.process.returncode}:\n{seat.told[-2000:]}")
 
     def _environment(self, name: str) -> dict[str, str]:
