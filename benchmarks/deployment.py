@@ -139,7 +139,7 @@ def main() -> None:
 
 def _demonstrate(overrides: str, clients: int, folder: Path) -> int:
     console, clock = Console(), monotonic()
-    with Lab(folder, clients) as lab:
+    with Lab(folder, clients, patience=300) as lab:
         console.print(f"a SuperLink and {clients} SuperNodes are up after {monotonic() - clock:.0f} s")
         seen = observed(lab, overrides, folder / "deployed")
         for account in seen.withdrawn:

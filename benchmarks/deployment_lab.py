@@ -95,8 +95,11 @@ class Lab:
         for group in (list(self.seats.values()), [superlink] if superlink else []):
             for seat in group:
                 seat.process.terminate()
+            deadline = monotonic() + 20
             for seat in group:
-                _ended(seat.process, within=15)
+                if _ended(seat.process, within=max(0.0, deadline - monotonic())) is None:
+                    seat.process.kill()
+                    seat.process.wait()
                 seat.file.close()
         self.seats.clear()
         for process in left_in(self.folder):
@@ -135,7 +138,7 @@ class Lab:
         """Take a client's node out of the federation; the seconds until its SuperNode has ended itself."""
         clock = monotonic()
         self.flwr("supernode", "unregister", str(self.nodes[client]), "lab")
-        if _ended(self.seats[f"node-{client}"].process, within=None, patience=self.patience) is None:
+        if _ended(self.seats[f"node-{client}"].process, within=self.patience) is None:
             raise LabFailed(f"SuperNode {client} goes on, though it is unregistered")
         return monotonic() - clock
 
@@ -145,7 +148,7 @@ class Lab:
         old.file.close()
         old.log.rename(old.log.with_suffix(".before"))
         process = self._start_supernode(client)
-        if _ended(process, within=None, patience=self.patience) is None:
+        if _ended(process, within=self.patience) is None:
             raise LabFailed(f"SuperNode {client} was let in again")
         (found,) = re.findall(
             r"Failed to initialize[^\n]*\n(?:\[code: \d+\] )?([^\n]*)", self._told(client)
@@ -256,15 +259,12 @@ def left_in(folder: Path) -> list[int]:
     return found
 
 
-def _ended(process: subprocess.Popen[bytes], within: float | None, patience: float = 0.0) -> int | None:
-    """Its exit code; after `within` seconds it is killed, after `patience` seconds None is the answer."""
+def _ended(process: subprocess.Popen[bytes], within: float) -> int | None:
+    """Its exit code; None when it goes on after so many seconds."""
     try:
-        return process.wait(within if within is not None else patience)
+        return process.wait(within)
     except subprocess.TimeoutExpired:
-        if within is None:
-            return None
-        process.kill()
-        return process.wait()
+        return None
 
 
 def _command(name: str) -> str:
