@@ -26,6 +26,10 @@ BRIEF = ("experiment=smoke", "train.rounds=2", "evaluation.curve_rows=0")
 """What is run when nothing else is asked for."""
 
 
+PATIENCE = 300.0
+"""Seconds for all nodes to come up, and for one to end, on a machine that has other things to do."""
+
+
 @dataclass(frozen=True)
 class Account:
     """One node's account of a run: messages by three who counted them, and what became of the node.
@@ -138,8 +142,8 @@ def main() -> None:
 
 
 def _demonstrate(overrides: str, clients: int, folder: Path) -> int:
-    console, clock = Console(), monotonic()
-    with Lab(folder, clients, patience=300) as lab:
+    console, clock = Console(width=None if Console().is_terminal else 120), monotonic()
+    with Lab(folder, clients, patience=PATIENCE) as lab:
         console.print(f"a SuperLink and {clients} SuperNodes are up after {monotonic() - clock:.0f} s")
         seen = observed(lab, overrides, folder / "deployed")
         for account in seen.withdrawn:
