@@ -20,7 +20,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.deployment_lab import Lab, LabFailed
+from benchmarks.deployment_lab import Lab
+from benchmarks.deployment_processes import LabFailed
 
 BRIEF = ("experiment=smoke", "train.rounds=2", "evaluation.curve_rows=0")
 """What is run when nothing else is asked for."""
@@ -71,10 +72,11 @@ def observed(lab: Lab, overrides: str, folder: Path) -> Seen:
     ended: dict[int, float] = {}
     before: dict[int, int] = {}
     while not (folder / "report.json").is_file() and not lab.failed():
-        lab.check(*ended)
+        lab.check()
         for client in set(lab.withdrawn()) - set(ended):
-            before[client] = len(lab.received(client))
-            ended[client] = lab.unregister(client)
+            before[client], told = len(lab.received(client)), monotonic()
+            lab.unregister(client)
+            ended[client] = monotonic() - told
         sleep(0.2)
     seconds = monotonic() - clock
     while (state := lab.status(run))["status"] == "running":
@@ -87,7 +89,7 @@ def observed(lab: Lab, overrides: str, folder: Path) -> Seen:
         accounts.append(
             Account(
                 client, node, asked.get(client, 0), received, lab.answered(client),
-                str(statuses[node]["status"]), late, ended.get(client),
+                statuses[node], late, ended.get(client),
             )
         )  # fmt: skip
     return Seen(state["status"], state["status-details"], seconds, tuple(accounts))

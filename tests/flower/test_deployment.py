@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import deployment, deployment_keys
-from benchmarks.deployment_lab import Lab, LabFailed, left_in
+from benchmarks.deployment_lab import Lab, Simulation
+from benchmarks.deployment_processes import LabFailed, left_in
 
 CLIENTS = 4
 LEAVER = 2
@@ -51,6 +52,28 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     deployment.inline(BRIEF, CLIENTS, tmp_path / "inline")
     assert deployment.differing(tmp_path / "deployed", tmp_path / "inline") == []
     assert (tmp_path / "deployed" / "report.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Path) -> None:
+    """As many clients as simulated nodes; the bits of the inline engine; Flower's own word for a failure."""
+    overrides = BRIEF.replace(f"[{LEAVER}]", "[0]")
+    nodes = ("--federation-config", f"num-supernodes={CLIENTS} client-resources-num-cpus=1")
+    with Simulation(tmp_path / "lab", patience=deployment.PATIENCE) as superlink:
+        right = superlink.run(f"{overrides} hydra.run.dir={tmp_path / 'simulated'}", *nodes)
+        deployment.inline(overrides, CLIENTS, tmp_path / "inline")
+        report = tmp_path / "simulated" / "report.json"
+        superlink.until("the report", lambda: report.is_file() or superlink.failed(), pause=0.5)
+        superlink.until("its end", lambda: superlink.status(right)["status"] == "finished:completed")
+        wrong = superlink.run("train.rouds=3", *nodes)
+        superlink.until("the failure", superlink.failed, pause=0.5)
+        superlink.until("its end", lambda: superlink.status(wrong)["status"] == "finished:failed")
+        told = superlink.seats["log"].told
+    assert deployment.differing(tmp_path / "simulated", tmp_path / "inline") == []
+    assert "fedlaf: error: train.rouds: no such key 'rouds'; did you mean rounds?" in told
+    assert "Traceback" not in told
+    assert left_in(tmp_path / "lab") == []
 
 
 @pytest.mark.timeout(300)
