@@ -65,6 +65,7 @@ def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Pat
         deployment.inline(overrides, CLIENTS, tmp_path / "inline")
         report = tmp_path / "simulated" / "report.json"
         superlink.until("the report", lambda: report.is_file() or superlink.failed(), pause=0.5)
+        assert not superlink.failed(), superlink.seats["log"].told[-3000:]
         superlink.until("its end", lambda: superlink.status(right)["status"] == "finished:completed")
         wrong = superlink.run("train.rouds=3", *nodes)
         superlink.until("the failure", superlink.failed, pause=0.5)
