@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import monotonic, sleep
 
 from flwr.app import Message
@@ -35,6 +35,16 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     if clients != list(range(expected)):
         raise RoundFailed(f"expected partitions 0 to {expected - 1} to enrol, got {clients}")
     return Roster({k: node for k, node, _ in found}, {k: rows for k, _, rows in found})
+
+
+def check_rows(roster: Roster, expected: Mapping[ClientId, int]) -> None:
+    """Raise RoundFailed when a client holds another number of rows than the server takes it to hold."""
+    for client, rows in expected.items():
+        if roster.sizes[client] != rows:
+            raise RoundFailed(
+                f"client {client} holds {roster.sizes[client]} rows where {rows} were expected: "
+                "its node has another configuration or other data"
+            )
 
 
 def _nodes(grid: Grid, expected: int, timeout: float) -> Iterable[int]:

@@ -15,7 +15,7 @@ from fedlaf import __version__
 from fedlaf.client import make_client_app
 from fedlaf.cost import Cost
 from fedlaf.curve import Curve
-from fedlaf.enrolment import enrol
+from fedlaf.enrolment import check_rows, enrol
 from fedlaf.evaluation import Subjects, subjects_of
 from fedlaf.judge import Judge
 from fedlaf.ledger import Noted
@@ -68,6 +68,7 @@ class Story:
         plan = self.plan
         clock = perf_counter()
         roster = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
+        check_rows(roster, plan.federation.sizes)
         self.seconds["enrolment"] = perf_counter() - clock
         served: list[Served] = []
         weights, done, spent = self.start(), 0, Cost()
@@ -128,6 +129,7 @@ class Story:
         stage = Stage(name, self.plan.seed, roster, timeout=self.plan.timeout, given=given)
         try:
             forgotten, stopped = self._stage(name, self.plan.method, original, stage, few), False
+            self.watch.withdrawn({k: roster.nodes[k] for k in sorted(roster.request.withdrawn)})
         except RequestStopped as error:
             forgotten, stopped = error.outcome, True
         models = {"original": original, "unlearned": forgotten.weights}

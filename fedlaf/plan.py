@@ -75,7 +75,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     """
     only_known(config)
     _check_scalars(config)
-    spec = _spec(config)
+    spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")
     federation = _located(lambda: build(spec.federation), "data")
     train: Trainable = made(config, "train")
@@ -100,7 +100,8 @@ def _gate(config: DictConfig) -> Gate:
         return Gate(gate.accuracy, gate.below)
 
 
-def _spec(config: DictConfig) -> ClientSpec:
+def spec_of(config: DictConfig) -> ClientSpec:
+    """What a client must know of the configuration. Raises InvalidValue."""
     federation = FederationSpec(
         made(config, "data"), made(config, "partition"), config.clients, config.seed,
         made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),

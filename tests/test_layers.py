@@ -18,7 +18,7 @@ LAYERS = {
     3: ("fedlaf.client", "fedlaf.evaluation"),
     5: ("fedlaf.simulation", "fedlaf.report"),
     6: ("fedlaf.config", "fedlaf.plan", "fedlaf.stages", "fedlaf.curve", "fedlaf.needs", "fedlaf.judge",
-        "fedlaf.pipeline", "fedlaf.comparison", "fedlaf.__main__"),
+        "fedlaf.pipeline", "fedlaf.flower", "fedlaf.comparison", "fedlaf.__main__"),
 }  # fmt: skip
 STRATEGIES_MAY = (*LAYERS[1], "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
                   "fedlaf.logit_objectives", "strategies")  # fmt: skip

@@ -37,6 +37,9 @@ class Watched:
     def advance(self, name: str) -> None:
         pass
 
+    def withdrawn(self, nodes: dict[int, int]) -> None:
+        pass
+
 
 def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
     """The stages that a run had to run itself, and its report."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from fedlaf.data import torchvision_sets
 from fedlaf.data.dataset import Dataset, LabelledRows
+from fedlaf.data.shipped import sample_file
 from fedlaf.seeding import numpy_stream
 from fedlaf.types import Indices, require, require_count
 
@@ -47,11 +47,12 @@ class FashionSample:
         _check_sizes(self.train_rows, self.test_rows)
 
     def prepare(self) -> None:
-        """Nothing to do: the file is part of the package."""
+        """Find the file. Raises InvalidValue where there is none."""
+        sample_file(self.root)
 
     def load(self) -> Dataset:
         """The sample, or a stratified part of it."""
-        with (files("fedlaf.data") / "fashion_sample.npz").open("rb") as file, np.load(file) as held:
+        with np.load(sample_file(self.root)) as held:
             train = _rows(held["train_x"], held["train_y"])
             test = _rows(held["test_x"], held["test_y"])
         return subset(Dataset("fashion_sample", train, test, 10), self.train_rows, self.test_rows)

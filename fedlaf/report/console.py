@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fedlaf.report.report import Report
 from fedlaf.report.tables import show
+from fedlaf.types import ClientId
 
 
 class Watch:
@@ -27,6 +28,9 @@ class Watch:
     def advance(self, name: str) -> None:
         """A round of the stage has ended."""
         self._progress.advance(self._bars[name])
+
+    def withdrawn(self, nodes: dict[ClientId, int]) -> None:
+        """The request of these clients is served and their nodes are asked nothing more: no news here."""
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The engines: Flower grids that run clients in this process or on Ray workers."""
 
 from fedlaf.simulation.inline import Inline, InlineGrid
+from fedlaf.simulation.polled import PolledGrid
 from fedlaf.simulation.ray_engine import Ray, RayCluster
 from fedlaf.simulation.ray_grid import RayGrid
 
-__all__ = ["Inline", "InlineGrid", "Ray", "RayCluster", "RayGrid"]
+__all__ = ["Inline", "InlineGrid", "PolledGrid", "Ray", "RayCluster", "RayGrid"]
