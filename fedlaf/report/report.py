@@ -29,9 +29,9 @@ COSTS = {
     "forgotten_rows_read": "  of these to be forgotten",
     "rounds": "rounds",
     "bytes_stored": "bytes stored on the server",
-    "client_memory": "peak memory, largest client process (MB)",
+    "client_memory": "peak memory, largest client (MB)",
     "gpu_memory": "peak GPU memory, largest client (MB)",
-    "driver_memory": "peak memory, server process (MB)",
+    "driver_memory": "peak memory, server (MB)",
 }
 IF_ANY = ("bytes_stored", "gpu_memory")
 """Costs that are shown only where there are any."""

@@ -187,7 +187,7 @@ def test_costs_that_there_are_none_of_are_left_out_and_peaks_are_in_megabytes() 
     served = replace(SERVED, costs={"unlearned": spent, "retrained": Cost(client_memory=1e9)})
     rows_ = {row[0].strip(): row[1:] for row in cost_rows(served)}
     assert rows_["bytes stored on the server"] == ["1,234", "0", ""]
-    assert rows_["peak memory, largest client process (MB)"] == ["500", "1,000", "50.0 %"]
+    assert rows_["peak memory, largest client (MB)"] == ["500", "1,000", "50.0 %"]
     assert rows_["different rows read"][0] == "40"
 
 
