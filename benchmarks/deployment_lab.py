@@ -133,8 +133,7 @@ class Lab(SuperLink):
 
     def comes_back(self, client: int) -> str:
         """What a SuperNode that starts again with its old key is told. Raises LabFailed when it is let in."""
-        old = self.seats.pop(f"node-{client}")
-        old.file.close()
+        old = self.seats[f"node-{client}"]
         old.log.rename(old.log.with_suffix(".before"))
         again = self._start_supernode(client)
         if again.ended(self.patience) is None:

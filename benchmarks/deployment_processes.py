@@ -95,7 +95,11 @@ class Processes:
             seat.file.close()
 
     def start(self, name: str, command: str, *words: str, home: str = "") -> Seat:
-        """Start a command of this environment; its FLWR_HOME is `home`, or has its name."""
+        """Start a command of this environment; its FLWR_HOME is `home`, or has its name.
+
+        A process that had the name before is ended.
+        """
+        self._end([self.seats.pop(name)] if name in self.seats else [])
         folder = self.home(home or name)
         log = folder / f"{name}.log"
         file = log.open("wb")
