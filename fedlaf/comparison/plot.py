@@ -52,13 +52,15 @@ def _panel(axis: Any, found: Sequence[Row], methods: Sequence[str]) -> None:
     for row in found:
         if row.original and not row.failed:
             axis.axhline(row.gap.mean, color="0.4", linestyle=":", label="doing nothing")
+            if not isnan(row.between.mean):
+                axis.axhline(row.between.mean, color="0.4", linestyle="--", label="between retrainings")
     for row in shown:
         place = methods.index(row.method)
         style = {
             "color": COLOURS[place % len(COLOURS)],
             "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
         }
-        low = min(row.gap.half, row.gap.mean * 0.9) if not isnan(row.gap.half) else 0.0
+        low = min(row.gap.half, row.gap.mean * 0.75) if not isnan(row.gap.half) else 0.0
         high = 0.0 if isnan(row.gap.half) else row.gap.half
         axis.errorbar(
             [row.shares["passes"]], [row.gap.mean], yerr=[[low], [high]], label=row.method,
@@ -74,7 +76,7 @@ def _panel(axis: Any, found: Sequence[Row], methods: Sequence[str]) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("client passes (% of retraining's)")
     axis.set_ylabel("mean distance to retrained (points)")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.25, which="both")

@@ -33,7 +33,9 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One method in one setting, over seeds: `gaps` has its distance by seed, `errors` what failed."""
+    """One method in one setting, over seeds: `gaps` has its distance by seed, `errors` what failed, and
+    `between` is the distance that models retrained from other seeds have to each other (the yardstick).
+    """
 
     setting: str
     method: str
@@ -42,6 +44,7 @@ class Row:
     js: Mapping[str, Interval]
     shares: Mapping[str, float]
     stored_mb: float
+    between: Interval
     gaps: Mapping[int, float] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
 
@@ -77,7 +80,9 @@ def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
     shares = {name: interval(_share(served, name) for served in good.values()).mean for name in SHARES}
     stored = interval(served["costs"]["unlearned"].get("bytes_stored", 0.0) for served in good.values())
     errors = {one.run.seed: one.error for one in done if one.error}
-    return Row(setting, method, interval(gaps.values()), apart, js, shares, stored.mean / 1e6, gaps, errors)
+    between = interval(_number(served.get("yardstick", {}), "gap") for served in good.values())
+    whole = interval(gaps.values())
+    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, between, gaps, errors)
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float:
@@ -111,7 +116,13 @@ def table(found: Sequence[Row]) -> str:
         cells += [_plain(row.stored_mb, 0)] if stored else []
         name = "original (doing nothing)" if row.original else row.method
         lines.append([name, *cells, _notes(row)])
-    return markdown(lines)
+    return markdown(lines) + _yardstick(found)
+
+
+def _yardstick(found: Sequence[Row]) -> str:
+    known = [row.between for row in found if row.original and not isnan(row.between.mean)]
+    told = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
+    return told.format(_interval(known[0])) if known else ""
 
 
 class _Best:

@@ -26,7 +26,7 @@ def report(test: float, gap: float, passes: float = 50.0) -> dict[str, Any]:
         "retrained": {"accuracy_test": 80.0, "gap": 0.0},
     }
     costs = {"unlearned": {**COST, "passes": passes}, "retrained": WHOLE}
-    return {"requests": [{"models": models, "costs": costs}]}
+    return {"requests": [{"models": models, "costs": costs, "yardstick": {"gap": gap / 2}}]}
 
 
 def done(method: str, seed: int, told: dict[str, Any] | None, error: str = "") -> Done:
@@ -62,14 +62,14 @@ def test_what_failed_is_named_and_does_not_count() -> None:
     assert found["bad"].gap.mean == 8.0
     assert found["bad"].errors == {1: "it | broke"}
     assert found["refused"].failed
-    lines = table(list(found.values())).splitlines()
+    lines = table(list(found.values())).split("\n\n")[0].splitlines()
     assert lines[-1].startswith("| refused |")
     assert lines[-1].endswith("failed: needs the leaver |")
     assert r"failed on seed 1: it \| broke" in table(list(found.values()))
 
 
 def test_the_best_is_bold_and_doing_nothing_never_is() -> None:
-    lines = table(list(by_name().values())).splitlines()
+    lines = table(list(by_name().values())).split("\n\n")[0].splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "good", "bad", "original (doing nothing)", "refused",
     ]  # fmt: skip
@@ -77,6 +77,14 @@ def test_the_best_is_bold_and_doing_nothing_never_is() -> None:
     assert lines[3].count("**") == 2  # js_test is the same
     assert "**" not in lines[4]
     assert "d backdoor" not in lines[0]
+
+
+def test_the_yardstick_is_told_once_and_is_that_of_the_first_run() -> None:
+    text = table(list(by_name().values()))
+    # Half of 9 and 11, by hand; Student's t as above, times a standard error of 0.5.
+    assert text.endswith(
+        "Models retrained from other seeds have a mean distance of 5.00 ± 6.35 to each other."
+    )
 
 
 def test_json_has_all_and_no_nan(tmp_path: Path) -> None:
