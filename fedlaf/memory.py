@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -13,7 +13,7 @@ from fedlaf.cost import Cost
 
 UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which `ru_maxrss` counts."""
-RESET_PEAK = "5"
+RESET_PEAK = b"5"
 """What Linux takes for: forget the highest resident size so far (man 5 proc)."""
 
 _open: list[Peak] = []
@@ -29,7 +29,11 @@ class Peak:
         for outer in _open:
             outer._look()
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text(RESET_PEAK)
+            file = os.open("/proc/self/clear_refs", os.O_WRONLY)
+            try:
+                os.write(file, RESET_PEAK)
+            finally:
+                os.close(file)
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
         self.bytes = self.gpu_bytes = 0

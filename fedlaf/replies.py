@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def fault_of(reply: Reply, sent: Mapping[Any, Weights]) -> str | None:
             if not np.isfinite(array).all():
                 return f"{part}.{name} {NOT_FINITE}"
     for name, value in reply.numbers.items():
-        if not np.isfinite(value):
+        if not isfinite(value):
             return f"{name} {NOT_FINITE}"
     return None
 

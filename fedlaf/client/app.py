@@ -86,7 +86,8 @@ def _handler(
 
 def _encoded(visit: Visit, reply: Reply, cost: Cost, *, to: Message) -> Message:
     spent = cost + visit.rows_read()
-    return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **spent.numbers()}), to)
+    told = {name: value for name, value in spent.numbers().items() if value}
+    return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **told}), to)
 
 
 def enrol(visit: Visit) -> tuple[Reply, Cost]:

@@ -22,6 +22,7 @@ SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # no rebuilt environments under `uv run`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # GPUs left visible
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # workers do the work: Ray would let everything else go first
 }
 """What Ray reads from the environment when it starts."""
 

@@ -164,7 +164,7 @@ class RayGrid(LocalGrid):
         if first.stack is not None:
             count = self._stack
         elif self._together(first):
-            count = min(MOST_AT_ONCE, max(1, len(queue) // (2 * AHEAD)))
+            count = min(MOST_AT_ONCE, max(1, len(queue) // (1 + AHEAD)))
         items: list[Item] = []
         while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
             items.append(queue.pop() if stolen else queue.popleft())
