@@ -194,8 +194,14 @@ def encode_instruction(told: Instruction) -> RecordDict:
         order["mean"], order["most"] = str(told.mean.part), told.mean.most
     records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
     records["order"] = ConfigRecord(order)
-    records["settings"] = ConfigRecord(dict(told.settings))
+    shared = isinstance(told.settings, ConfigRecord)
+    records["settings"] = told.settings if shared else settings_record(told.settings)
     return RecordDict(records)
+
+
+def settings_record(settings: Mapping[str, Any]) -> ConfigRecord:
+    """Settings as messages carry them: made once, it may be shared by all messages of a round."""
+    return ConfigRecord(dict(settings))
 
 
 def decode_instruction(message: Message) -> Instruction:

@@ -94,7 +94,7 @@ class Rounds(Strategy):
         self._grid = grid
         self.state = replace(self.state, round=number)
         sent = {part: wire.pack(w) for part, w in self.method.sends(phase, self.state).items()}
-        settings = self.method.tells(phase, self.state)
+        settings = wire.settings_record(self.method.tells(phase, self.state))
         seed, name = self.stage.seed, self.stage.name
         asked = self.method.asks(phase, self.state, sampled(phase, self.roster, seed, name, number))
         most = sum(self.roster.sizes[client] for client in asked)

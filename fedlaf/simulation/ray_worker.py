@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,9 @@ class Worker:
     def play(self, app: ClientApp, clients: int) -> None:
         """Play the clients of `app` from now on."""
         self.app, self.clients = app, clients
+        # What is there now stays: the collector need not look through all of torch again and again.
+        gc.collect()
+        gc.freeze()
 
     def process(self) -> int:
         """The id of this worker's process."""
