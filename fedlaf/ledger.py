@@ -4,55 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlaf import wire
 from fedlaf.cost import Cost
+from fedlaf.relay import Relay
 from fedlaf.types import ClientId
 
 
-class Noted(Grid):
+class Noted(Relay):
     """A grid whose messages say which run of a stage they belong to; all else is the inner grid's.
 
     Clients count each row once in a run, and training and retraining have the same streams.
     """
 
     def __init__(self, inner: Grid, run: str) -> None:
-        self._inner, self._name = inner, run
-
-    def set_run(self, run: Any) -> None:
-        """Set the Flower run that messages belong to."""
-        self._inner.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """The Flower run that messages belong to."""
-        return self._inner.run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        """A message to a node."""
-        return self._inner.create_message(*args, **kwargs)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The nodes that are there."""
-        return self._inner.get_node_ids()
+        super().__init__(inner)
+        self._name = run
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages."""
-        return self._inner.push_messages(self._noted(messages))
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Replies that are there."""
-        return self._inner.pull_messages(message_ids)
+        return super().push_messages(self._noted(messages))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and give their replies."""
-        return self._inner.send_and_receive(self._noted(messages), timeout=timeout)
+        return super().send_and_receive(self._noted(messages), timeout=timeout)
 
     def _noted(self, messages: Iterable[Message]) -> list[Message]:
         sent = list(messages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fedlaf.data import Backdoor, Digits, Iid
 from fedlaf.enrolment import enrol
 from fedlaf.federation import FederationSpec, build
 from fedlaf.models import SmallCnn
+from fedlaf.relay import Relay
 from fedlaf.simulation import InlineGrid, flower_private
 from fedlaf.stage import Roster
 from fedlaf.types import Weights
@@ -63,33 +64,14 @@ def enrolled(spec: ClientSpec, grid: Grid | None = None) -> tuple[Grid, Roster]:
     return grid, enrol(grid, expected=count, timeout=60)
 
 
-@dataclass
-class RecordingGrid(Grid):
+class RecordingGrid(Relay):
     """Passes everything on and keeps what went down and what came up."""
 
-    inner: Grid
-    sent: list[Message] = field(default_factory=list)
-    replies: list[Message] = field(default_factory=list)
-    tamper: Callable[[Message], Message | None] | None = None
-
-    def set_run(self, run: Any) -> None:
-        self.inner.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        return self.inner.run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        return self.inner.create_message(*args, **kwargs)
-
-    def get_node_ids(self) -> Iterable[int]:
-        return self.inner.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self.inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self.inner.pull_messages(message_ids)
+    def __init__(self, inner: Grid, tamper: Callable[[Message], Message | None] | None = None) -> None:
+        super().__init__(inner)
+        self.sent: list[Message] = []
+        self.replies: list[Message] = []
+        self.tamper = tamper
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

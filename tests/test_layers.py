@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
         "fedlaf.exact", "fedlaf.replies", "fedlaf.records",
-        "fedlaf.stage", "fedlaf.ledger", "fedlaf.memory"),
+        "fedlaf.stage", "fedlaf.relay", "fedlaf.ledger", "fedlaf.memory"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
         "fedlaf.logit_losses", "fedlaf.logit_objectives", "fedlaf.federation", "fedlaf.enrolment"),
     3: ("fedlaf.client", "fedlaf.evaluation"),

@@ -7,12 +7,12 @@ from time import monotonic, sleep
 
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
+from fedlaf.relay import Relay
 from fedlaf.simulation.grid import CLIENT_FAILED
 
 
-class PolledGrid(Grid):
+class PolledGrid(Relay):
     """A grid of Flower's that is asked every `pause` seconds; its own waits for three.
 
     A SuperLink gives no reply away of a node that it does not know any more, so a reply is safe only
@@ -20,16 +20,8 @@ class PolledGrid(Grid):
     """
 
     def __init__(self, inner: Grid, pause: float = 0.5) -> None:
-        self.inner, self.pause = inner, pause
-
-    def set_run(self, run: Run) -> None:
-        """Set the run that messages belong to."""
-        self.inner.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run that messages belong to."""
-        return self.inner.run
+        super().__init__(inner)
+        self.pause = pause
 
     def create_message(
         self,
@@ -41,18 +33,6 @@ class PolledGrid(Grid):
     ) -> Message:
         """A message to a node."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The nodes that are online."""
-        return self.inner.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self.inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The replies that are there, each once."""
-        return self.inner.pull_messages(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
