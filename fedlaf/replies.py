@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from flwr.app import ArrayRecord, Message
 
 from fedlaf import wire
+from fedlaf.cost import Cost
 from fedlaf.exact import Mean, TooLarge
-from fedlaf.types import Weights
+from fedlaf.types import Numbers, Weights
 from fedlaf.wire import Part, Reply, Wanted
 
 NOT_FINITE = "holds NaN or Inf"
@@ -78,3 +80,18 @@ class Summing:
     def into(self, message: Message) -> None:
         """Let a light reply bring the sum of all."""
         wire.bring(message, self.fold.mean.sums, self.fold.mean.weight)
+
+
+def light(reply: Reply) -> Reply:
+    """A reply whose arrays are in a mean, or in a sum that another brought."""
+    return replace(reply, arrays={}, numbers={k: v for k, v in reply.numbers.items() if k != wire.SUMMED})
+
+
+def means(replies: Sequence[Reply]) -> Numbers:
+    """The mean of each number over the replies that have it; costs are summed elsewhere."""
+    names = {name for reply in replies for name in reply.numbers} - set(Cost().numbers())
+    found = {}
+    for name in sorted(names):
+        values = [reply.numbers[name] for reply in replies if name in reply.numbers]
+        found[name] = float(np.mean(values))
+    return found

@@ -26,7 +26,7 @@ class Need(StrEnum):
     """What a method must be given beside the model."""
 
     LEAVER = "the forgetting clients online"
-    LABELS = "labels of the remaining rows"
+    LABELS = "labels"
     WHOLE = "clients that leave with all their rows"
     START = "the start weights"
     UPDATES = "the clients' stored updates"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -14,7 +13,7 @@ from flwr.serverapp.strategy import Strategy
 from fedlaf import wire
 from fedlaf.cost import Cost
 from fedlaf.ledger import Once
-from fedlaf.replies import NOT_FINITE, ROWS, Fold, fault_of
+from fedlaf.replies import NOT_FINITE, ROWS, Fold, fault_of, light, means
 from fedlaf.stage import Finding, Outcome, RequestStopped, Roster, RoundFailed, RoundRecord, Stage
 from fedlaf.types import ClientId, Weights
 from fedlaf.wire import Instruction, Part, Reply, Wanted
@@ -127,7 +126,7 @@ class Rounds(Strategy):
         ordered = [good[client] for client in sorted(good)]
         cost = self._cost([*self._asked.values(), *again], ordered)
         self.state = self.method.aggregate(phase, self.state, self._folded(ordered))
-        numbers = _means(ordered)
+        numbers = means(ordered)
         self.cost += cost
         if self.stage.recorder is not None:
             self.stage.recorder.end(number)
@@ -163,7 +162,7 @@ class Rounds(Strategy):
             fault = fault_of(reply, sent) or self._take(reply)
             if fault is None:
                 self._record(reply, sent)
-                good[client] = reply if self._fold is None else _light(reply)
+                good[client] = reply if self._fold is None else light(reply)
                 failed.pop(client, None)
             else:
                 failed[client] = fault
@@ -237,19 +236,5 @@ class Rounds(Strategy):
         """Nothing to log: the report says it all."""
 
 
-def _light(reply: Reply) -> Reply:
-    """A reply whose arrays are in a mean, or in a sum that another brought."""
-    return replace(reply, arrays={}, numbers={k: v for k, v in reply.numbers.items() if k != wire.SUMMED})
-
-
 def _nbytes(weights: Weights) -> int:
     return sum(array.nbytes for array in weights.values())
-
-
-def _means(replies: list[Reply]) -> dict[str, float]:
-    names = {name for reply in replies for name in reply.numbers} - set(Cost().numbers())
-    means = {}
-    for name in sorted(names):
-        values = [reply.numbers[name] for reply in replies if name in reply.numbers]
-        means[name] = float(np.mean(values))
-    return means

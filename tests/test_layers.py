@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.wire", "fedlaf.cost",
-        "fedlaf.exact", "fedlaf.replies", "fedlaf.records",
+    1: ("fedlaf.types", "fedlaf.seeding", "fedlaf.request", "fedlaf.demand", "fedlaf.held", "fedlaf.wire",
+        "fedlaf.cost", "fedlaf.exact", "fedlaf.replies", "fedlaf.records",
         "fedlaf.stage", "fedlaf.relay", "fedlaf.ledger", "fedlaf.memory"),
     2: ("fedlaf.data", "fedlaf.models", "fedlaf.losses", "fedlaf.objectives", "fedlaf.aims",
         "fedlaf.logit_losses", "fedlaf.logit_objectives", "fedlaf.federation", "fedlaf.enrolment"),

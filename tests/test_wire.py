@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlaf.aims import Aim, Align
+from fedlaf.held import HeldArray
 from fedlaf.objectives import Fit, Forget, Represent
 from fedlaf.simulation import flower_private
 from fedlaf.types import Weights
 from fedlaf.wire import (
     Action,
-    HeldArray,
     Instruction,
     Part,
     Reply,

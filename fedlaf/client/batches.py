@@ -32,3 +32,10 @@ def pairs(rows: tuple[int, int], size: int, count: int, stream: torch.Generator)
     """`count` batches of two kinds of rows; the draws of one do not depend on the size of the other."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
     yield from zip(steps(rows[0], size, count, stream), steps(rows[1], size, count, other), strict=True)
+
+
+def pool(rows: int, most: int | None, stream: torch.Generator) -> torch.Tensor:
+    """Positions of at most `most` of so many rows, drawn and in order; None is all."""
+    if most is None or most >= rows:
+        return torch.arange(rows)
+    return torch.randperm(rows, generator=stream)[:most].sort().values
