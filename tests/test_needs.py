@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from conftest import RecordingGrid, Watched, enrolled, initial_weights, same_bits, small_spec
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
@@ -42,22 +42,6 @@ def planned(*overrides: str) -> Plan:
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("config", overrides=[*BASE, *overrides])
     return prepare(config, next(o.split("=")[1] for o in overrides if o.startswith("forget=")))
-
-
-class Watched:
-    """Which stages were run, not taken up."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def stage(self, name: str, rounds: int) -> None:
-        self.names.append(name)
-
-    def advance(self, name: str) -> None:
-        pass
-
-    def withdrawn(self, nodes: dict[int, int]) -> None:
-        pass
 
 
 def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from conftest import Watched, same_bits
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
@@ -23,22 +22,6 @@ BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
         "forget.represent_rounds=1", "forget.align_rounds=1", "forget.align.steps=1",
         "forget.lead_steps=1", "forget.aim.strength=0.5", "forget.aim.against=0.5")  # fmt: skip
-
-
-@dataclass
-class Watched:
-    """Which stages were run, not taken up."""
-
-    names: list[str] = field(default_factory=list)
-
-    def stage(self, name: str, rounds: int) -> None:
-        self.names.append(name)
-
-    def advance(self, name: str) -> None:
-        pass
-
-    def withdrawn(self, nodes: dict[int, int]) -> None:
-        pass
 
 
 def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
