@@ -16,8 +16,11 @@ from fedlaf import losses
 from fedlaf.models import Density
 from fedlaf.types import require, require_count, require_number
 
+KNEE = 0.6
+"""Odds of forgotten to remaining rows up to which a class shifts in proportion; beyond, logarithmically."""
+
 MOST = 5.0
-"""Odds of forgotten to remaining rows beyond which a class shifts no further."""
+"""By how many strengths a class shifts at most: with these it is gone."""
 
 FEW = 0.05
 """Below this share of ordinary rows, forgotten rows are contrasted with the mean of the remaining ones."""
@@ -130,14 +133,17 @@ def votes(logits: Tensor, odd: Tensor) -> Tensor:
 def class_shift(remaining: Tensor, forgotten: Tensor, strength: float, against: float) -> Tensor:
     """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
 
-    -strength * f / (r + 1) for positive votes f of the forgotten and r of the remaining rows, at most
-    MOST times the strength; votes against a class raise it, +against * |f| / (r + 1), at most by
-    `against`: a class may vanish, but not take over. Where few rows go
-    it is, with strength 1, the change of the log prior, log(r / (r + f)); trained networks are surer than
-    their priors, and a class that loses all its rows must go, so it is neither 1 nor logarithmic.
+    With the odds o = f / (r + 1) of positive votes f of the forgotten and r of the remaining rows it is
+    -strength * o up to KNEE and -strength * KNEE * (1 + log(o / KNEE)) beyond, at most MOST strengths; votes
+    against a class raise it, +against * |f| / (r + 1), at most by `against`: a class may vanish, but not take
+    over. Where few rows go it is, with strength 1, the change of the log prior, log(r / (r + f)); trained
+    networks are surer than their priors, so the strength is more, and a class that keeps no row must go.
     """
-    odds = (forgotten / (remaining.clamp_min(0) + 1.0)).clamp(-1.0, MOST)
-    shift = torch.where(odds > 0, -strength * odds, -against * odds)
+    odds = forgotten / (remaining.clamp_min(0) + 1.0)
+    beyond = KNEE * (1 + (odds / KNEE).clamp_min(1.0).log())
+    less = -strength * torch.minimum(odds, beyond).clamp(0.0, MOST)
+    more = -against * odds.clamp(-1.0, 0.0)
+    shift = less + more
     return shift - shift.mean()
 
 

@@ -44,7 +44,7 @@ def test_doubt_about_an_odd_row_says_nothing() -> None:
 
 
 def test_a_class_that_nobody_else_has_vanishes_but_none_takes_over() -> None:
-    found = class_shift(exact(0, 0, 90, 90), exact(500, -500, 0, 0), 2.5, 2.0)
+    found = class_shift(exact(0, 0, 90, 90), exact(5000, -500, 0, 0), 2.5, 2.0)
     assert float(found[0] - found[2]) == pytest.approx(-12.5)
     assert float(found[1] - found[2]) == pytest.approx(2)
 
@@ -77,9 +77,13 @@ def test_the_shift_is_its_formula_and_has_mean_zero(
 ) -> None:
     remaining, forgotten = np.array(pairs).T
     found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength, against).numpy()
-    plain = np.array(
-        [-strength * min(f / (r + 1), 5) if f > 0 else against * min(-f / (r + 1), 1) for r, f in pairs]
-    )
+
+    def of(odds: float) -> float:
+        if odds <= 0:
+            return against * min(-odds, 1)
+        return -strength * (odds if odds <= 0.6 else min(0.6 + 0.6 * np.log(odds / 0.6), 5))
+
+    plain = np.array([of(f / (r + 1)) for r, f in pairs])
     np.testing.assert_allclose(found, plain - plain.mean(), atol=1e-9)
     assert abs(found.mean()) < 1e-9
 
@@ -93,10 +97,24 @@ def test_without_strength_or_with_the_same_share_of_each_class_nothing_shifts() 
 
 def test_a_class_that_goes_falls_and_one_that_was_spoken_against_rises() -> None:
     # Class 0 goes wholly, 1 in part, 2 not at all; of 3 votes against it are taken back.
-    found = class_shift(exact(0, 90, 90, 90), exact(100, 10, 0, -30), 1.0, 0.5)
+    found = class_shift(exact(0, 90, 90, 90), exact(1000, 10, 0, -30), 1.0, 0.5)
     assert found[0] < found[1] < found[2] < found[3]
-    assert float(found[0] - found[2]) == pytest.approx(-5)  # 100 to 1, cut off
+    assert float(found[0] - found[2]) == pytest.approx(-5)  # 1000 to 1, cut off
     assert float(found[3] - found[2]) == pytest.approx(0.5 * 30 / 91)
+
+
+def test_where_most_of_a_class_goes_but_not_all_it_falls_less_than_in_proportion() -> None:
+    # One row in five stays: odds 4, of which 0.6 (1 + ln(4 / 0.6)) count.
+    found = class_shift(exact(99, 99), exact(400, 0), 1.0, 0.0)
+    assert float(found[1] - found[0]) == pytest.approx(0.6 * (1 + np.log(4 / 0.6)))
+
+
+@FEW
+@given(st.floats(0, 1e3), st.floats(0, 1e3))
+def test_the_more_of_a_class_goes_the_more_it_falls(some: float, more: float) -> None:
+    fewer, further = sorted((some, more))
+    falls = [float(class_shift(exact(9, 9), exact(gone, 0), 1.0, 1.0)[0]) for gone in (fewer, further)]
+    assert falls[1] <= falls[0] <= 0
 
 
 # ---- the shift of representations
