@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from fedlaf.records import Keep
 from fedlaf.stage import Need, Roster
+from fedlaf.types import require_count
 from strategies.history import mean_update, moved
 from strategies.phase import ServerState
 from strategies.server_alone import ServerAlone
@@ -16,9 +18,22 @@ from strategies.server_alone import ServerAlone
 
 @dataclass(frozen=True)
 class FedAccum(ServerAlone):
-    """The start weights and each round's mean of the stored updates of whoever stays."""
+    """The start weights and the mean of the stored updates of whoever stays, of every `every`-th round.
+
+    Liu et al. keep what FedEraser keeps, that is not each round.
+    """
+
+    every: int = 1
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES, Need.START})
+
+    def __post_init__(self) -> None:
+        require_count("every", self.every)
+
+    @property
+    def keeps(self) -> Keep:
+        """Updates of every so many rounds."""
+        return replace(super().keeps, every=self.every)
 
     def begins(self, state: ServerState, roster: Roster) -> ServerState:
         """The sum."""

@@ -192,7 +192,7 @@ def test_distillation_is_the_divergence_of_softened_predictions() -> None:
 
 
 def test_what_a_method_asks_of_training() -> None:
-    assert FedEraser(every=3).keeps == Keep(every=3)
+    assert FedEraser(every=3).keeps == FedAccum(every=3).keeps == Keep(every=3)
     assert FastFedUl(share=0.5).keeps == Keep(every=1, share=0.5)
     assert ConDa().keeps == Keep(magnitudes=True)
     assert FedAccum().keeps == Fukd().keeps == Keep(every=1)
