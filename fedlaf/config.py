@@ -118,6 +118,10 @@ def made(config: DictConfig, key: str) -> Any:
     node = OmegaConf.select(config, key)
     if node is None:
         return None
+    if not (isinstance(node, DictConfig) and "_target_" in node):
+        # Such as keys of an experiment for a section that another choice made null.
+        got = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+        raise InvalidValue(key, "null, or a whole section (with its _target_)", got)
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:

@@ -31,6 +31,11 @@ WRONG = {
         ["request.clients=[0,1,2,3,4,5,6,7,8,9]"],
         "request.clients: expected fewer than the 10 clients of the federation, got [0, 1, 2",
     ),
+    "half a section": (
+        ["experiment=cross_device", "corruption=none"],
+        "corruption.backdoor: expected null, or a whole section (with its _target_), got {'clients'",
+    ),
+    "no section": (["corruption.backdoor=7"], "corruption.backdoor: expected null, or a whole section (with"),
     "unknown client": (["request.clients=[12]"], "request.clients: expected client ids from 0 to 9, got 12"),
     "unknown class": (
         ["request=remove_classes", "request.classes=[11]"],

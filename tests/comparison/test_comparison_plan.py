@@ -9,6 +9,7 @@ import pytest
 
 from fedlaf.comparison.plan import ORIGINAL, Comparison, finished, job
 from fedlaf.config import composed, plain
+from fedlaf.plan import prepare
 from fedlaf.types import InvalidValue
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,6 +36,15 @@ def test_every_comparison_composes_and_so_do_all_of_its_jobs(name: str) -> None:
             assert job(run).seed == run.seed
             folders.append(run.folder)
     assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_of_a_comparison_can_start(name: str) -> None:
+    found = comparison(f"comparison={name}")
+    for base in found.bases():
+        if base.seed == found.seeds[0]:
+            small = ("data=fashion_sample", "data.train_rows=1000", "data.test_rows=50")
+            prepare(composed([*base.keys, *small]), ORIGINAL)
 
 
 def test_a_method_is_the_forget_option_of_its_name_unless_it_chooses_one() -> None:
