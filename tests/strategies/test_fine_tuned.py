@@ -13,6 +13,7 @@ from recorded import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
 from fedlaf.client.ascending import climb, project
+from fedlaf.cost import PEAKS, Cost
 from fedlaf.federation import build
 from fedlaf.models import Cnn
 from fedlaf.objectives import Ascend, Fit
@@ -47,6 +48,11 @@ def averaged(train: FedAvg, stage: str, request: ForgetRequest, weights: Weights
     return train.run(grid, weights, Stage(stage, 0, replace(roster, gone=request)))
 
 
+def counted(cost: Cost) -> Cost:
+    """What is counted of a cost; seconds and memory are measured, and no two runs' are the same."""
+    return replace(cost, client_seconds=0, **dict.fromkeys(PEAKS, 0))
+
+
 @pytest.fixture(scope="module")
 def theta() -> Weights:
     torch.set_num_threads(1)
@@ -62,7 +68,7 @@ def test_retraining_is_the_reference_bit_for_bit(
     found = served(Retrain(cohort=cohort, fit=fit), request_, theta)
     reference = averaged(FedAvg(3, cohort, fit), "train", request_, initial_weights(small_spec(4)))
     assert same_bits(found.weights, reference.weights)
-    assert replace(found.cost, client_seconds=0) == replace(reference.cost, client_seconds=0)
+    assert counted(found.cost) == counted(reference.cost)
     fewer = served(Retrain(rounds=1, cohort=cohort, fit=fit), request_, theta)
     assert fewer.cost.rounds == 1
 
