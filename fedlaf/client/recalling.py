@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf import logit_losses, wire
-from fedlaf.client import store
+from fedlaf.client import batches, store
 from fedlaf.client.visit import LOGITS, Visit
 from fedlaf.cost import Cost
 from fedlaf.data import LabelledRows, Rows, as_input
@@ -80,8 +80,7 @@ def logits(model: nn.Module, rows: Rows) -> Tensor:
 
 def _taught(visit: Visit, of_forgotten: nn.Module, settings: Recall) -> tuple[Reply, Cost]:
     remaining = len(visit.data) - len(visit.split[1])
-    used = min(remaining, max(1, round(settings.share * remaining)))
-    pool = torch.randperm(remaining, generator=visit.stream("pool"))[:used].sort().values
+    pool = batches.pool(remaining, max(1, round(settings.share * remaining)), visit.stream("pool"))
     near, far = visit.rows(pool)
     retained, forgotten = logits(visit.model, near), logits(of_forgotten, far)
     store.keep(visit.context, LOGITS, {"pool": pool, "retained": retained, "forgotten": forgotten})
