@@ -45,6 +45,8 @@ def test_require_raises_only_when_it_does_not_hold() -> None:
 @pytest.mark.parametrize(("value", "at_least"), [(1, 1), (2, 1), (0, 0), (10**30, 1), (-3, -3)])
 def test_counts_that_pass(value: int, at_least: int) -> None:
     require_count("key", value, at_least=at_least)
+    with pytest.raises(InvalidValue):  # the bound is what let it pass
+        require_count("key", value, at_least=value + 1)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,8 @@ def test_counts_that_do_not(value: Any, at_least: int) -> None:
 )
 def test_numbers_that_pass(value: Any, bounds: dict[str, float]) -> None:
     require_number("key", value, **bounds)
+    with pytest.raises(InvalidValue):
+        require_number("key", value, **{**bounds, "above": value})
 
 
 @pytest.mark.parametrize(

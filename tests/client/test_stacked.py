@@ -35,7 +35,8 @@ def lessons(sizes: list[int], epochs: int = 2, precision: str = "fp32") -> list[
     ]
 
 
-def both(sizes: list[int], chosen: Represent, epochs: int = 2, precision: str = "fp32") -> None:
+def both(sizes: list[int], chosen: Represent, epochs: int = 2, precision: str = "fp32") -> int:
+    """How many clients were held against themselves alone."""
     together, alone = lessons(sizes, epochs, precision), lessons(sizes, epochs, precision)
     found = fit_vaes(together, chosen)
     for one, other, (loss, passes) in zip(together, alone, found, strict=True):
@@ -49,12 +50,13 @@ def both(sizes: list[int], chosen: Represent, epochs: int = 2, precision: str = 
         ]
         assert float(torch.cat(apart).quantile(0.999)) < 1e-5
         assert torch.equal(one.stream.get_state(), other.stream.get_state())
+    return len(found)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(1, 3), st.integers(3, 16))
 def test_a_stack_of_ragged_clients_is_each_of_them_alone(sizes: list[int], epochs: int, batch: int) -> None:
-    both(sizes, Represent(latent=4, batch_size=batch, lr=2e-3), epochs)
+    assert both(sizes, Represent(latent=4, batch_size=batch, lr=2e-3), epochs) == len(sizes)
 
 
 def test_it_is_so_in_bf16_too() -> None:

@@ -44,7 +44,8 @@ def test_every_setting_of_a_comparison_can_start(name: str) -> None:
     for base in found.bases():
         if base.seed == found.seeds[0]:
             small = ("data=fashion_sample", "data.train_rows=1000", "data.test_rows=50")
-            prepare(composed([*base.keys, *small]), ORIGINAL)
+            plan = prepare(composed([*base.keys, *small]), ORIGINAL)
+            assert len(plan.schedule) == 1  # one request, of rows that are there
 
 
 def test_a_method_is_the_forget_option_of_its_name_unless_it_chooses_one() -> None:
