@@ -79,7 +79,7 @@ def summed_gradients(model: nn.Module, pieces: Iterator[LabelledRows], loss: Los
         told = loss(model(as_input(piece.x, device)).logits, piece.y.to(device))
         for name, gradient in gradients_of(told, model).items():
             found[name] += gradient
-    return {k: v.detach().cpu().contiguous().numpy().copy() for k, v in found.items()}
+    return store.arrays_of(found)
 
 
 def _disbelief(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from fedlaf import wire
@@ -33,9 +31,9 @@ def gradient(visit: Visit) -> tuple[Reply, Cost]:
     loss, step = str(visit.told.settings["loss"]), int(visit.told.settings["step"])
     rows, noise = visit.stream("rows", 1), visit.stream("noise", step)
     found, cost = forgetting.gradients(_task(visit, settings), settings, loss, step, rows, noise)
-    arrays = {Part.RETAINED_GRADIENT: _arrays(found.retained)}
+    arrays = {Part.RETAINED_GRADIENT: store.arrays_of(found.retained)}
     if found.forgotten is not None:
-        arrays[Part.FORGOTTEN_GRADIENT] = _arrays(found.forgotten)
+        arrays[Part.FORGOTTEN_GRADIENT] = store.arrays_of(found.forgotten)
     retained, forgotten = found.rows
     numbers: Numbers = {"mass": found.mass, "retained": retained, "forgotten": forgotten}
     return Reply(arrays, numbers), cost
@@ -61,7 +59,3 @@ def _task(visit: Visit, settings: Forget) -> Task:
         Side(rows[0], retained, torch.ones(len(retained), device=visit.device)),
         Side(rows[1], forgotten, settings.weights(forgotten, h)),
     )
-
-
-def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    return {k: v.detach().cpu().contiguous().numpy() for k, v in tensors.items()}

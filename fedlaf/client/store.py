@@ -94,7 +94,12 @@ def tensors(weights: Weights) -> dict[str, Tensor]:
 
 def weights_of(module: nn.Module) -> Weights:
     """The state dict as arrays of their own."""
-    return {k: v.detach().cpu().contiguous().numpy().copy() for k, v in module.state_dict().items()}
+    return arrays_of(module.state_dict())
+
+
+def arrays_of(tensors: Mapping[str, Tensor]) -> Weights:
+    """Tensors as arrays of their own."""
+    return {k: v.detach().cpu().contiguous().numpy().copy() for k, v in tensors.items()}
 
 
 def keep(context: Context, name: str, tensors: Mapping[str, Tensor]) -> None:
