@@ -3,7 +3,7 @@
 python -m benchmarks.weight_hashes [CASE ...]      all cases, or those whose names begin so
 
 Weights depend on the processor and the version of torch: compare outputs of one machine. A line is a case
-and, for each stage of its run, the first 16 digits of the hash over its arrays (names, dtypes, shapes, bytes).
+and, for each stage of its run, the first 16 digits of the hash over its arrays (name, dtype, shape, bytes).
 """
 
 from __future__ import annotations
