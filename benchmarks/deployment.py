@@ -99,9 +99,10 @@ def inline(overrides: str, clients: int, folder: Path) -> None:
     """The same run on the inline engine."""
     from rich.progress import Progress
 
-    from fedlaf import pipeline, report
-    from fedlaf.flower.composing import composed
-    from fedlaf.plan import prepare
+    from fedlaf import report
+    from fedlaf.experiment import pipeline
+    from fedlaf.experiment.flower_app.composing import composed
+    from fedlaf.experiment.plan import prepare
 
     config, _ = composed(f"{overrides} clients={clients} engine=inline")
     pipeline.run(prepare(config), folder, report.Watch(Progress(disable=True)))

@@ -36,9 +36,9 @@ def work(clients: int, steps: int) -> Work:
 
 def spec_of(given: Work) -> Any:
     """The federation and the model."""
-    from fedlaf.client.store import ClientSpec
+    from fedlaf.client.runtime import ClientSpec
     from fedlaf.data import Iid, Noise
-    from fedlaf.federation import FederationSpec
+    from fedlaf.data.federation import FederationSpec
     from fedlaf.models import Cnn
 
     source = Noise(train_rows=given.clients * given.rows, test_rows=10)
@@ -47,7 +47,8 @@ def spec_of(given: Work) -> Any:
 
 def start_of(spec: Any) -> dict[str, Any]:
     """The initial weights."""
-    from fedlaf.client.store import resident_model, weights_of
+    from fedlaf.client.runtime import resident_model
+    from fedlaf.models.arrays import weights_of
 
     return weights_of(resident_model(spec))
 
@@ -83,7 +84,7 @@ def _bare_worker(pipe: Connection, spec: Any, number: int, workers: int) -> None
     import torch
     from torch.nn import functional
 
-    from fedlaf.client.store import client_data, resident_model
+    from fedlaf.client.runtime import client_data, resident_model
     from fedlaf.data import as_input
 
     torch.set_num_threads(1)
@@ -160,9 +161,9 @@ def stock(given: Work, rounds: int, workers: int) -> dict[str, Any]:
 
 
 def _trained(grid: Any, spec: Any, given: Work, rounds: int) -> list[float]:
-    from fedlaf.enrolment import enrol
-    from fedlaf.stage import Stage
-    from strategies.fedavg import FedAvg
+    from fedlaf.method.contract import Stage
+    from fedlaf.protocol.enrolment import enrol
+    from fedlaf.strategies.fedavg import FedAvg
 
     roster = enrol(grid, expected=given.clients, timeout=600)
     ends = [perf_counter()]

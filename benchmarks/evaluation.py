@@ -22,10 +22,10 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from hydra import compose, initialize_config_module
 
-from fedlaf import config as configuration
 from fedlaf.client import make_client_app
-from fedlaf.client.store import device_of, resident_model
-from fedlaf.enrolment import enrol
+from fedlaf.client.runtime import device_of, resident_model
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.evaluation import (
     Predictions,
     evaluate,
@@ -37,11 +37,11 @@ from fedlaf.evaluation import (
     subjects_of,
     zero_retrain_forgetting,
 )
-from fedlaf.plan import Plan, prepare
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.method.contract import Roster, Stage
+from fedlaf.protocol.enrolment import enrol
 from fedlaf.report.tables import markdown
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Roster, Stage
-from fedlaf.types import Weights
 
 MOST = 15.0
 """Percent of retraining's time that measuring one model may take."""
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     overrides = ["experiment=trial", "engine=inline", *parser.parse_args().overrides]
     configuration.register()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         plan = prepare(compose("config", overrides=overrides))
     weights, retraining = retrained(plan)
     seconds = measuring(plan, weights)

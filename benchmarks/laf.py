@@ -26,15 +26,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import published
-from fedlaf.client import forgetting, representing
-from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.steps import laf_loop, representations
+from fedlaf.client.steps.laf_loop import Side, Task
+from fedlaf.core.seeding import torch_stream
 from fedlaf.data import FashionSample, Iid, Rows
-from fedlaf.demand import RemoveSamples
-from fedlaf.federation import FederationSpec, build
+from fedlaf.data.federation import FederationSpec, build
+from fedlaf.data.request_specs import RemoveSamples
 from fedlaf.models import Classifier, Cnn, ResNet18, Vae, build_vae
-from fedlaf.objectives import Forget, Represent
+from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.report.tables import markdown
-from fedlaf.seeding import torch_stream
 
 PARTS = ("VAEs", "extractor", "whole request")
 
@@ -133,13 +133,13 @@ def by_fast_path(given: Request) -> tuple[Seconds, nn.Module]:
     settings = given.represent
     rows = (Rows(given.retained), Rows(given.forgotten))
     start = process_time()
-    taught = [representing.representations(extractor, r, given.model.dims) for r in rows]
+    taught = [representations.representations(extractor, r, given.model.dims) for r in rows]
     for vae, e, name in ((h, torch.cat(taught), "h"), (h_f, taught[1], "h_f")):
-        representing.fit_vae(vae, e, settings, settings.epochs, torch_stream(0, name))
+        representations.fit_vae(vae, e, settings, settings.epochs, torch_stream(0, name))
     between = process_time()
     sides = [Side(r, e, given.forget.weights(e, h)) for r, e in zip(rows, taught, strict=True)]
     task = Task(extractor, h, h_f, *sides)
-    forgetting.forget(task, given.forget, torch_stream(0, "rows"), torch_stream(0, "noise"))
+    laf_loop.forget(task, given.forget, torch_stream(0, "rows"), torch_stream(0, "noise"))
     return (between - start, process_time() - between), extractor
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fedlaf.client.batches import steps
 from fedlaf.models import Vae
-from fedlaf.objectives import Forget, Represent
+from fedlaf.objectives.laf import Forget, Represent
 
 Pair = tuple[Tensor, Tensor]
 

@@ -14,10 +14,10 @@ from time import process_time
 
 import torch
 
-from fedlaf.client.representing import fit_vae
 from fedlaf.client.stacked import Lesson, fit_vaes
+from fedlaf.client.steps.representations import fit_vae
 from fedlaf.models import build_vae
-from fedlaf.objectives import Represent
+from fedlaf.objectives.laf import Represent
 from fedlaf.report.tables import markdown
 
 DIMS = 256

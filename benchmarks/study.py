@@ -20,7 +20,7 @@ from benchmarks.study_kinds import Variant
 from benchmarks.study_plan import Job, Plan
 from benchmarks.study_runs import Done, run_all
 from benchmarks.study_table import Result, result, table, words
-from fedlaf import config as configuration
+from fedlaf.experiment import config as configuration
 
 MARKER = "<!-- words -->"
 ALL = "all"

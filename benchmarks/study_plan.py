@@ -14,9 +14,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.study_kinds import Study, Sweep, Variant
-from fedlaf import config as configuration
-from fedlaf.config import composed
-from fedlaf.plan import FEDERATION
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.config import composed
+from fedlaf.experiment.plan import FEDERATION
 
 Values = Mapping[str, Any]
 

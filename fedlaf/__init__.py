@@ -6,10 +6,16 @@ without those rows.
 """
 
 import os as _os
+from pathlib import Path as _Path
 
 # Flower reads these once, when it is first imported: a simulator of privacy requests sends none.
 _os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 _os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+# `fedlaf.conf` and `fedlaf.strategies` lie in this folder: installed as copies, in a checkout as links. An app
+# that Flower has packed has no links: there they lie beside this folder.
+if not (_Path(__file__).parent / "strategies" / "__init__.py").is_file():
+    __path__.append(str(_Path(__file__).parent.parent))
 
 __version__ = "0.1.0"
 __all__ = ["__version__"]

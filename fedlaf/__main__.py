@@ -14,12 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fedlaf import config as configuration
-from fedlaf.plan import prepare
-from fedlaf.stage import RoundFailed
+from fedlaf.core.errors import RoundFailed
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.plan import prepare
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+@hydra.main(version_base="1.3", config_path="pkg://fedlaf.conf", config_name="config")
 def run(config: DictConfig) -> float | None:
     """One job: from the composed configuration to the report's files.
 
@@ -44,7 +44,8 @@ def main() -> None:
 
 
 def _job(config: DictConfig) -> float | None:
-    from fedlaf import pipeline, report
+    from fedlaf import report
+    from fedlaf.experiment import pipeline
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -61,7 +62,7 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _compare(overrides: list[str]) -> None:
-    from fedlaf.comparison import compare, usage
+    from fedlaf.experiment.comparison import compare, usage
 
     asks = {"--help", "-h"} & set(overrides)
     print(usage([o for o in overrides if o not in asks]) if asks else compare(overrides))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedlaf.logit_objectives import DistilBoth, Mislead
-from fedlaf.stage import Need, Roster
-from fedlaf.types import require_count, require_number
-from fedlaf.wire import Action, Part, Reply
-from strategies.local_steps import LocalSteps
-from strategies.phase import Phase, ServerState, Who
-from strategies.teaching import joined
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.method.contract import Need, Roster
+from fedlaf.objectives.logit_objectives import DistilBoth, Mislead
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base.densities import joined
+from fedlaf.strategies.base.local_steps import LocalSteps
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 
 @dataclass(frozen=True)

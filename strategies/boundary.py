@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fedlaf.logit_objectives import Cross, Shrink
-from fedlaf.stage import Roster
-from fedlaf.types import require_count
-from fedlaf.wire import Action, Part
-from strategies.local_steps import Recovering
-from strategies.phase import Phase, Who
+from fedlaf.core.errors import require_count
+from fedlaf.method.contract import Roster
+from fedlaf.objectives.logit_objectives import Cross, Shrink
+from fedlaf.protocol.messages import Action, Part
+from fedlaf.strategies.base.local_steps import Recovering
+from fedlaf.strategies.base.phase import Phase, Who
 
 
 @dataclass(frozen=True)

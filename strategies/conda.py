@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights, require_number
-from strategies.phase import ServerState
-from strategies.server_alone import ServerAlone
+from fedlaf.core.errors import require_number
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.strategies.base.phase import ServerState
+from fedlaf.strategies.base.server_only import ServerAlone
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedlaf.records import Keep, Records
-from fedlaf.stage import Need, Roster
-from fedlaf.types import ClientId, Weights, require_number
-from strategies.history import mean_update, moved, share_of
-from strategies.phase import ServerState
-from strategies.server_alone import ServerAlone
+from fedlaf.core.errors import require_number
+from fedlaf.core.types import ClientId, Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.method.update_history import Keep, Records
+from fedlaf.strategies.base.history import mean_update, moved, share_of
+from fedlaf.strategies.base.phase import ServerState
+from fedlaf.strategies.base.server_only import ServerAlone
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedlaf.records import Keep
-from fedlaf.stage import Need, Roster
-from fedlaf.types import require_count
-from strategies.history import mean_update, moved
-from strategies.phase import ServerState
-from strategies.server_alone import ServerAlone
+from fedlaf.core.errors import require_count
+from fedlaf.method.contract import Need, Roster
+from fedlaf.method.update_history import Keep
+from fedlaf.strategies.base.history import mean_update, moved
+from fedlaf.strategies.base.phase import ServerState
+from fedlaf.strategies.base.server_only import ServerAlone
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fedlaf.objectives import Fit
-from fedlaf.stage import Roster
-from fedlaf.types import Weights, require_count
-from fedlaf.wire import Action, Part, Reply
-from strategies.base import Method, check_cohort
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import require_count
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Roster
+from fedlaf.objectives.classification import Fit
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base.method import Method, check_cohort
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 
 @dataclass(frozen=True)

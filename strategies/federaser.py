@@ -10,16 +10,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedlaf.objectives import Fit
-from fedlaf.records import Keep
-from fedlaf.replies import ROWS
-from fedlaf.stage import Need, Roster
-from fedlaf.types import ClientId, Weights, require_count, require_number
-from fedlaf.wire import Action, Part, Reply
-from strategies.aggregate import difference, weighted_mean
-from strategies.base import ForgetStrategy
-from strategies.history import mean_update, moved
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.types import ClientId, Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.method.update_history import Keep
+from fedlaf.objectives.classification import Fit
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.replies import ROWS
+from fedlaf.strategies.base.aggregate import difference, weighted_mean
+from fedlaf.strategies.base.history import mean_update, moved
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 
 @dataclass(frozen=True)

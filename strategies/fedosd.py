@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fedlaf.logit_objectives import Oppose
-from fedlaf.stage import Roster
-from fedlaf.types import Weights, require_count, require_number
-from fedlaf.wire import Action, Part, Reply
-from strategies import aggregate
-from strategies.local_steps import Recovering
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Roster
+from fedlaf.objectives.logit_objectives import Oppose
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base import aggregate
+from fedlaf.strategies.base.local_steps import Recovering
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 
 @dataclass(frozen=True)

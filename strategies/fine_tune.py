@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedlaf.stage import Need, Roster
-from fedlaf.types import require_count
-from strategies.base import ForgetStrategy
-from strategies.fedavg import FedAvg
-from strategies.phase import Phase
+from fedlaf.core.errors import require_count
+from fedlaf.method.contract import Need, Roster
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.base.phase import Phase
+from fedlaf.strategies.fedavg import FedAvg
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fedlaf.cost import Cost
-from fedlaf.objectives import Distil
-from fedlaf.seeding import seed_for, torch_stream
-from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights
-from strategies.history import mean_update, moved, share_of
-from strategies.phase import ServerState
-from strategies.server_alone import ServerAlone
+from fedlaf.core.cost import Cost
+from fedlaf.core.seeding import seed_for, torch_stream
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.objectives.classification import Distil
+from fedlaf.strategies.base.history import mean_update, moved, share_of
+from fedlaf.strategies.base.phase import ServerState
+from fedlaf.strategies.base.server_only import ServerAlone
 
 
 @dataclass(frozen=True)

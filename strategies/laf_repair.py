@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedlaf.objectives import Fit
-from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights, require_count
-from fedlaf.wire import Action, Part, Reply
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
-from strategies.phase import Phase, ServerState, Who
-from strategies.teaching import Teaching
+from fedlaf.core.errors import require_count
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.objectives.classification import Fit
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base.densities import Teaching
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedlaf.stage import Roster
-from fedlaf.types import Weights
-from fedlaf.wire import Part, Reply
-from strategies.base import ForgetStrategy
-from strategies.phase import Phase, ServerState
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Roster
+from fedlaf.protocol.messages import Part, Reply
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.base.phase import Phase, ServerState
 
 
 @dataclass(frozen=True)

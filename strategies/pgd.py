@@ -9,15 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from fedlaf.objectives import Ascend
-from fedlaf.records import norm
-from fedlaf.seeding import seed_for
-from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights, require_count, require_number
-from fedlaf.wire import Action, Part
-from strategies.aggregate import difference
-from strategies.fine_tune import FineTune
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.seeding import seed_for
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.method.update_history import norm
+from fedlaf.objectives.classification import Ascend
+from fedlaf.protocol.messages import Action, Part
+from fedlaf.strategies.base.aggregate import difference
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.fine_tune import FineTune
 
 
 @dataclass(frozen=True)

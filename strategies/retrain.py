@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from flwr.serverapp import Grid
 
-from fedlaf.stage import Need, Outcome, Roster, Stage
-from fedlaf.types import Weights, require_count
-from strategies.base import ForgetStrategy
-from strategies.fedavg import FedAvg
-from strategies.phase import Phase, ServerState
+from fedlaf.core.errors import require_count
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Outcome, Roster, Stage
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.base.phase import Phase, ServerState
+from fedlaf.strategies.fedavg import FedAvg
 
 
 @dataclass(frozen=True)

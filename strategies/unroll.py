@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedlaf.logit_objectives import Unroll
-from fedlaf.stage import Need, Roster
-from fedlaf.types import Weights, require_number
-from fedlaf.wire import Action, Part, Reply
-from strategies import aggregate
-from strategies.local_steps import LocalSteps
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import require_number
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Need, Roster
+from fedlaf.objectives.logit_objectives import Unroll
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base import aggregate
+from fedlaf.strategies.base.local_steps import LocalSteps
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 
 @dataclass(frozen=True)

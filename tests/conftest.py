@@ -13,20 +13,20 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlaf.client import ClientSpec, make_client_app
+from fedlaf.core.types import Weights
 from fedlaf.data import Backdoor, Digits, Iid
-from fedlaf.enrolment import enrol
-from fedlaf.federation import FederationSpec, build
+from fedlaf.data.federation import FederationSpec, build
+from fedlaf.method.contract import Roster
 from fedlaf.models import SmallCnn
-from fedlaf.relay import Relay
-from fedlaf.simulation import InlineGrid, flower_private
-from fedlaf.stage import Roster
-from fedlaf.types import Weights
+from fedlaf.protocol.enrolment import enrol
+from fedlaf.protocol.grids import Relay
+from fedlaf.simulation import InlineGrid, flower_compat
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_flower() -> None:
     """Flower's own log of each round is no use in a failing test's output."""
-    flower_private.quiet()
+    flower_compat.quiet()
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedlaf import aims
-from fedlaf.aims import Aim, Align, without_special_part
+from fedlaf.core.errors import InvalidValue
 from fedlaf.models import Gaussian
-from fedlaf.types import InvalidValue
+from fedlaf.objectives import laf_targets
+from fedlaf.objectives.laf_targets import Aim, Align, without_special_part
 
 FEW = settings(max_examples=50, deadline=None)
 
@@ -82,7 +82,7 @@ def test_no_rows_are_no_goals() -> None:
 
 def direction(units: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
     """The contrast and the special direction, unscaled."""
-    few = float((~odd).float().mean()) < aims.FEW
+    few = float((~odd).float().mean()) < laf_targets.FEW
     ordinary = torch.zeros_like(units[0]) if few else units[~odd].mean(0)
     return ordinary, units[odd].mean(0) - ordinary
 

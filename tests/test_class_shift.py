@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedlaf.aims import class_shift, shift_of_representations, votes
+from fedlaf.objectives.laf_targets import class_shift, shift_of_representations, votes
 
 NONE = torch.zeros(99, dtype=torch.bool)
 FEW = settings(max_examples=50, deadline=None)

@@ -13,18 +13,19 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from fedlaf import config as configuration
-from fedlaf.aims import Aim, Align
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Torchvision
 from fedlaf.evaluation import Gate
 from fedlaf.evaluation.inside import ON_DEMAND
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.plan import FEDERATION, prepare
 from fedlaf.models import ResNet18
-from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.plan import FEDERATION, prepare
-from fedlaf.types import InvalidValue
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
@@ -41,7 +42,7 @@ PAPER = [option for _, option in OPTIONS if option.startswith("paper/")]
 def hydra() -> Iterator[None]:
     configuration.register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         yield
 
 
@@ -215,8 +216,8 @@ def test_resnet18_resizes_when_told() -> None:
 
 
 def test_several_requests_are_served_in_the_order_of_their_rounds() -> None:
-    later = "{_target_: fedlaf.demand.WithdrawClients, clients: [3], round: 9}"
-    sooner = "{_target_: fedlaf.demand.RemoveSamples, clients: [1], share: 0.5, round: 4}"
+    later = "{_target_: fedlaf.data.WithdrawClients, clients: [3], round: 9}"
+    sooner = "{_target_: fedlaf.data.RemoveSamples, clients: [1], share: 0.5, round: 4}"
     plan = prepare(composed(*SMALL, f"requests=[{later},{sooner}]"))
     assert [(at, request.clients) for at, request in plan.schedule] == [(4, (1,)), (9, (3,))]
 

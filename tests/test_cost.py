@@ -9,7 +9,7 @@ import operator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.cost import NAMES, PEAKS, Cost, total
+from fedlaf.core.cost import NAMES, PEAKS, Cost, total
 
 costs = st.builds(Cost, **{name: st.integers(0, 10**9).map(float) for name in NAMES})
 

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from fedlaf import __main__ as entry
-from fedlaf import config as configuration
 from fedlaf.data import Torchvision
+from fedlaf.experiment import config as configuration
 
 LEAVERS = list(range(30))
 SMALL = ["experiment=cross_device", "data=digits", "clients=230", "corruption.backdoor.clients=${range:0,30}",
@@ -24,7 +24,7 @@ SMALL = ["experiment=cross_device", "data=digits", "clients=230", "corruption.ba
 def test_the_preset_is_ten_thousand_clients_of_six_rows_of_which_a_hundred_are_sampled() -> None:
     configuration.register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         config = compose("config", overrides=["experiment=cross_device"])
     source = configuration.made(config, "data")
     assert isinstance(source, Torchvision)

@@ -13,8 +13,8 @@ from fedlaf import __main__ as entry
 
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline"]
 TWICE = (
-    "requests=[{_target_:fedlaf.demand.WithdrawClients,clients:[0],round:1},"
-    "{_target_:fedlaf.demand.WithdrawClients,clients:[0],round:2}]"
+    "requests=[{_target_:fedlaf.data.WithdrawClients,clients:[0],round:1},"
+    "{_target_:fedlaf.data.WithdrawClients,clients:[0],round:2}]"
 )
 
 WRONG = {
@@ -112,7 +112,7 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) ->
     import torch
 
     from fedlaf.client import ClientSpec
-    from fedlaf.types import InvalidValue
+    from fedlaf.core.errors import InvalidValue
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InvalidValue, match="device: expected a CUDA device on this machine"):

@@ -10,8 +10,8 @@ from conftest import same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlaf.exact import Mean, TooLarge
-from fedlaf.types import Weights
+from fedlaf.core.types import Weights
+from fedlaf.protocol.exact_mean import Mean, TooLarge
 
 LIKE = {
     "w": np.array([[0.5, -3.0], [0.01, 0.0]], np.float32),

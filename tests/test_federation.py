@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, Rows, WrongLabels, load_once
-from fedlaf.federation import ClientData, Federation, FederationSpec, build
-from fedlaf.types import InvalidValue
+from fedlaf.data.federation import ClientData, Federation, FederationSpec, build
 
 CLEAN = FederationSpec(Digits(train_rows=120, test_rows=30), Iid(), 4, 0)
 BACKDOOR = Backdoor(clients=(1,), share=0.5, patch=2, target=3)

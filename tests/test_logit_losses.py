@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 from torch import tensor
 
-from fedlaf import logit_losses
-from fedlaf.logit_objectives import (
+from fedlaf.core.errors import InvalidValue
+from fedlaf.objectives import logit_losses
+from fedlaf.objectives.logit_objectives import (
     Batch,
     DistilBoth,
     Hold,
@@ -22,7 +23,6 @@ from fedlaf.logit_objectives import (
     Push,
     Shrink,
 )
-from fedlaf.types import InvalidValue
 
 EVEN = [0.0, 0.0]  # probabilities 1/2, 1/2
 ODD = [0.0, log(3.0)]  # 1/4, 3/4

@@ -14,8 +14,8 @@ from scipy.special import logsumexp
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from fedlaf import losses
 from fedlaf.models import Reconstruction
+from fedlaf.objectives import laf_losses
 
 FEW = settings(max_examples=50, deadline=None)
 floats = st.floats(-20, 20, allow_subnormal=False)
@@ -45,7 +45,7 @@ def test_elbo_is_the_squared_error_plus_the_weighted_divergence(kl_weight: float
         normal = Normal(torch.tensor(mean), torch.tensor(np.exp(log_variance) ** 0.5))
         divergence = float(kl_divergence(normal, Normal(0.0, 1.0)).sum())
         expected += (((decoded - goal) ** 2).sum() + kl_weight * divergence) / 5
-    assert float(losses.elbo(found, kl_weight)) == pytest.approx(expected, rel=1e-12)
+    assert float(laf_losses.elbo(found, kl_weight)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_its_divergence_is_what_sampling_estimates() -> None:
@@ -54,16 +54,16 @@ def test_its_divergence_is_what_sampling_estimates() -> None:
     deviation = (log_variance / 2).exp()
     z = mean + deviation * rows(7, 200_000, 2)
     log_ratio = Normal(mean, deviation).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
-    assert float(losses.elbo(found, 1.0)) == pytest.approx(float(log_ratio.sum(1).mean()), abs=0.02)
+    assert float(laf_losses.elbo(found, 1.0)) == pytest.approx(float(log_ratio.sum(1).mean()), abs=0.02)
 
 
 def test_elbo_is_zero_for_a_perfect_standard_fit() -> None:
     goal = rows(0, 3, 4)
-    assert float(losses.elbo(Reconstruction(goal, goal, torch.zeros(3, 2), torch.zeros(3, 2)), 1.0)) == 0
+    assert float(laf_losses.elbo(Reconstruction(goal, goal, torch.zeros(3, 2), torch.zeros(3, 2)), 1.0)) == 0
 
 
 def test_elbo_of_no_rows_is_zero() -> None:
-    assert float(losses.elbo(fit(n=0), 1.0)) == 0
+    assert float(laf_losses.elbo(fit(n=0), 1.0)) == 0
 
 
 # ---- reconstruction errors and their score
@@ -73,17 +73,17 @@ def test_reconstruction_error_is_a_number_a_row() -> None:
     found = fit()
     squared = ((found.decoded.numpy() - found.goal.numpy()) ** 2).tolist()
     torch.testing.assert_close(
-        losses.reconstruction_error(found, "sum"), exact([sum(row) for row in squared])
+        laf_losses.reconstruction_error(found, "sum"), exact([sum(row) for row in squared])
     )
     means = exact([sum(row) / 4 for row in squared])
-    torch.testing.assert_close(losses.reconstruction_error(found, "mean"), means)
-    assert losses.reconstruction_error(fit(n=0), "sum").shape == (0,)
+    torch.testing.assert_close(laf_losses.reconstruction_error(found, "mean"), means)
+    assert laf_losses.reconstruction_error(fit(n=0), "sum").shape == (0,)
 
 
 @FEW
 @given(st.floats(0, 1e6))
 def test_the_score_is_phi_and_lies_from_one_up_to_e(error: float) -> None:
-    found = float(losses.score(exact([error])))
+    found = float(laf_losses.score(exact([error])))
     assert found == pytest.approx(math.exp(error / (error + 1)), rel=1e-12)
     assert 1 <= found < math.e
 
@@ -91,21 +91,21 @@ def test_the_score_is_phi_and_lies_from_one_up_to_e(error: float) -> None:
 @FEW
 @given(st.floats(0, 1e4), st.floats(1e-3, 1e4))
 def test_the_score_grows_with_the_error(error: float, more: float) -> None:
-    small, large = losses.score(exact([error, error + more]))
+    small, large = laf_losses.score(exact([error, error + more]))
     assert float(small) < float(large)
 
 
 def test_the_score_stays_finite_where_exp_alone_would_not() -> None:
-    assert float(losses.score(torch.tensor(1e30))) == pytest.approx(math.e)
-    assert float(losses.score(torch.tensor(0.0))) == 1
+    assert float(laf_losses.score(torch.tensor(1e30))) == pytest.approx(math.e)
+    assert float(laf_losses.score(torch.tensor(0.0))) == 1
 
 
 @FEW
 @given(st.lists(st.floats(0, 100), max_size=8))
 def test_the_two_terms_of_unlearning_are_sums_of_opposite_signs(errors: list[float]) -> None:
     expected = sum(math.exp(m / (m + 1)) for m in errors)
-    assert float(losses.unlearning_retained(exact(errors))) == pytest.approx(expected)
-    assert float(losses.unlearning_forgotten(exact(errors))) == pytest.approx(-expected)
+    assert float(laf_losses.unlearning_retained(exact(errors))) == pytest.approx(expected)
+    assert float(laf_losses.unlearning_forgotten(exact(errors))) == pytest.approx(-expected)
 
 
 @FEW
@@ -113,7 +113,7 @@ def test_the_two_terms_of_unlearning_are_sums_of_opposite_signs(errors: list[flo
 def test_weights_multiply_the_scores_of_forgotten_rows(pairs: list[tuple[float, float]]) -> None:
     errors, weights = exact([m for m, _ in pairs]), exact([w for _, w in pairs])
     expected = -sum(w * math.exp(m / (m + 1)) for m, w in pairs)
-    assert float(losses.unlearning_forgotten(errors, weights)) == pytest.approx(expected)
+    assert float(laf_losses.unlearning_forgotten(errors, weights)) == pytest.approx(expected)
 
 
 # ---- representation alignment
@@ -122,21 +122,21 @@ def test_weights_multiply_the_scores_of_forgotten_rows(pairs: list[tuple[float, 
 def test_cosine_distance_is_scipys() -> None:
     student, teacher = rows(0, 6, 5), rows(1, 6, 5)
     expected = [cosine(s, t) for s, t in zip(student.numpy(), teacher.numpy(), strict=True)]
-    np.testing.assert_allclose(losses.cosine_distance(student, teacher).numpy(), expected, rtol=1e-10)
+    np.testing.assert_allclose(laf_losses.cosine_distance(student, teacher).numpy(), expected, rtol=1e-10)
 
 
 def test_cosine_distance_of_known_directions() -> None:
     e = exact([[3.0, 4.0]])
     for other, expected in (([6.0, 8.0], 0.0), ([-3.0, -4.0], 2.0), ([-4.0, 3.0], 1.0)):
-        assert float(losses.cosine_distance(exact([other]), e)) == pytest.approx(expected, abs=1e-12)
-    assert float(losses.cosine_distance(torch.zeros_like(e), e)) == 1  # no direction at all: not NaN
+        assert float(laf_losses.cosine_distance(exact([other]), e)) == pytest.approx(expected, abs=1e-12)
+    assert float(laf_losses.cosine_distance(torch.zeros_like(e), e)) == 1  # no direction at all: not NaN
 
 
 @FEW
 @given(distances, st.integers(0, 40), st.floats(0.05, 50))
 def test_the_forgotten_term_is_scipys_logsumexp(held: list[float], retained: int, temperature: float) -> None:
     expected = -retained * logsumexp(np.array(held) / temperature)
-    found = losses.alignment_forgotten(exact(held), retained, temperature)
+    found = laf_losses.alignment_forgotten(exact(held), retained, temperature)
     assert float(found) == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
@@ -145,7 +145,7 @@ def test_the_forgotten_term_is_scipys_logsumexp(held: list[float], retained: int
 def test_weights_multiply_inside_the_logarithm(pairs: list[tuple[float, float]], temperature: float) -> None:
     held, weights = np.array(pairs).T
     expected = -3 * logsumexp(held / temperature, b=weights)
-    found = losses.alignment_forgotten(exact(held.tolist()), 3, temperature, exact(weights.tolist()))
+    found = laf_losses.alignment_forgotten(exact(held.tolist()), 3, temperature, exact(weights.tolist()))
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -153,10 +153,10 @@ def test_weights_multiply_inside_the_logarithm(pairs: list[tuple[float, float]],
 @given(distances, st.integers(1, 40), st.floats(0.1, 50))
 def test_weights_of_one_are_the_published_term(held: list[float], retained: int, temperature: float) -> None:
     d = exact(held)
-    weighted = losses.alignment_forgotten(d, retained, temperature, torch.ones_like(d))
-    torch.testing.assert_close(weighted, losses.alignment_forgotten(d, retained, temperature))
+    weighted = laf_losses.alignment_forgotten(d, retained, temperature, torch.ones_like(d))
+    torch.testing.assert_close(weighted, laf_losses.alignment_forgotten(d, retained, temperature))
     torch.testing.assert_close(
-        losses.unlearning_forgotten(d, torch.ones_like(d)), losses.unlearning_forgotten(d)
+        laf_losses.unlearning_forgotten(d, torch.ones_like(d)), laf_losses.unlearning_forgotten(d)
     )
 
 
@@ -167,20 +167,20 @@ def test_a_shift_of_all_distances_shifts_the_term(
 ) -> None:
     # logsumexp(d + c) = logsumexp(d) + c: the term is -|B_r| c / tau further.
     d = exact(held)
-    before = losses.alignment_forgotten(d, retained, temperature)
-    after = losses.alignment_forgotten(d + shift, retained, temperature)
+    before = laf_losses.alignment_forgotten(d, retained, temperature)
+    after = laf_losses.alignment_forgotten(d + shift, retained, temperature)
     assert float(after - before) == pytest.approx(-retained * shift / temperature, rel=1e-9, abs=1e-9)
 
 
 def test_the_forgotten_term_does_not_overflow_for_a_small_temperature() -> None:
-    found = losses.alignment_forgotten(torch.tensor([1.0, 2.0]), 1, 1e-3)  # exp(2000) is infinite
+    found = laf_losses.alignment_forgotten(torch.tensor([1.0, 2.0]), 1, 1e-3)  # exp(2000) is infinite
     assert float(found) == pytest.approx(-2000)
 
 
 def test_a_row_of_weight_zero_is_left_out_with_a_finite_gradient() -> None:
     d = exact([0.3, 1.9, 0.8]).requires_grad_()
-    found = losses.alignment_forgotten(d, 2, 1.0, exact([1.0, 0.0, 1.0]))
-    without = losses.alignment_forgotten(exact([0.3, 0.8]), 2, 1.0)
+    found = laf_losses.alignment_forgotten(d, 2, 1.0, exact([1.0, 0.0, 1.0]))
+    without = laf_losses.alignment_forgotten(exact([0.3, 0.8]), 2, 1.0)
     torch.testing.assert_close(found.detach(), without, atol=1e-6, rtol=0)
     (gradient,) = torch.autograd.grad(found, d)
     assert torch.isfinite(gradient).all()
@@ -188,7 +188,7 @@ def test_a_row_of_weight_zero_is_left_out_with_a_finite_gradient() -> None:
 
 
 def test_the_retained_term_is_the_sum_of_distances() -> None:
-    assert float(losses.alignment_retained(exact([0.5, 0.25, 2.0]))) == 2.75
+    assert float(laf_losses.alignment_retained(exact([0.5, 0.25, 2.0]))) == 2.75
 
 
 # ---- edges and gradients
@@ -197,18 +197,18 @@ def test_the_retained_term_is_the_sum_of_distances() -> None:
 def test_empty_batches_give_zero_with_a_gradient_to_follow() -> None:
     nothing = torch.empty(0, dtype=torch.float64, requires_grad=True)
     for value in (
-        losses.unlearning_retained(nothing),
-        losses.unlearning_forgotten(nothing),
-        losses.unlearning_forgotten(nothing, torch.empty(0)),
-        losses.alignment_retained(nothing),
-        losses.alignment_forgotten(nothing, 4, 1.0),
-        losses.alignment_forgotten(nothing, 0, 1.0, torch.empty(0)),
+        laf_losses.unlearning_retained(nothing),
+        laf_losses.unlearning_forgotten(nothing),
+        laf_losses.unlearning_forgotten(nothing, torch.empty(0)),
+        laf_losses.alignment_retained(nothing),
+        laf_losses.alignment_forgotten(nothing, 4, 1.0),
+        laf_losses.alignment_forgotten(nothing, 0, 1.0, torch.empty(0)),
     ):
         assert value.shape == ()
         assert value.item() == 0
         (gradient,) = torch.autograd.grad(value, nothing)
         assert gradient.shape == (0,)
-    assert losses.cosine_distance(torch.empty(0, 4), torch.empty(0, 4)).shape == (0,)
+    assert laf_losses.cosine_distance(torch.empty(0, 4), torch.empty(0, 4)).shape == (0,)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
@@ -217,17 +217,17 @@ def test_gradients_are_those_of_finite_differences() -> None:
     parts = tuple(t.requires_grad_() for t in fit(3))
     student = rows(3, 4, 5).requires_grad_()
     check = torch.autograd.gradcheck
-    assert check(lambda *held: losses.elbo(Reconstruction(*held), 0.3), parts)
+    assert check(lambda *held: laf_losses.elbo(Reconstruction(*held), 0.3), parts)
     assert check(
-        lambda *held: losses.reconstruction_error(Reconstruction(*held, *parts[2:]), "mean"), parts[:2]
+        lambda *held: laf_losses.reconstruction_error(Reconstruction(*held, *parts[2:]), "mean"), parts[:2]
     )
     assert check(
-        lambda *held: losses.reconstruction_error(Reconstruction(*held, *parts[2:]), "sum"), parts[:2]
+        lambda *held: laf_losses.reconstruction_error(Reconstruction(*held, *parts[2:]), "sum"), parts[:2]
     )
-    assert check(losses.score, (error,))
-    assert check(losses.unlearning_retained, (error,))
-    assert check(lambda m: losses.unlearning_forgotten(m, weights), (far,))
-    assert check(lambda e: losses.cosine_distance(e, teacher), (student,))
-    assert check(losses.alignment_retained, (error,))
-    assert check(lambda d: losses.alignment_forgotten(d, 4, 0.7), (far,))
-    assert check(lambda d: losses.alignment_forgotten(d, 4, 0.7, weights), (far,))
+    assert check(laf_losses.score, (error,))
+    assert check(laf_losses.unlearning_retained, (error,))
+    assert check(lambda m: laf_losses.unlearning_forgotten(m, weights), (far,))
+    assert check(lambda e: laf_losses.cosine_distance(e, teacher), (student,))
+    assert check(laf_losses.alignment_retained, (error,))
+    assert check(lambda d: laf_losses.alignment_forgotten(d, 4, 0.7), (far,))
+    assert check(lambda d: laf_losses.alignment_forgotten(d, 4, 0.7, weights), (far,))

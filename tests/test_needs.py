@@ -15,19 +15,19 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
 
-from fedlaf import config as configuration
-from fedlaf import pipeline
 from fedlaf.client import make_client_app
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Iid
-from fedlaf.federation import build
-from fedlaf.plan import Plan, prepare
-from fedlaf.records import Keep, Kept, Recorder
+from fedlaf.data.federation import build
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment import pipeline
+from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.method.contract import Given, Stage
+from fedlaf.method.update_history import Keep, Kept, Recorder
 from fedlaf.report import Report
-from fedlaf.request import ForgetRequest
 from fedlaf.simulation import InlineGrid
-from fedlaf.stage import Given, Stage
-from fedlaf.types import InvalidValue
-from strategies.fedavg import FedAvg
+from fedlaf.strategies.fedavg import FedAvg
 
 BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_cnn", "clients=4",
         "server_rows=50", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=3",
@@ -39,7 +39,7 @@ SAMPLES = ("request=remove_samples",)
 def planned(*overrides: str) -> Plan:
     configuration.register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         config = compose("config", overrides=[*BASE, *overrides])
     return prepare(config, next(o.split("=")[1] for o in overrides if o.startswith("forget=")))
 
@@ -211,7 +211,7 @@ def test_a_training_without_the_records_that_are_needed_is_no_training(tmp_path:
 
 def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
     """A second request: its method sees all rounds, and nothing of who left in the first."""
-    leave = [f"{{_target_: fedlaf.demand.WithdrawClients, clients: [{k}], round: {k + 1}}}" for k in (0, 2)]
+    leave = [f"{{_target_: fedlaf.data.WithdrawClients, clients: [{k}], round: {k + 1}}}" for k in (0, 2)]
     _, report = told(tmp_path / "a", "forget=fedaccum", f"requests=[{','.join(leave)}]")
     stages = tmp_path / "a" / "stages"
     rounds = {p.name: sorted(r.name for r in (p / "updates").iterdir()) for p in stages.glob("*.records")}
@@ -227,7 +227,7 @@ def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
 
 def given_everything(method: str, folder: Path, *overrides: str) -> tuple[Any, Any, RecordingGrid, Any]:
     """A request stage of a method, run over a watched grid after a training that kept what it needs."""
-    from fedlaf.needs import given_to
+    from fedlaf.experiment.needs import given_to
 
     plan = planned(f"forget={method}", *overrides)
     grid, roster = enrolled(plan.spec, InlineGrid(make_client_app(plan.spec), 4))

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedlaf import losses
+from fedlaf.core.errors import InvalidValue
 from fedlaf.models import Vae, build_vae
-from fedlaf.objectives import Fit, Forget, Noise, Represent
-from fedlaf.types import InvalidValue
+from fedlaf.objectives import laf_losses
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Noise, Represent
 
 D, Z = 6, 3
 NONE = Noise(Z, None, torch.device("cpu"))
@@ -148,9 +149,9 @@ def test_unlearning_draws_noise_for_what_remains_then_for_what_is_forgotten() ->
     noise = Noise(Z, torch.Generator().manual_seed(5), torch.device("cpu"))
     found = Forget(latent=Z, sampled=True).unlearning(retained, forgotten, torch.ones(3), h, h_f, noise)
     stream = torch.Generator().manual_seed(5)
-    near = losses.reconstruction_error(h(retained, torch.randn(4, Z, generator=stream)), "mean")
-    far = losses.reconstruction_error(h_f(forgotten, torch.randn(3, Z, generator=stream)), "mean")
-    torch.testing.assert_close(found, losses.score(near).sum() - losses.score(far).sum())
+    near = laf_losses.reconstruction_error(h(retained, torch.randn(4, Z, generator=stream)), "mean")
+    far = laf_losses.reconstruction_error(h_f(forgotten, torch.randn(3, Z, generator=stream)), "mean")
+    torch.testing.assert_close(found, laf_losses.score(near).sum() - laf_losses.score(far).sum())
 
 
 def test_noise_without_a_stream_is_none_and_with_one_is_its_draws() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fedlaf import __main__ as entry
+from fedlaf.client.steps import targets
 
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline",
          "train.rounds=2", "forget.represent_rounds=1", "evaluation.curve_rows=20"]  # fmt: skip
@@ -90,9 +91,9 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "{_target_: fedlaf.demand.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.demand.WithdrawClients, clients: [0], round: 2}"
-    class_ = "{_target_: fedlaf.demand.RemoveClasses, classes: [3], round: 3}"
+    rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.data.WithdrawClients, clients: [0], round: 2}"
+    class_ = "{_target_: fedlaf.data.RemoveClasses, classes: [3], round: 3}"
     report = told(
         monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{leaves},{class_},{rows}]"
     )  # fmt: skip
@@ -117,8 +118,8 @@ def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch:
 def test_only_the_last_reference_is_made_when_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = "{_target_: fedlaf.demand.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.demand.WithdrawClients, clients: [0]}"
+    rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
+    leaves = "{_target_: fedlaf.data.WithdrawClients, clients: [0]}"
     report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{leaves}]")
     first, second = report["requests"]
     assert "retrained" not in first["models"]
@@ -128,12 +129,11 @@ def test_only_the_last_reference_is_made_when_asked_for(
 def test_a_failed_run_says_so_and_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fedlaf.client import aiming
 
     def broken(*_: object) -> None:
         raise ValueError("out of luck")
 
-    monkeypatch.setattr(aiming, "toward", broken)
+    monkeypatch.setattr(targets, "toward", broken)
     with pytest.raises(SystemExit) as ended:
         told(monkeypatch, tmp_path / "a")
     assert ended.value.code == 1

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.records import Keep, Kept, Recorder, Records
-from fedlaf.types import InvalidValue, Weights
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.types import Weights
+from fedlaf.method.update_history import Keep, Kept, Recorder, Records
 
 keeps = st.builds(
     Keep, every=st.integers(0, 12), share=st.sampled_from([0.25, 0.5, 1.0]), last=st.booleans(),

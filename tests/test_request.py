@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlaf.demand import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients, schedule
-from fedlaf.request import ForgetRequest, Holdings
-from fedlaf.types import InvalidValue
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.request import ForgetRequest, Holdings
+from fedlaf.data.request_specs import (
+    RemoveClasses,
+    RemoveSamples,
+    RemoveWrongLabels,
+    WithdrawClients,
+    schedule,
+)
 
 FEW = settings(max_examples=60, deadline=None)
 SIZES = {0: 5, 1: 3, 2: 4, 3: 1}

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.seeding import numpy_stream, seed_for, torch_stream
+from fedlaf.core.seeding import numpy_stream, seed_for, torch_stream
 
 names = st.lists(st.integers(0, 99) | st.sampled_from(["fit", "teach", "rows"]), max_size=4).map(tuple)
 NAMED = list(itertools.product((0, 1, 11), ("fit", "rows"), range(12), range(12)))
@@ -42,7 +42,7 @@ def test_seeds_fill_their_range() -> None:
 
 def test_a_seed_is_the_same_in_another_process() -> None:
     # Python's own hash of a string is not.
-    code = "from fedlaf.seeding import seed_for; print(seed_for(7, 'fit', 3, 'ä'))"
+    code = "from fedlaf.core.seeding import seed_for; print(seed_for(7, 'fit', 3, 'ä'))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(told.stdout) == seed_for(7, "fit", 3, "ä")
 

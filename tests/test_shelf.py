@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from conftest import same_bits
 
-from fedlaf import stages
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
 from fedlaf.evaluation import KINDS, Predictions
+from fedlaf.experiment import checkpoints
+from fedlaf.experiment.checkpoints import MadeFrom, Shelf
+from fedlaf.method.contract import Outcome, RoundRecord
 from fedlaf.report import Point
-from fedlaf.stage import Outcome, RoundRecord
-from fedlaf.stages import MadeFrom, Shelf
 
 MADE_FROM = MadeFrom("what the weights depend on", "what the curve does")
 WEIGHTS = {
@@ -86,7 +86,7 @@ def test_an_interruption_leaves_no_old_record_beside_new_weights(
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "save_file", cut_short)
+    monkeypatch.setattr(checkpoints, "save_file", cut_short)
     with pytest.raises(KeyboardInterrupt):
         Shelf(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
     assert later.get("train", MADE_FROM) is None

@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
 
-from fedlaf import config as configuration
-from fedlaf import pipeline
-from fedlaf.client import training
-from fedlaf.plan import prepare
+from fedlaf.client.steps import training
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment import pipeline
+from fedlaf.experiment.plan import prepare
 from fedlaf.report import Point, Report
 
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
@@ -28,7 +28,7 @@ def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
     """The stages that a run had to run itself, and its report."""
     configuration.register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         plan = prepare(compose("config", overrides=[*BASE, *overrides]))
     watch = Watched()
     report = pipeline.run(plan, folder, watch)
@@ -51,7 +51,7 @@ def points(report: Report, stage: str) -> list[Point]:
     return [point for point in report.curves if point.stage == stage]
 
 
-ALL_OF_CLIENT_0 = "{_target_: fedlaf.demand.RemoveSamples, clients: [0], share: 1.0}"
+ALL_OF_CLIENT_0 = "{_target_: fedlaf.data.RemoveSamples, clients: [0], share: 1.0}"
 ALL = ["train", "request-1", "retrain-1"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedlaf.types import InvalidValue, require, require_count, require_number
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 
 
 def test_the_error_says_key_expectation_and_what_came() -> None:

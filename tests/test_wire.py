@@ -12,17 +12,17 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlaf.aims import Aim, Align
-from fedlaf.held import HeldArray
-from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.simulation import flower_private
-from fedlaf.types import Weights
-from fedlaf.wire import (
+from fedlaf.core.request import RowSplit
+from fedlaf.core.types import Weights
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.protocol.arrays import HeldArray
+from fedlaf.protocol.messages import (
     Action,
     Instruction,
     Part,
     Reply,
-    RowSplit,
     decode_instruction,
     decode_reply,
     encode_instruction,
@@ -33,6 +33,7 @@ from fedlaf.wire import (
     size_in_bytes,
     unpack,
 )
+from fedlaf.simulation import flower_compat
 
 FEW = settings(max_examples=30, deadline=None)
 positions = st.lists(st.integers(0, 10**6), unique=True, max_size=5).map(lambda rows: tuple(sorted(rows)))
@@ -49,13 +50,13 @@ WEIGHTS: Weights = {
 @pytest.fixture(autouse=True, scope="module")
 def identity() -> None:
     """No Message can be made before Flower knows for whom."""
-    flower_private.identify(1)
+    flower_compat.identify(1)
 
 
 def sent(content: RecordDict) -> Message:
     """A message as a client gets it: through another process, with an id."""
     message = Message(content, 1001, Action.FIT)
-    flower_private.set_message_id(message, "m1")
+    flower_compat.set_message_id(message, "m1")
     return pickle.loads(pickle.dumps(message))
 
 

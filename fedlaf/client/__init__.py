@@ -1,6 +1,6 @@
 """The client's side: what a client does with a message, and what it keeps to itself."""
 
 from fedlaf.client.app import make_client_app
-from fedlaf.client.store import ClientSpec
+from fedlaf.client.runtime import ClientSpec
 
 __all__ = ["ClientSpec", "make_client_app"]

@@ -10,27 +10,26 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedlaf import wire
-from fedlaf.client import (
-    aiming,
-    ascending,
-    batches,
-    opposing,
-    published,
-    recalling,
-    store,
-    teaching,
+from fedlaf.client import batches, private_state
+from fedlaf.client.context import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
+from fedlaf.client.runtime import ClientSpec
+from fedlaf.client.steps import (
+    densities,
+    gradients,
+    laf_published,
+    local_objectives,
+    projected_ascent,
+    targets,
+    teachers,
     training,
-    unlearning,
 )
-from fedlaf.client.store import ClientSpec
-from fedlaf.client.visit import AIMED, GOALS, LOGITS, OWN_VAE, TAUGHT, Visit
-from fedlaf.cost import Cost
-from fedlaf.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
-from fedlaf.memory import Peak
-from fedlaf.objectives import Fit
-from fedlaf.seeding import torch_stream
-from fedlaf.wire import Action, Part, Reply
+from fedlaf.core.cost import Cost
+from fedlaf.core.memory import Peak
+from fedlaf.core.seeding import torch_stream
+from fedlaf.models.arrays import load_weights, weights_of
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
+from fedlaf.protocol.messages import Action, Part, Reply, encode_reply, settings_from_config
 
 
 class Clients(ClientApp):
@@ -47,7 +46,7 @@ class Clients(ClientApp):
         start = perf_counter()
         visits = [Visit(self.spec, *given) for given in zip(messages, contexts, strict=True)]
         with Peak() as peak:
-            answers = teaching.represent_together(visits)
+            answers = densities.represent_together(visits)
         each = peak.of_client + Cost(client_seconds=(perf_counter() - start) / len(messages))
         return [
             _encoded(visit, reply, cost + each, to=to)
@@ -82,7 +81,7 @@ def _handler(
 def _encoded(visit: Visit, reply: Reply, cost: Cost, *, to: Message) -> Message:
     spent = cost + visit.rows_read()
     told = {name: value for name, value in spent.numbers().items() if value}
-    return wire.encode_reply(Reply(reply.arrays, {**reply.numbers, **told}), to)
+    return encode_reply(Reply(reply.arrays, {**reply.numbers, **told}), to)
 
 
 def enrol(visit: Visit) -> tuple[Reply, Cost]:
@@ -92,39 +91,39 @@ def enrol(visit: Visit) -> tuple[Reply, Cost]:
 
 def fit(visit: Visit) -> tuple[Reply, Cost]:
     """Train the global model on the labelled rows that remain; what a request kept is dropped."""
-    store.drop(visit.context, TAUGHT, OWN_VAE, AIMED, GOALS, LOGITS)
-    settings = wire.settings_from_config(Fit, visit.told.settings)
-    store.load(visit.model, visit.told.weights(Part.MODEL))
+    private_state.drop(visit.context, TAUGHT, OWN_VAE, AIMED, GOALS, LOGITS)
+    settings = settings_from_config(Fit, visit.told.settings)
+    load_weights(visit.model, visit.told.weights(Part.MODEL))
     rows = visit.data.labelled(but=visit.split[1])
     if settings.labels < 1:
         drawn = torch_stream(visit.told.seed, "labelled", visit.client)
         rows = rows.at(batches.pool(len(rows), round(settings.labels * len(rows)), drawn))
     stream = visit.stream("fit", visit.told.round)
     numbers, cost = training.fit(visit.model, rows, settings, stream)
-    return Reply({Part.MODEL: store.weights_of(visit.model)}, numbers), cost
+    return Reply({Part.MODEL: weights_of(visit.model)}, numbers), cost
 
 
 PHASES: dict[Action, Callable[[Visit], tuple[Reply, Cost]]] = {
     Action.ENROL: enrol,
     Action.FIT: fit,
-    Action.TEACH: teaching.teach,
-    Action.REPRESENT: teaching.represent,
-    Action.REPRESENT_OWN: teaching.represent_own,
-    Action.SCORE: aiming.score,
-    Action.AIM: aiming.aim,
-    Action.SETTLE: aiming.settle,
-    Action.ALIGN: aiming.align,
-    Action.FORGET: published.forget,
-    Action.GRADIENT: published.gradient,
-    Action.ASCEND: ascending.ascend,
-    Action.RECALL: recalling.recall,
-    Action.MISLEAD: recalling.mislead,
-    Action.CROSS: recalling.cross,
-    Action.NEGGRAD: partial(unlearning.supervised, kind=NegGrad),
-    Action.HOLD: partial(unlearning.supervised, kind=Hold),
-    Action.PUSH: partial(unlearning.label_free, kind=Push),
-    Action.DISTIL: partial(unlearning.label_free, kind=DistilBoth),
-    Action.SHRINK: partial(unlearning.label_free, kind=Shrink),
-    Action.OPPOSE: opposing.oppose,
-    Action.UNROLL: opposing.unroll,
+    Action.TEACH: densities.teach,
+    Action.REPRESENT: densities.represent,
+    Action.REPRESENT_OWN: densities.represent_own,
+    Action.SCORE: targets.score,
+    Action.AIM: targets.aim,
+    Action.SETTLE: targets.settle,
+    Action.ALIGN: targets.align,
+    Action.FORGET: laf_published.forget,
+    Action.GRADIENT: laf_published.gradient,
+    Action.ASCEND: projected_ascent.ascend,
+    Action.RECALL: teachers.recall,
+    Action.MISLEAD: teachers.mislead,
+    Action.CROSS: teachers.cross,
+    Action.NEGGRAD: partial(local_objectives.supervised, kind=NegGrad),
+    Action.HOLD: partial(local_objectives.supervised, kind=Hold),
+    Action.PUSH: partial(local_objectives.label_free, kind=Push),
+    Action.DISTIL: partial(local_objectives.label_free, kind=DistilBoth),
+    Action.SHRINK: partial(local_objectives.label_free, kind=Shrink),
+    Action.OPPOSE: gradients.oppose,
+    Action.UNROLL: gradients.unroll,
 }

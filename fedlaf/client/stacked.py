@@ -17,7 +17,7 @@ from torch.optim.adam import adam
 
 from fedlaf.client import batches
 from fedlaf.models import Reconstruction, Vae
-from fedlaf.objectives import Represent
+from fedlaf.objectives.laf import Represent
 
 State = dict[str, Tensor]
 

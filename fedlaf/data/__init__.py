@@ -2,8 +2,9 @@
 
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, moved
-from fedlaf.data.looked import Looked
 from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
+from fedlaf.data.request_specs import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients
+from fedlaf.data.row_access import Looked
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
 
 __all__ = [
@@ -18,11 +19,15 @@ __all__ = [
     "Noise",
     "Partition",
     "QuantitySkew",
+    "RemoveClasses",
+    "RemoveSamples",
+    "RemoveWrongLabels",
     "Rows",
     "Shards",
     "Source",
     "Torchvision",
     "Trigger",
+    "WithdrawClients",
     "WrongLabels",
     "as_input",
     "load_once",

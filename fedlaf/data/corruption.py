@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedlaf.types import ClientId, require, require_count, require_number
+from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.types import ClientId
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlaf.data.looked import Looked
+from fedlaf.data.row_access import Looked
 
 
 class _Inputs:

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fedlaf.types import Indices, require, require_count, require_number
+from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.types import Indices
 
 Labels = npt.NDArray[np.int64]
 

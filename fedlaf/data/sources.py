@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedlaf.core.errors import require, require_count
+from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.types import Indices
 from fedlaf.data import torchvision_sets
 from fedlaf.data.dataset import Dataset, LabelledRows
-from fedlaf.data.shipped import sample_file
-from fedlaf.seeding import numpy_stream
-from fedlaf.types import Indices, require, require_count
+from fedlaf.data.sample_file import sample_file
 
 
 class Source(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fedlaf.types import InvalidValue
+from fedlaf.core.errors import InvalidValue
 
 Split: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 

@@ -5,9 +5,9 @@ from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sid
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, spaced
-from fedlaf.evaluation.subjects import KINDS, Subjects, removed_classes, subjects_of
+from fedlaf.evaluation.retrain_spread import Between, between, yardstick
+from fedlaf.evaluation.splits import KINDS, Subjects, removed_classes, subjects_of
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
-from fedlaf.evaluation.yardstick import Between, between, yardstick
 
 __all__ = [
     "KINDS",

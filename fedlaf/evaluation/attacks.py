@@ -13,12 +13,12 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
+from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.types import Indices
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.evaluation.membership import LEAF, fitted_trees, sorted_rows
 from fedlaf.evaluation.predictions import Predictions
-from fedlaf.evaluation.subjects import Subjects
-from fedlaf.seeding import numpy_stream
-from fedlaf.types import Indices
+from fedlaf.evaluation.splits import Subjects
 
 Scores = npt.NDArray[np.float64]
 """The higher, the rather a member; [N]."""

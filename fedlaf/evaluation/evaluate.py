@@ -19,7 +19,7 @@ from fedlaf.evaluation.measures import (
 )
 from fedlaf.evaluation.membership import attack_success
 from fedlaf.evaluation.predictions import Predictions
-from fedlaf.evaluation.subjects import LABELLED, Subjects
+from fedlaf.evaluation.splits import LABELLED, Subjects
 
 PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success", "attack_success")
 ACCURACIES = PERCENT[:3]

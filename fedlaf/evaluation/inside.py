@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedlaf.core.seeding import numpy_stream, torch_stream
+from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.evaluation.measures import Probabilities, accuracy
 from fedlaf.evaluation.predictions import CHUNK, spaced
 from fedlaf.models import Classifier
-from fedlaf.seeding import numpy_stream, torch_stream
-from fedlaf.types import Weights
 
 Matrix = npt.NDArray[np.float64]
 Grams = Mapping[str, npt.NDArray[np.float32]]

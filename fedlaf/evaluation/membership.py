@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fedlaf.core.seeding import numpy_stream
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.seeding import numpy_stream
 
 PROTOCOLS = ("split", "paper")
 MOST = 5000

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedlaf.core.types import Weights
 from fedlaf.data import as_input
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.evaluation.subjects import KINDS, LABELLED, Subjects
+from fedlaf.evaluation.splits import KINDS, LABELLED, Subjects
 from fedlaf.models import Classifier
-from fedlaf.types import Weights
 
 CHUNK = 250
 REPRESENTED, GRAM = "represented.", "gram."

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan, nan
 
+from fedlaf.core.errors import require_number
 from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
 from fedlaf.evaluation.evaluate import Evaluation
 from fedlaf.evaluation.measures import rho
-from fedlaf.evaluation.yardstick import Between
-from fedlaf.types import require_number
+from fedlaf.evaluation.retrain_spread import Between
 
 ROUNDING = 1e-9
 

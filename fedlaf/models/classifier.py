@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from fedlaf.types import require, require_count
+from fedlaf.core.errors import require, require_count
 
 EXTRACTOR = "extractor."
 """Prefix of the extractor's names in a classifier's state dict."""

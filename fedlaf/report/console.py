@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from fedlaf.core.types import ClientId
 from fedlaf.report.report import Report
 from fedlaf.report.tables import show
-from fedlaf.types import ClientId
 
 
 class Watch:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite, isnan
 from typing import Any
 
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.catalogue import CATALOGUE
-from fedlaf.stage import Finding
+from fedlaf.method.contract import Finding
 
 MODELS = ("original", "unlearned", "retrained")
 

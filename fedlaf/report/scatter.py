@@ -9,9 +9,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from fedlaf.method.contract import Finding
 from fedlaf.report.intervals import interval
 from fedlaf.report.report import Report
-from fedlaf.stage import Finding
 
 ENOUGH = 3
 """Seeds from which on their scatter is judged."""

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fedlaf.cost import PEAKS
+from fedlaf.core.cost import PEAKS
 from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.evaluation.verdict import Word
 from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, Served

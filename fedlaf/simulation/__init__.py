@@ -2,7 +2,7 @@
 
 from fedlaf.simulation.inline import Inline, InlineGrid
 from fedlaf.simulation.polled import PolledGrid
-from fedlaf.simulation.ray_engine import Ray, RayCluster
-from fedlaf.simulation.ray_grid import RayGrid
+from fedlaf.simulation.ray.engine import Ray, RayCluster
+from fedlaf.simulation.ray.grid import RayGrid
 
 __all__ = ["Inline", "InlineGrid", "PolledGrid", "Ray", "RayCluster", "RayGrid"]

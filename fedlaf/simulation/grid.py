@@ -12,10 +12,10 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedlaf.simulation import flower_private
-from fedlaf.simulation.flower_private import FIRST_NODE
-from fedlaf.types import ClientId
-from fedlaf.wire import PARTITION
+from fedlaf.core.types import ClientId
+from fedlaf.protocol.messages import PARTITION
+from fedlaf.simulation import flower_compat
+from fedlaf.simulation.flower_compat import FIRST_NODE
 
 CLIENT_FAILED = 1
 """Error code of a reply whose client raised."""
@@ -43,7 +43,7 @@ class LocalGrid(Grid):
 
     def __init__(self, clients: int) -> None:
         self.clients = clients
-        self._run = flower_private.identify(run_id=1)
+        self._run = flower_compat.identify(run_id=1)
         self._ids = count(1)
         self._replies: dict[str, Message] = {}
 
@@ -95,5 +95,5 @@ class LocalGrid(Grid):
     def _stamped(self, messages: Iterable[Message]) -> list[Message]:
         stamped = list(messages)
         for message in stamped:
-            flower_private.set_message_id(message, str(next(self._ids)))
+            flower_compat.set_message_id(message, str(next(self._ids)))
         return stamped

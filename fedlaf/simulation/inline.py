@@ -11,8 +11,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from fedlaf.simulation import flower_private
-from fedlaf.simulation.flower_private import FIRST_NODE, SERVER_NODE
+from fedlaf.simulation import flower_compat
+from fedlaf.simulation.flower_compat import FIRST_NODE, SERVER_NODE
 from fedlaf.simulation.grid import LocalGrid, new_context, turn
 
 
@@ -42,7 +42,7 @@ class Inline:
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` inline clients."""
-        flower_private.quiet()
+        flower_compat.quiet()
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as in every worker: the same bits on any engine
         try:

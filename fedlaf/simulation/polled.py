@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedlaf.relay import Relay
+from fedlaf.protocol.grids import Relay
 from fedlaf.simulation.grid import CLIENT_FAILED
 
 

@@ -12,7 +12,7 @@ from benchmarks import study, study_losses, study_plan
 from benchmarks.studies import STUDIES
 from benchmarks.study_kinds import TRIAL, Study, Sweep, Variant
 from benchmarks.study_plan import Plan, shown, slug
-from fedlaf import config as configuration
+from fedlaf.experiment import config as configuration
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,7 +43,10 @@ def test_every_variant_composes_can_be_built_and_one_is_the_default(name: str) -
 def test_published_variants_are_the_published_preset() -> None:
     preset = study_plan.composed(("forget=laf_paper",)).forget
     _, tuned, whole, short = STUDIES["published"].variants
-    assert study_plan.composed((*TRIAL, *tuned.overrides)).forget._target_ == "strategies.laf.Laf"
+    assert (
+        study_plan.composed((*TRIAL, *tuned.overrides)).forget._target_
+        == "fedlaf.strategies.laf_published.Laf"
+    )
     assert study_plan.composed((*TRIAL, *whole.overrides)).forget == preset
     forget = study_plan.composed((*TRIAL, *short.overrides)).forget
     assert (forget.forget_rounds, forget.forget_steps) == (4, 20)

@@ -15,14 +15,14 @@ from conftest import enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.client import device as devices
 from fedlaf.client.device import fits, resident, settle_numerics
-from fedlaf.client.store import client_data
+from fedlaf.client.runtime import client_data
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, moved
-from fedlaf.objectives import Fit
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Stage
-from fedlaf.types import Weights
-from strategies.fedavg import FedAvg
-from strategies.laf_aimed import AimedLaf
+from fedlaf.method.contract import Stage
+from fedlaf.objectives.classification import Fit
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,15 +10,16 @@ import torch
 from conftest import RecordingGrid, enrolled, initial_weights, small_spec
 
 from fedlaf.client import ClientSpec
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
+from fedlaf.core.memory import Peak
+from fedlaf.core.request import ForgetRequest
 from fedlaf.data import LabelledRows, Looked
-from fedlaf.ledger import Noted, Once
-from fedlaf.memory import Peak
-from fedlaf.objectives import Fit, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Roster, Stage
-from strategies.fedavg import FedAvg
-from strategies.laf_aimed import AimedLaf
+from fedlaf.method.contract import Roster, Stage
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Represent
+from fedlaf.protocol.row_counts import Noted, Once
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
 
 MB = 1_000_000
 

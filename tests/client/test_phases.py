@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fedlaf.client import batches, forgetting, representing, training
-from fedlaf.client.forgetting import Side, Task
-from fedlaf.client.visit import positions
+from fedlaf.client import batches
+from fedlaf.client.context import positions
+from fedlaf.client.steps import laf_loop, representations, training
+from fedlaf.client.steps.laf_loop import Side, Task
+from fedlaf.core.request import ForgetRequest, RowSplit
 from fedlaf.data import LabelledRows, Rows
+from fedlaf.method.contract import Stage
 from fedlaf.models import Cnn, ResNet18, SmallCnn, build_vae
-from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Stage
-from fedlaf.wire import RowSplit
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_published import Laf
 
 
 def rows(count: int, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> LabelledRows:
@@ -105,7 +106,7 @@ def task(model: str, retained: int, forgotten: int) -> Task:
     }[model]
     built = spec.build(shape, 10, 0)
     sides = [rows(count, shape, seed).unlabelled() for seed, count in enumerate((retained, forgotten))]
-    taught = [representing.representations(built.extractor, side, 256) for side in sides]
+    taught = [representations.representations(built.extractor, side, 256) for side in sides]
     vaes = [build_vae(256, 4, "linear", seed) for seed in (1, 2)]
     weights = [torch.ones(len(side)) for side in sides]
     kinds = [Side(*kind) for kind in zip(sides, taught, weights, strict=True)]
@@ -121,7 +122,7 @@ def test_forgetting_moves_the_extractors_parameters_and_nothing_else(
     before = {k: v.clone() for k, v in given_.extractor.state_dict().items()}
     vaes = [{k: v.clone() for k, v in vae.state_dict().items()} for vae in (given_.h, given_.h_f)]
     settings = Forget(lr_unlearning=1e-3, lr_alignment=1e-3, batch_size=4, steps=2, latent=4, sampled=True)
-    numbers, cost = forgetting.forget(given_, settings, stream(1), stream(2))
+    numbers, cost = laf_loop.forget(given_, settings, stream(1), stream(2))
     parameters = {name for name, _ in given_.extractor.named_parameters()}
     for name, tensor in given_.extractor.state_dict().items():
         if name in parameters:
@@ -139,7 +140,7 @@ def test_forgetting_moves_the_extractors_parameters_and_nothing_else(
 @pytest.mark.parametrize(("rate_u", "rate_a"), [(0, 1e-3), (1e-3, 0)])
 def test_a_rate_of_zero_leaves_its_loss_out(rate_u: float, rate_a: float) -> None:
     settings = Forget(lr_unlearning=rate_u, lr_alignment=rate_a, batch_size=4, steps=2, latent=4)
-    numbers, cost = forgetting.forget(task("cnn", 8, 8), settings, stream(), stream())
+    numbers, cost = laf_loop.forget(task("cnn", 8, 8), settings, stream(), stream())
     assert ("unlearning" in numbers) == (rate_u > 0)
     assert ("alignment" in numbers) == (rate_a > 0)
     assert cost.gradient_passes == 2 * 8
@@ -148,8 +149,8 @@ def test_a_rate_of_zero_leaves_its_loss_out(rate_u: float, rate_a: float) -> Non
 def test_recovery_uses_remaining_rows_only() -> None:
     settings = Forget(lr_unlearning=0, lr_alignment=1e-3, batch_size=4, steps=3, sides="retained", latent=4)
     with_, without = task("cnn", 8, 8), task("cnn", 8, 0)
-    _, cost = forgetting.forget(with_, settings, stream(), stream())
-    forgetting.forget(without, settings, stream(), stream())
+    _, cost = laf_loop.forget(with_, settings, stream(), stream())
+    laf_loop.forget(without, settings, stream(), stream())
     assert cost.gradient_passes == 3 * 4
     for one, other in zip(with_.extractor.parameters(), without.extractor.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -158,11 +159,11 @@ def test_recovery_uses_remaining_rows_only() -> None:
 def test_teacher_representations_are_those_of_the_extractor_in_evaluation_mode() -> None:
     model = ResNet18().build((3, 16, 16), 10, 0).train()
     data = rows(300, (3, 16, 16)).unlabelled()
-    found = representing.representations(model.extractor, data, 256)
+    found = representations.representations(model.extractor, data, 256)
     with torch.no_grad():
         expected = model.eval()(data.x.float() / 255).representation
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert representing.representations(model.extractor, Rows(data.x[:0]), 256).shape == (0, 256)
+    assert representations.representations(model.extractor, Rows(data.x[:0]), 256).shape == (0, 256)
 
 
 def test_odd_rows_weigh_more_and_the_mean_weight_is_one() -> None:
@@ -171,7 +172,7 @@ def test_odd_rows_weigh_more_and_the_mean_weight_is_one() -> None:
     usual[:, 4:] = usual[:, :4].repeat(1, 3)  # rows that live in four dimensions
     odd = torch.randn(20, 16, generator=stream_) * 3
     h = build_vae(16, 4, "linear", 0)
-    representing.fit_vae(h, usual, Represent(latent=4, lr=3e-3), 30, stream_)
+    representations.fit_vae(h, usual, Represent(latent=4, lr=3e-3), 30, stream_)
     weights = Forget(weighting="oddness", latent=4).weights(torch.cat([usual[:60], odd]), h)
     assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
     assert float(weights[60:].mean()) > 3 * float(weights[:60].mean())
@@ -181,8 +182,8 @@ def test_odd_rows_weigh_more_and_the_mean_weight_is_one() -> None:
 def test_a_vae_learns_what_it_is_shown() -> None:
     data = torch.randn(400, 16, generator=stream()) @ torch.randn(16, 16, generator=stream(1)) / 4
     vae = build_vae(16, 8, "linear", 0)
-    first, passes = representing.fit_vae(vae, data, Represent(latent=8, lr=3e-3), 1, stream())
-    later, _ = representing.fit_vae(vae, data, Represent(latent=8, lr=3e-3), 40, stream(2))
+    first, passes = representations.fit_vae(vae, data, Represent(latent=8, lr=3e-3), 1, stream())
+    later, _ = representations.fit_vae(vae, data, Represent(latent=8, lr=3e-3), 40, stream(2))
     assert later < first / 2
     assert passes == 400
 

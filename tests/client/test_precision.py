@@ -10,21 +10,24 @@ import pytest
 import torch
 from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
 
-from fedlaf.aims import Align
-from fedlaf.client import aiming, representing, training
-from fedlaf.client.aiming import Goals
-from fedlaf.client.store import measured_model, resident_model, weights_of
+from fedlaf.client.runtime import measured_model, resident_model
+from fedlaf.client.steps import representations, targets, training
+from fedlaf.client.steps.targets import Goals
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, Rows
+from fedlaf.method.contract import Stage
 from fedlaf.models import Classifier, Descent, SmallCnn, build_vae, gradients_of, in_precision
+from fedlaf.models.arrays import weights_of
 from fedlaf.models.precision import FIRST_SCALE
-from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Stage
-from fedlaf.types import InvalidValue, Weights
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
-from strategies.laf_server import ServerLaf
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Align
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published_server import ServerLaf
 
 HALF = ("bf16", "fp16")
 
@@ -133,11 +136,11 @@ def test_a_vae_and_goals_in_bf16_stay_near_those_in_single() -> None:
     losses, students = [], []
     for precision in ("fp32", "bf16"):
         vae = in_precision(build_vae(32, 4, "linear", 0), precision)
-        losses.append(representing.fit_vae(vae, rows, Represent(latent=4), 3, stream(2))[0])
+        losses.append(representations.fit_vae(vae, rows, Represent(latent=4), 3, stream(2))[0])
         extractor = in_precision(SmallCnn().build((1, 8, 8), 10, 0).extractor, precision)
         x = Rows(torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=stream(3)))
         sides = (Goals(x, rows), Goals(Rows(x.x[:0]), rows[:0]))
-        numbers, _ = aiming.toward(extractor, sides, Align(steps=5), stream(4))
+        numbers, _ = targets.toward(extractor, sides, Align(steps=5), stream(4))
         students.append(numbers["to_goal_retained"])
     assert losses[0] != losses[1]
     assert np.isclose(*losses, rtol=0.01)

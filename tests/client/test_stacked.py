@@ -8,11 +8,11 @@ from conftest import furthest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlaf.client.representing import fit_vae
 from fedlaf.client.stacked import Lesson, fit_vaes
-from fedlaf.client.store import weights_of
+from fedlaf.client.steps.representations import fit_vae
 from fedlaf.models import Vae, build_vae, in_precision
-from fedlaf.objectives import Represent
+from fedlaf.models.arrays import weights_of
+from fedlaf.objectives.laf import Represent
 
 DIMS = 12
 

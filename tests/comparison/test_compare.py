@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedlaf import __main__ as entry
-from fedlaf.comparison import compare
-from fedlaf.types import InvalidValue
+from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment.comparison import compare
 
 SMALL = (
     'scenario=["data=digits","data.train_rows=200","model=small_cnn","corruption.backdoor.patch=2",'

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fedlaf.comparison.plan import ORIGINAL, Comparison, finished, job
-from fedlaf.config import composed, plain
-from fedlaf.plan import prepare
-from fedlaf.types import InvalidValue
+from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment.comparison.plan import ORIGINAL, Comparison, finished, job
+from fedlaf.experiment.config import composed, plain
+from fedlaf.experiment.plan import prepare
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(file.stem for file in (CONF / "comparison").glob("*.yaml"))
@@ -28,7 +28,7 @@ def test_every_comparison_composes_and_so_do_all_of_its_jobs(name: str) -> None:
     for base in found.bases():
         assert base.after is None
         folders.append(base.folder)
-        assert job(base).forget._target_ == "strategies.nothing.Nothing"
+        assert job(base).forget._target_ == "fedlaf.strategies.nothing.Nothing"
         if base.seed != found.seeds[0]:
             continue
         for run in found.runs(base):

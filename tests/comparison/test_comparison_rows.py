@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.comparison.plan import Run
-from fedlaf.comparison.plot import pareto, plot
-from fedlaf.comparison.rows import Row, as_json, rows, table
-from fedlaf.comparison.runs import Done
+from fedlaf.experiment.comparison.plan import Run
+from fedlaf.experiment.comparison.plot import pareto, plot
+from fedlaf.experiment.comparison.rows import Row, as_json, rows, table
+from fedlaf.experiment.comparison.runs import Done
 
 COST = {"passes": 50.0, "bytes_down": 10.0, "bytes_up": 10.0, "client_seconds": 2.0, "labels_read": 0.0}
 WHOLE = {"passes": 200.0, "bytes_down": 40.0, "bytes_up": 60.0, "client_seconds": 4.0, "labels_read": 200.0}

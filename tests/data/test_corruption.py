@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Backdoor, Trigger, WrongLabels
 from fedlaf.data.corruption import plant
-from fedlaf.types import InvalidValue
 
 FEW = settings(max_examples=40, deadline=None)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Dirichlet, Iid, Partition, QuantitySkew, Shards
-from fedlaf.types import InvalidValue
 
 Labels = npt.NDArray[np.int64]
 

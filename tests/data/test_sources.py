@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Digits, FashionSample, Torchvision, as_input, load_once, make_fashion_sample
 from fedlaf.data import torchvision_sets as sets
 from fedlaf.data.sources import stratified, subset
-from fedlaf.types import InvalidValue
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
+from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.evaluation import Evaluation, Predictions, Subjects, digest, evaluate, predict, subjects_of
 from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence, tug_of_war
-from fedlaf.federation import Federation, FederationSpec, build
 from fedlaf.models import Classifier, SmallCnn
-from fedlaf.request import ForgetRequest
-from fedlaf.types import Weights
 
 CLEAN = FederationSpec(Digits(train_rows=80, test_rows=40), Iid(), 4, 0)
 BACKDOORED = replace(CLEAN, backdoor=Backdoor(clients=(0,), share=0.5, patch=2, target=3))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows
 from fedlaf.evaluation import inside
 from fedlaf.evaluation.inside import (
@@ -22,7 +23,6 @@ from fedlaf.evaluation.inside import (
     unbiased_hsic,
 )
 from fedlaf.models import Classifier, SmallCnn
-from fedlaf.types import Weights
 
 
 def drawn(rows: int, dims: int, seed: int = 0) -> np.ndarray:

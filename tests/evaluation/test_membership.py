@@ -10,11 +10,11 @@ import pytest
 import torch
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 
+from fedlaf.core.seeding import numpy_stream
 from fedlaf.data import LabelledRows
 from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, membership
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.evaluation.membership import PROTOCOLS, attack_success
-from fedlaf.seeding import numpy_stream
 
 
 def softmax(rows: int, seed: int, *, sharp: float = 1.0, classes: int = 4) -> Probabilities:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Digits, Iid, LabelledRows
+from fedlaf.data.federation import FederationSpec, build
 from fedlaf.evaluation import Predictions, Subjects, evaluate, removed_classes, subjects_of
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.federation import FederationSpec, build
-from fedlaf.request import ForgetRequest
 
 BOTH = ("accuracy_test_kept", "accuracy_test_removed")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.evaluation import Between, Evaluation, Gate, judged
 from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
 from fedlaf.evaluation.verdict import Word, word
-from fedlaf.types import InvalidValue
 
 NAN = float("nan")
 RETRAINED = {

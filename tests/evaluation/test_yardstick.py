@@ -8,8 +8,9 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from fedlaf.data import LabelledRows
-from fedlaf.evaluation import Predictions, Subjects, yardstick
+from fedlaf.evaluation import Predictions, Subjects
 from fedlaf.evaluation.measures import Probabilities
+from fedlaf.evaluation.retrain_spread import yardstick
 
 LABELS = torch.tensor([0, 1, 0, 1])
 

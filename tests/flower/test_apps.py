@@ -19,15 +19,14 @@ from flwr.cli.config_utils import load_and_validate
 from hydra.errors import HydraException
 
 from fedlaf import __main__ as entry
-from fedlaf import wire
-from fedlaf.data import FashionSample, shipped
-from fedlaf.flower import client, server
-from fedlaf.flower.composing import composed
-from fedlaf.plan import spec_of
-from fedlaf.simulation import InlineGrid, flower_private
-from fedlaf.simulation.flower_private import FIRST_NODE
-from fedlaf.types import InvalidValue
-from fedlaf.wire import Action, Instruction
+from fedlaf.core.errors import InvalidValue
+from fedlaf.data import FashionSample, sample_file
+from fedlaf.experiment.flower_app import client, server
+from fedlaf.experiment.flower_app.composing import composed
+from fedlaf.experiment.plan import spec_of
+from fedlaf.protocol.messages import PARTITION, Action, Instruction, decode_reply, encode_instruction
+from fedlaf.simulation import InlineGrid, flower_compat
+from fedlaf.simulation.flower_compat import FIRST_NODE
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "train.rounds=2",
@@ -38,7 +37,7 @@ def grid_of(overrides: str, clients: int, own: str = "") -> InlineGrid:
     """Inline nodes with the ClientApp that Flower would load, in the contexts that it would give them."""
     grid = InlineGrid(client.app, clients)
     for k in range(clients):
-        node = {wire.PARTITION: k, "num-partitions": clients, "overrides": own}
+        node = {PARTITION: k, "num-partitions": clients, "overrides": own}
         grid.contexts[FIRST_NODE + k] = Context(
             1, FIRST_NODE + k, node, RecordDict(), {"overrides": overrides}
         )  # type: ignore[arg-type]
@@ -101,7 +100,7 @@ def test_flower_reports_that_line_without_a_traceback(capsys: pytest.CaptureFixt
     filters = list(logger.filters)
     logger.addHandler(handler)
     try:
-        flower_private.in_one_line(server.Refused)
+        flower_compat.in_one_line(server.Refused)
         for error in (server.Refused("data: expected more"), ValueError("of another kind")):
             try:
                 raise error
@@ -141,10 +140,10 @@ def test_there_are_as_many_clients_as_nodes_unless_the_overrides_say_otherwise()
 def test_a_client_learns_the_federation_of_the_run() -> None:
     overrides = "data=digits model=small_cnn corruption=none partition=dirichlet seed=7"
     grid = grid_of(overrides, 3)
-    told = wire.encode_instruction(Instruction({}, {}, 0, "enrol", 0))
+    told = encode_instruction(Instruction({}, {}, 0, "enrol", 0))
     asked = [Message(told, node, Action.ENROL) for node in grid.get_node_ids()]
-    rows = [int(wire.decode_reply(m, -1).numbers["rows"]) for m in grid.send_and_receive(asked)]
-    from fedlaf.federation import build
+    rows = [int(decode_reply(m, -1).numbers["rows"]) for m in grid.send_and_receive(asked)]
+    from fedlaf.data.federation import build
 
     assert rows == list(build(spec_of(composed(overrides, "clients=3")[0]).federation).sizes.values())
 
@@ -169,8 +168,8 @@ def test_flower_takes_this_folder_for_an_app() -> None:
     names = set(zipfile.ZipFile(BytesIO(packed)).namelist())
     assert {
         "pyproject.toml",
-        "fedlaf/flower/client.py",
-        "strategies/laf_aimed.py",
+        "fedlaf/experiment/flower_app/client.py",
+        "strategies/laf_adam.py",
         "conf/config.yaml",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "docs/"))]
@@ -194,6 +193,6 @@ def test_a_copy_without_data_finds_the_sample_where_the_package_is_installed(tmp
 def test_a_sample_that_is_nowhere_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=r"root: expected a folder with fashion_sample.npz, got '"):
         FashionSample(root=str(tmp_path)).prepare()
-    monkeypatch.setattr(shipped, "SAMPLE", "nowhere.npz")
+    monkeypatch.setattr(sample_file, "SAMPLE", "nowhere.npz")
     with pytest.raises(InvalidValue, match=r"root: expected fedlaf installed here, with its nowhere.npz"):
         FashionSample().prepare()

@@ -13,10 +13,10 @@ import pytest
 from conftest import RecordingGrid
 from flwr.app import Context, RecordDict
 
-from fedlaf import wire
 from fedlaf.data import Digits
+from fedlaf.protocol.messages import PARTITION, decode_reply
 from fedlaf.simulation import InlineGrid
-from fedlaf.simulation.flower_private import FIRST_NODE
+from fedlaf.simulation.flower_compat import FIRST_NODE
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "flower.md"
 ROWS = (60, 80, 100, 120)
@@ -41,12 +41,12 @@ def test_each_node_trains_on_and_forgets_rows_of_its_own(
         path = tmp_path / f"rows-{k}.npz"
         np.savez(path, x=digits.x[first : first + rows].numpy(), y=digits.y[first : first + rows].numpy())
         first += rows
-        node: Any = {wire.PARTITION: k, "num-partitions": len(ROWS), "rows": str(path)}
+        node: Any = {PARTITION: k, "num-partitions": len(ROWS), "rows": str(path)}
         grid.contexts[FIRST_NODE + k] = Context(1, FIRST_NODE + k, node, RecordDict(), {})
     recorded = RecordingGrid(grid)
     monkeypatch.setattr(app, "PolledGrid", lambda inner: inner)
     app.server(recorded, Context(1, 1, {}, RecordDict(), {}))
-    enrolled = [wire.decode_reply(m, -1).numbers["rows"] for m in recorded.replies[: len(ROWS)]]
+    enrolled = [decode_reply(m, -1).numbers["rows"] for m in recorded.replies[: len(ROWS)]]
     assert enrolled == list(ROWS)
     with np.load(tmp_path / "forgotten.npz") as held:
         assert all(np.isfinite(held[name]).all() for name in held)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.published import as_published
+from fedlaf.core.errors import InvalidValue
 from fedlaf.models import EXTRACTOR, Classifier, Cnn, ModelSpec, ResNet18, SmallCnn
 from fedlaf.models.classifier import Seeded
-from fedlaf.types import InvalidValue
 
 SPECS = [Cnn(), SmallCnn(), ResNet18()]
 

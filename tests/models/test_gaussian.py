@@ -12,20 +12,20 @@ from conftest import RecordingGrid, enrolled, furthest, initial_weights, small_s
 from sklearn.covariance import ShrunkCovariance
 from torch import Tensor
 
-from fedlaf import losses
-from fedlaf.aims import Aim
-from fedlaf.client import forgetting, representing
-from fedlaf.client.forgetting import Task
+from fedlaf.client.steps import laf_loop, representations
+from fedlaf.client.steps.laf_loop import Task
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.request import ForgetRequest
+from fedlaf.method.contract import Outcome, Stage
 from fedlaf.models import Gaussian
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Outcome, Stage
-from fedlaf.types import InvalidValue
-from fedlaf.wire import Part
-from strategies.aggregate import weighted_mean
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
-from strategies.teaching import Teaching
+from fedlaf.objectives import laf_losses
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim
+from fedlaf.protocol.messages import Part
+from fedlaf.strategies.base.aggregate import weighted_mean
+from fedlaf.strategies.base.densities import Teaching
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
 
 
 def rows(seed: int, count: int, dims: int) -> Tensor:
@@ -37,7 +37,7 @@ def rows(seed: int, count: int, dims: int) -> Tensor:
 
 def fitted(e: Tensor) -> Gaussian:
     h = Gaussian(e.shape[1]).double()
-    h.fit(*representing.moments_of(e, full=True))
+    h.fit(*representations.moments_of(e, full=True))
     return h
 
 
@@ -45,13 +45,13 @@ def fitted(e: Tensor) -> Gaussian:
 def test_the_error_is_the_mahalanobis_distance_of_the_shrunk_covariance(count: int, dims: int) -> None:
     e = rows(0, count, dims)
     others = rows(1, 7, dims)
-    found = losses.reconstruction_error(fitted(e)(others), "sum").numpy()
+    found = laf_losses.reconstruction_error(fitted(e)(others), "sum").numpy()
     if count == 1:  # nothing varies: where rows differ from the one that was seen, errors are huge
         assert (found > 1e9).all()
         return
     oracle = ShrunkCovariance(shrinkage=0.1).fit(e.numpy())
     np.testing.assert_allclose(found, oracle.mahalanobis(others.numpy()), rtol=1e-6)
-    mean = losses.reconstruction_error(fitted(e)(others), "mean").numpy()
+    mean = laf_losses.reconstruction_error(fitted(e)(others), "mean").numpy()
     np.testing.assert_allclose(mean * dims, found, rtol=1e-12)
 
 
@@ -68,10 +68,10 @@ def test_a_dimension_that_never_varies_has_scale_one() -> None:
 def test_the_clients_moments_by_rows_are_those_of_all_rows() -> None:
     whole = rows(3, 60, 5)
     parts = [whole[:7], whole[7:7], whole[7:40], whole[40:]]
-    moments = [representing.moments(part, full=True) for part in parts]
+    moments = [representations.moments(part, full=True) for part in parts]
     assert {k: v.shape for k, v in moments[0].items()} == {"mean": (5,), "second_moment": (5, 5)}
     joined = weighted_mean(moments, [len(part) for part in parts])
-    pooled = representing.moments(whole, full=True)
+    pooled = representations.moments(whole, full=True)
     for name, array in joined.items():
         np.testing.assert_allclose(array, pooled[name], rtol=1e-12, atol=1e-12)
 
@@ -79,14 +79,14 @@ def test_the_clients_moments_by_rows_are_those_of_all_rows() -> None:
 def test_the_score_of_the_paper_works_on_it() -> None:
     h = fitted(rows(4, 100, 6))
     near, far = rows(4, 100, 6), rows(4, 100, 6) + 50
-    phi = [losses.score(losses.reconstruction_error(h(e), "mean")) for e in (near, far)]
+    phi = [laf_losses.score(laf_losses.reconstruction_error(h(e), "mean")) for e in (near, far)]
     assert all(((p >= 1) & (p < np.e)).all() for p in phi)
     assert float(phi[1].min()) > float(phi[0].max())
     student = near.clone().requires_grad_()
-    losses.score(losses.reconstruction_error(h(student), "mean")).sum().backward()
+    laf_losses.score(laf_losses.reconstruction_error(h(student), "mean")).sum().backward()
     assert torch.isfinite(student.grad).all()  # type: ignore[arg-type]
     assert h(near, torch.ones(100, 3)).goal.equal(h(near).goal)  # there is no latent noise
-    assert losses.reconstruction_error(h(near[:0]), "sum").shape == (0,)
+    assert laf_losses.reconstruction_error(h(near[:0]), "sum").shape == (0,)
 
 
 # ---- in a federation
@@ -127,13 +127,13 @@ def test_it_is_there_after_one_round_of_moments(method: Teaching) -> None:
 
 def test_each_forgetting_client_has_an_h_f_of_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Task] = []
-    real = forgetting.forget
+    real = laf_loop.forget
 
     def watched(task: Task, *more: Any) -> Any:
         seen.append(task)
         return real(task, *more)
 
-    monkeypatch.setattr(forgetting, "forget", watched)
+    monkeypatch.setattr(laf_loop, "forget", watched)
     run(replace(METHODS["repel"], recover_rounds=0, closing_rounds=0))
     assert [len(task.forgotten.rows) for task in seen] == [60, 0, 30, 0]
     for task in seen:

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedlaf import __main__ as entry
-from fedlaf.client import training
-from fedlaf.client.store import weights_of
+from fedlaf.client.steps import training
+from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Dataset, LabelledRows, as_input
 from fedlaf.models import Classifier, ResNet18, SmallCnn
-from fedlaf.objectives import Fit
-from fedlaf.types import InvalidValue
-from strategies.teaching import extractor_of, with_extractor
+from fedlaf.models.arrays import weights_of
+from fedlaf.objectives.classification import Fit
+from fedlaf.strategies.base.densities import extractor_of, with_extractor
 
 
 def images(count: int, side: int = 8, seed: int = 0) -> Tensor:

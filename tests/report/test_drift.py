@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation
 from fedlaf.report import Report, Served, write
 from fedlaf.report.drift import compared, plot_drift, points, rows

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
 
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.verdict import Word
 from fedlaf.report import Point, Report, Served, tell, watching, write

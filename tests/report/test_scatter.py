@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation
 from fedlaf.report import Report, Served, compared
 

@@ -13,8 +13,8 @@ import pytest
 from conftest import same_bits
 from test_engines import told_by
 
+from fedlaf.core.types import Weights
 from fedlaf.simulation import Inline
-from fedlaf.types import Weights
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ SCRIPT = '''
     from ray.cluster_utils import Cluster
     from fedlaf.simulation import RayCluster, RayGrid
     from fedlaf.simulation import ray_grid
-    from fedlaf.simulation.ray_pool import alive
-    from fedlaf.types import InvalidValue
-    from fedlaf.wire import Action
+    from fedlaf.simulation.ray.pool import alive
+    from fedlaf.core.types import InvalidValue
+    from fedlaf.protocol.messages import Action
     from test_engines import SPEC, told_by, story
 
     HEALTH = {{"health_check_initial_delay_ms": 500, "health_check_period_ms": 500,
@@ -55,7 +55,7 @@ SCRIPT = '''
                 cluster.remove_node(second, allow_graceful=False)
             return super()._results(reference, batch, queues)
 
-    import fedlaf.simulation.ray_engine as engine
+    import fedlaf.simulation.ray.engine as engine
     engine.RayGrid = Losing
     if not lose:  # what does not fit is refused, and leaves no worker waiting
         for more, free in (({{"memory_mb": 10**6}}, "memory"), ({{"workers": 3}}, "at most 2: free are")):

@@ -19,24 +19,33 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from fedlaf import wire
-from fedlaf.aims import Aim
 from fedlaf.client import make_client_app
-from fedlaf.enrolment import enrol
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Stage
 from fedlaf.models import build_vae
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim
+from fedlaf.protocol.enrolment import enrol
+from fedlaf.protocol.messages import (
+    PARTITION,
+    Action,
+    Instruction,
+    Part,
+    Reply,
+    encode_instruction,
+    encode_reply,
+    pack,
+    settings_to_config,
+)
 from fedlaf.simulation import Inline, Ray
 from fedlaf.simulation.grid import LocalGrid
-from fedlaf.simulation.ray_engine import dismiss
-from fedlaf.simulation.ray_grid import ATTEMPTS, RayGrid
-from fedlaf.simulation.ray_pool import Pool
-from fedlaf.stage import Stage
-from fedlaf.types import Weights
-from fedlaf.wire import Action, Instruction, Part, Reply
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
+from fedlaf.simulation.ray.engine import dismiss
+from fedlaf.simulation.ray.grid import ATTEMPTS, RayGrid
+from fedlaf.simulation.ray.pool import Pool
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
 
 CLIENTS = 4
 SPEC = small_spec(CLIENTS, rows=400)
@@ -124,14 +133,14 @@ def plain_app(handle: Callable[[int], dict[str, float]]) -> ClientApp:
 
     @app.query("enrol")
     def enrolled(message: Message, context: Context) -> Message:
-        client = int(context.node_config[wire.PARTITION])
-        return wire.encode_reply(Reply(numbers=handle(client)), message)
+        client = int(context.node_config[PARTITION])
+        return encode_reply(Reply(numbers=handle(client)), message)
 
     return app
 
 
 def asking(grid: LocalGrid) -> list[Message]:
-    told = wire.encode_instruction(Instruction({}, {}, 0, "s", 0))
+    told = encode_instruction(Instruction({}, {}, 0, "s", 0))
     return [Message(told, node, Action.ENROL) for node in grid.get_node_ids()]
 
 
@@ -231,7 +240,7 @@ def test_parity_with_flowers_own_run_simulation(inline: dict[str, Weights], tmp_
 
 
 def test_more_gpus_than_there_are_end_in_one_line() -> None:
-    from fedlaf.types import InvalidValue
+    from fedlaf.core.errors import InvalidValue
 
     ray.shutdown()
     try:
@@ -294,17 +303,15 @@ def test_stacks_are_the_same_on_any_workers_and_close_to_one_by_one() -> None:
 def test_a_client_that_was_never_taught_fails_alone_in_its_stack() -> None:
     pool = Pool({"num_cpus": 1, "max_restarts": 0}, [None])
     grid = RayGrid(make_client_app(SPEC), CLIENTS, pool, stack=4)
-    settings = wire.settings_to_config(METHOD.represent)
+    settings = settings_to_config(METHOD.represent)
     weights = initial_weights(SPEC)
     extractor = {k.removeprefix("extractor."): v for k, v in weights.items() if k.startswith("extractor.")}
     h = {k: v.numpy() for k, v in build_vae(32, 4, "linear", 0).state_dict().items()}
 
     def told(part: Part, arrays: Weights, action: Action, clients: range) -> list[Message]:
-        content = Instruction({part: wire.pack(arrays)}, settings, 0, "request-1", 1)
+        content = Instruction({part: pack(arrays)}, settings, 0, "request-1", 1)
         return list(
-            grid.send_and_receive(
-                [Message(wire.encode_instruction(content), 1001 + k, action) for k in clients]
-            )
+            grid.send_and_receive([Message(encode_instruction(content), 1001 + k, action) for k in clients])
         )
 
     told(Part.EXTRACTOR, extractor, Action.TEACH, range(3))

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 import ray
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.simulation import Ray, RayCluster
-from fedlaf.simulation.ray_pool import on_gpus
-from fedlaf.types import InvalidValue
+from fedlaf.simulation.ray.pool import on_gpus
 
 
 @pytest.mark.parametrize(

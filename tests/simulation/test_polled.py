@@ -12,17 +12,18 @@ from conftest import enrolled, initial_weights, small_spec
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedlaf.request import ForgetRequest
-from fedlaf.simulation import PolledGrid, flower_private
-from fedlaf.stage import RoundFailed, Stage
-from strategies.laf_aimed import AimedLaf
+from fedlaf.core.errors import RoundFailed
+from fedlaf.core.request import ForgetRequest
+from fedlaf.method.contract import Stage
+from fedlaf.simulation import PolledGrid, flower_compat
+from fedlaf.strategies.laf_adam import AimedLaf
 
 
 class SuperLink(Grid):
     """Takes messages and gives away, at each call, what the test says is there by now."""
 
     def __init__(self, refused: tuple[int, ...] = ()) -> None:
-        self._run = flower_private.identify(run_id=1)
+        self._run = flower_compat.identify(run_id=1)
         self.refused, self.pushed, self.pulls = refused, [], 0
         self.ready: dict[int, list[Message]] = {}
 
@@ -42,7 +43,7 @@ class SuperLink(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[Any]:
         given = []
         for number, message in enumerate(messages):
-            flower_private.set_message_id(message, str(number))
+            flower_compat.set_message_id(message, str(number))
             self.pushed.append(message)
             given.append(None if message.metadata.dst_node_id in self.refused else str(number))
         return given
@@ -59,19 +60,19 @@ class SuperLink(Grid):
 
 
 def asking() -> list[Message]:
-    flower_private.identify(run_id=1)
+    flower_compat.identify(run_id=1)
     content = RecordDict({"c": ConfigRecord({"x": 1})})
     return [Message(content, node, "query.enrol") for node in (11, 12, 13)]
 
 
 def reply(to: Message, number: int) -> Message:
-    flower_private.set_message_id(to, str(number))
+    flower_compat.set_message_id(to, str(number))
     return Message(RecordDict({"c": ConfigRecord({"from": to.metadata.dst_node_id})}), reply_to=to)
 
 
 def by_the_superlink(to: Message, number: int, why: str) -> Message:
     """An error as a SuperLink makes it: from itself, to itself."""
-    flower_private.set_message_id(to, str(number))
+    flower_compat.set_message_id(to, str(number))
     error = Message(Error(3, why), reply_to=to)
     error.metadata.__dict__["_src_node_id"] = 1
     return error

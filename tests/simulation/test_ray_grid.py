@@ -15,14 +15,13 @@ from flwr.serverapp import Grid, ServerApp
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError
 from test_engines import CLIENTS, SPEC, asking, grid_of, plain_app
 
-from fedlaf import wire
 from fedlaf.client import make_client_app
-from fedlaf.enrolment import enrol
+from fedlaf.method.contract import Stage
+from fedlaf.protocol.enrolment import enrol
+from fedlaf.protocol.messages import SUMMED, Part
 from fedlaf.simulation import Ray, RayGrid
-from fedlaf.simulation.ray_engine import dismiss, end
-from fedlaf.stage import Stage
-from fedlaf.wire import Part
-from strategies.fedavg import FedAvg
+from fedlaf.simulation.ray.engine import dismiss, end
+from fedlaf.strategies.fedavg import FedAvg
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,7 +127,7 @@ def test_with_sums_no_reply_holds_a_model(sums: bool) -> None:
     parts = [list(reply.content.array_records) for reply in watched.replies]
     assert len(parts) == CLIENTS
     assert sum(Part.MODEL in names for names in parts) == (0 if sums else CLIENTS)
-    brought = [r.content.metric_records["numbers"].get(wire.SUMMED, 0) for r in watched.replies]
+    brought = [r.content.metric_records["numbers"].get(SUMMED, 0) for r in watched.replies]
     assert sum(brought) == (400 if sums else 0)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlaf.records import Keep, Kept, Recorder, Records
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Given, Roster
-from fedlaf.types import Weights
-from strategies.phase import ServerState
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Given, Roster
+from fedlaf.method.update_history import Keep, Kept, Recorder, Records
+from fedlaf.strategies.base.phase import ServerState
 
 Numbers = Sequence[float]
 ZERO: Numbers = (0.0, 0.0, 0.0)

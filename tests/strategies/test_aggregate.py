@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.aggregate import adam_step, blend, closing_the_way_back, weighted_mean
+from fedlaf.strategies.base.aggregate import adam_step, blend, closing_the_way_back, weighted_mean
 
 
 def one(*values: float) -> dict[str, np.ndarray]:

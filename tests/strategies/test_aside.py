@@ -10,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedlaf.logit_objectives import Unroll
-from fedlaf.objectives import Fit
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Given, Need, Roster
-from fedlaf.types import InvalidValue, Weights
-from fedlaf.wire import Action, Part, Reply
-from strategies import aggregate
-from strategies.fedosd import FedOsd, direction
-from strategies.phase import ServerState
-from strategies.unroll import SingleGradient
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
+from fedlaf.method.contract import Given, Need, Roster
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.logit_objectives import Unroll
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base import aggregate
+from fedlaf.strategies.base.phase import ServerState
+from fedlaf.strategies.fedosd import FedOsd, direction
+from fedlaf.strategies.unroll import SingleGradient
 
 SIZES = {0: 10, 1: 30, 2: 60}
 

@@ -12,21 +12,21 @@ from conftest import enrolled, initial_weights, same_bits, small_spec
 from recorded import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
-from fedlaf.client.ascending import climb, project
-from fedlaf.cost import PEAKS, Cost
-from fedlaf.federation import build
+from fedlaf.client.steps.projected_ascent import climb, project
+from fedlaf.core.cost import PEAKS, Cost
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.seeding import torch_stream
+from fedlaf.core.types import Weights
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Given, Outcome, Roster, Stage
 from fedlaf.models import Cnn
-from fedlaf.objectives import Ascend, Fit
-from fedlaf.request import ForgetRequest
-from fedlaf.seeding import torch_stream
-from fedlaf.stage import Given, Outcome, Roster, Stage
-from fedlaf.types import Weights
-from strategies.base import Method
-from strategies.fedavg import FedAvg
-from strategies.fine_tune import FineTune
-from strategies.not_ import Not, negated
-from strategies.pgd import Pgd, mean_distance, without
-from strategies.retrain import Retrain
+from fedlaf.objectives.classification import Ascend, Fit
+from fedlaf.strategies.base.method import Method
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.fine_tune import FineTune
+from fedlaf.strategies.pgd import Pgd, mean_distance, without
+from fedlaf.strategies.retrain import Retrain
+from fedlaf.strategies.weight_negation import Not, negated
 
 SIZES = dict.fromkeys(range(4), 100)
 REQUESTS = {

@@ -13,19 +13,20 @@ from conftest import RecordingGrid, enrolled, same_bits, small_spec
 from flwr.app import Message
 from test_laf_exactness import SEED, STAGE, trained
 
-from fedlaf.aims import Aim, Align
-from fedlaf.client import aiming
-from fedlaf.client.aiming import Goals
-from fedlaf.client.store import ClientSpec, weights_of
+from fedlaf.client.runtime import ClientSpec
+from fedlaf.client.steps import targets
+from fedlaf.client.steps.targets import Goals
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import Rows
+from fedlaf.method.contract import Outcome, Roster, Stage
 from fedlaf.models import ResNet18
-from fedlaf.objectives import Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Outcome, Roster, Stage
-from fedlaf.types import Weights
-from fedlaf.wire import Action, Part
-from strategies.laf_aimed import AimedLaf
-from strategies.phase import Phase, Who
+from fedlaf.models.arrays import weights_of
+from fedlaf.objectives.laf import Represent
+from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.protocol.messages import Action, Part
+from fedlaf.strategies.base.phase import Phase, Who
+from fedlaf.strategies.laf_adam import AimedLaf
 
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retained", epochs=3, most_rows=None)
@@ -169,7 +170,7 @@ def test_alignment_leaves_batch_norm_alone(sizes: tuple[int, int]) -> None:
         )
         for n in sizes
     ]
-    numbers, cost = aiming.toward(extractor, (sides[0], sides[1]), Align(batch_size=3, steps=2), stream)
+    numbers, cost = targets.toward(extractor, (sides[0], sides[1]), Align(batch_size=3, steps=2), stream)
     after, parameters = weights_of(extractor), {name for name, _ in extractor.named_parameters()}
     assert len(parameters) < len(before)  # there are running statistics
     assert {k for k in before if not np.array_equal(before[k], after[k])} == parameters

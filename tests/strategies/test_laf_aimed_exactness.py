@@ -11,16 +11,16 @@ import torch
 from conftest import enrolled, furthest, small_spec
 from test_laf_exactness import SEED, STAGE, drawn, inputs, model_with, plain_vae, rows_of, trained
 
-from fedlaf.aims import Aim, Align
-from fedlaf.client.store import ClientSpec
-from fedlaf.federation import build
+from fedlaf.client.runtime import ClientSpec
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.seeding import seed_for, torch_stream
+from fedlaf.core.types import Weights
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Stage
 from fedlaf.models import build_vae
-from fedlaf.objectives import Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.seeding import seed_for, torch_stream
-from fedlaf.stage import Stage
-from fedlaf.types import Weights
-from strategies.laf_aimed import AimedLaf
+from fedlaf.objectives.laf import Represent
+from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.strategies.laf_adam import AimedLaf
 
 REPRESENT = Represent(latent=4, rows="retained", epochs=3, most_rows=None)
 ALIGN = Align(batch_size=16, steps=5)

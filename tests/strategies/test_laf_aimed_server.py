@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from conftest import same_bits
 
-from fedlaf.aims import Aim
-from fedlaf.types import InvalidValue, Weights
-from fedlaf.wire import Action, Part, Reply
-from strategies.laf_aimed import AimedLaf
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.core.errors import InvalidValue
+from fedlaf.core.types import Weights
+from fedlaf.objectives.laf_targets import Aim
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.laf_adam import AimedLaf
 
 METHOD = AimedLaf(aim=Aim(strength=0.5, against=0.2))
 

@@ -16,17 +16,17 @@ from torch import nn
 
 from fedlaf.client import ClientSpec
 from fedlaf.client.batches import steps
-from fedlaf.federation import build
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.seeding import seed_for, torch_stream
+from fedlaf.core.types import Weights
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Stage
 from fedlaf.models import Classifier, Vae, build_vae
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.seeding import seed_for, torch_stream
-from fedlaf.stage import Stage
-from fedlaf.types import Weights
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_server import ServerLaf
-from strategies.rounds import Rounds
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.strategies.base.rounds import Rounds
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published_server import ServerLaf
 
 SEED, STAGE = 7, "request-1"
 REPRESENT = Represent(latent=4, rows="all", epochs=1, own_epochs=2, share_forgotten=True)

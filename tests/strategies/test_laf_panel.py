@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlaf.wire import Action, Part, Reply
-from strategies.laf_aimed import AimedLaf
-from strategies.phase import Phase, ServerState, Who
+from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.laf_adam import AimedLaf
 
 
 def counted(cohort: int | None) -> np.ndarray:

@@ -9,19 +9,19 @@ import pytest
 import torch
 from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
-from fedlaf.aims import Aim
-from fedlaf.cost import Cost
+from fedlaf.core.cost import Cost
+from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Dataset, Digits, Iid, LabelledRows
-from fedlaf.federation import build
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Outcome, Stage
-from fedlaf.wire import Action, Part
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
-from strategies.laf_server import ServerLaf
-from strategies.teaching import Teaching, extractor_of, head_of
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Outcome, Stage
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim
+from fedlaf.protocol.messages import Action, Part
+from fedlaf.strategies.base.densities import Teaching, extractor_of, head_of
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published_server import ServerLaf
 
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)

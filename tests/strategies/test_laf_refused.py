@@ -9,11 +9,11 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from fedlaf import config as configuration
-from fedlaf.objectives import Forget, Represent
-from fedlaf.types import InvalidValue
-from strategies.laf import Laf
-from strategies.laf_server import ServerLaf
+from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment import config as configuration
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published_server import ServerLaf
 
 FORGET = Forget(
     lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
@@ -60,7 +60,7 @@ def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
 def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
     configuration.register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
         chosen = compose("config", overrides=["forget=laf_repel", "forget.forget.updates=two_stage"])
         refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
     assert configuration.made(chosen, "forget").forget.updates == "two_stage"

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from conftest import enrolled, initial_weights, same_bits, small_spec
 
-from fedlaf.aims import Aim
-from fedlaf.client import training
+from fedlaf.client.steps import training
+from fedlaf.core.request import ForgetRequest
 from fedlaf.data import LabelledRows
-from fedlaf.federation import build
-from fedlaf.objectives import Fit, Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Outcome, Stage
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
-from strategies.laf_repair import AimedLafRepair, LafRepair
-from strategies.teaching import Teaching
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Outcome, Stage
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim
+from fedlaf.strategies.base.densities import Teaching
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_repair import AimedLafRepair, LafRepair
 
 H = {"represent": Represent(latent=4), "represent_rounds": 1}
 LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2}

@@ -12,19 +12,19 @@ import torch
 from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
 from torch import Tensor
 
-from fedlaf.client import forgetting, representing
 from fedlaf.client.batches import steps
-from fedlaf.client.forgetting import Side, Task
-from fedlaf.client.store import weights_of
+from fedlaf.client.steps import laf_loop, representations
+from fedlaf.client.steps.laf_loop import Side, Task
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import Rows, as_input
+from fedlaf.method.contract import OnRound, Outcome, Roster, Stage
 from fedlaf.models import SmallCnn, Vae, build_vae
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import OnRound, Outcome, Roster, Stage
-from fedlaf.types import Weights
-from fedlaf.wire import Action
-from strategies.laf import Laf
-from strategies.phase import Who
+from fedlaf.models.arrays import weights_of
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.protocol.messages import Action
+from fedlaf.strategies.base.phase import Who
+from fedlaf.strategies.laf_published import Laf
 
 FORGET = Forget(
     lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
@@ -44,7 +44,7 @@ def task(retained: int = 30, forgotten: int = 20) -> Task:
     sides = []
     for seed, count in enumerate((retained, forgotten)):
         rows = Rows(torch.randint(0, 256, (count, 1, 8, 8), generator=stream(seed), dtype=torch.uint8))
-        taught = representing.representations(extractor, rows, 32)
+        taught = representations.representations(extractor, rows, 32)
         sides.append(Side(rows, taught, torch.linspace(0.5, 1.5, count)))
     return Task(extractor, build_vae(32, 4, "linear", 1), build_vae(32, 4, "linear", 2), *sides)
 
@@ -102,7 +102,7 @@ def plain_step(given: Task, batch: Pair, adam: torch.optim.Optimizer, *terms: Lo
 def test_joint_takes_one_step_of_the_alignments_adam_on_the_sum() -> None:
     found, plain = task(), task()
     before = weights_of(plain.extractor)
-    numbers, _ = forgetting.forget(found, FORGET, stream(5), stream(6))
+    numbers, _ = laf_loop.forget(found, FORGET, stream(5), stream(6))
     adam = torch.optim.Adam(plain.extractor.parameters(), lr=3e-3)
     terms = losses_of(plain, stream(6))
     for batch in drawn(plain):
@@ -115,7 +115,7 @@ def test_joint_takes_one_step_of_the_alignments_adam_on_the_sum() -> None:
 
 def test_alternate_takes_a_step_on_either_and_so_ends_elsewhere() -> None:
     found, plain, joint = task(), task(), task()
-    numbers, _ = forgetting.forget(found, replace(FORGET, updates="alternate"), stream(5), stream(6))
+    numbers, _ = laf_loop.forget(found, replace(FORGET, updates="alternate"), stream(5), stream(6))
     rates = {"unlearning": 2e-3, "alignment": 3e-3}
     adams = {n: torch.optim.Adam(plain.extractor.parameters(), lr=r, fused=True) for n, r in rates.items()}
     terms = losses_of(plain, stream(6))
@@ -124,7 +124,7 @@ def test_alternate_takes_a_step_on_either_and_so_ends_elsewhere() -> None:
             plain_step(plain, batch, adam, terms[name])
     assert same_bits(weights_of(found.extractor), weights_of(plain.extractor))
     assert set(numbers) == {"unlearning", "alignment", "distance_retained", "distance_forgotten"}
-    forgetting.forget(joint, FORGET, stream(5), stream(6))
+    laf_loop.forget(joint, FORGET, stream(5), stream(6))
     assert furthest(weights_of(found.extractor), weights_of(joint.extractor)) > 1e-3
 
 
@@ -134,7 +134,7 @@ def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
     for updates in ("joint", "alternate"):
         settings = replace(FORGET, updates=updates)
         given = task(*sizes)
-        _, cost = forgetting.forget(given, settings, stream(5), stream(6))
+        _, cost = laf_loop.forget(given, settings, stream(5), stream(6))
         assert all(bool(torch.isfinite(p).all()) for p in given.extractor.parameters())
         passes[updates] = cost.gradient_passes
     rows = sum(len(side) for batch in drawn(task(*sizes)) for side in batch)
@@ -212,7 +212,7 @@ def test_the_second_stage_goes_on_with_the_draws_where_the_first_ended(
 ) -> None:
     """No two rounds of the stages draw the same batches or noise; one stage draws what it always did."""
     drawn: dict[str, list[tuple[int, ...]]] = {}
-    real = forgetting.forget
+    real = laf_loop.forget
 
     for updates in ("alternate", "two_stage"):
         states = drawn.setdefault(updates, [])
@@ -221,7 +221,7 @@ def test_the_second_stage_goes_on_with_the_draws_where_the_first_ended(
             states.append((rows.initial_seed(), noise.initial_seed()))
             return real(task, settings, rows, noise)
 
-        monkeypatch.setattr(forgetting, "forget", watched)
+        monkeypatch.setattr(laf_loop, "forget", watched)
         run(laf(updates))
     once, twice = drawn["alternate"], drawn["two_stage"]
     assert len(once) == len(set(once)) == 3 * 4

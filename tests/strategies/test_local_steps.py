@@ -11,26 +11,36 @@ import torch
 from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 from test_laf_privacy import GarbageLabels
 
-from fedlaf.client.recalling import across, incompetent
-from fedlaf.client.store import ClientSpec, resident_model
-from fedlaf.client.unlearning import Side, steps
+from fedlaf.client.runtime import ClientSpec, resident_model
+from fedlaf.client.steps.local_objectives import Side, steps
+from fedlaf.client.steps.teachers import across, incompetent
+from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Weights
 from fedlaf.data import Digits, Iid, LabelledRows, Rows
-from fedlaf.federation import build
-from fedlaf.logit_objectives import DistilBoth, Hold, Mislead, NegGrad, Oppose, Push, Recall, Shrink, Unroll
+from fedlaf.data.federation import build
+from fedlaf.method.contract import Given, Need, Outcome, Stage
 from fedlaf.models import SmallCnn
-from fedlaf.objectives import Fit
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Given, Need, Outcome, Stage
-from fedlaf.types import Weights
-from fedlaf.wire import Action, Part
-from strategies.bad_teacher import BadTeacher
-from strategies.base import ForgetStrategy
-from strategies.boundary import Boundary
-from strategies.fedavg import FedAvg
-from strategies.fedosd import FedOsd
-from strategies.gradient_ascent import GradientAscent
-from strategies.scrub import Scrub
-from strategies.unroll import SingleGradient
+from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.logit_objectives import (
+    DistilBoth,
+    Hold,
+    Mislead,
+    NegGrad,
+    Oppose,
+    Push,
+    Recall,
+    Shrink,
+    Unroll,
+)
+from fedlaf.protocol.messages import Action, Part
+from fedlaf.strategies.bad_teacher import BadTeacher
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.boundary import Boundary
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.fedosd import FedOsd
+from fedlaf.strategies.gradient_ascent import GradientAscent
+from fedlaf.strategies.scrub import Scrub
+from fedlaf.strategies.unroll import SingleGradient
 
 SIZES = dict.fromkeys(range(4), 100)
 RECOVER = Fit(lr=1e-3, labels=0.5)

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks import published
-from fedlaf.client import forgetting, representing
-from fedlaf.client.forgetting import Side, Task
+from fedlaf.client.steps import laf_loop, representations
+from fedlaf.client.steps.laf_loop import Side, Task
+from fedlaf.core.types import Weights
 from fedlaf.data import Rows
 from fedlaf.models import Cnn, ResNet18, SmallCnn, Vae, build_vae
 from fedlaf.models.classifier import ModelSpec
-from fedlaf.objectives import Forget, Represent
-from fedlaf.types import Weights
+from fedlaf.objectives.laf import Forget, Represent
 
 REPRESENT = Represent(
     latent=8, decoder="sigmoid", standardise=False, error="sum", rows="all",
@@ -134,13 +134,13 @@ def by_fast_path(start: Given) -> Outcome:
     h, h_f = start.vaes()
     chosen = start.represent
     rows = [Rows(start.retained), Rows(start.forgotten)]
-    taught = [representing.representations(extractor, r, start.dims) for r in rows]
+    taught = [representations.representations(extractor, r, start.dims) for r in rows]
     fits = [
-        representing.fit_vae(vae, e, chosen, chosen.epochs, stream(seed))[0]
+        representations.fit_vae(vae, e, chosen, chosen.epochs, stream(seed))[0]
         for vae, e, seed in ((h, torch.cat(taught), 1), (h_f, taught[1], 2))
     ]
     sides = [Side(r, e, start.forget.weights(e, h)) for r, e in zip(rows, taught, strict=True)]
-    numbers, _ = forgetting.forget(Task(extractor, h, h_f, *sides), start.forget, stream(3), stream(4))
+    numbers, _ = laf_loop.forget(Task(extractor, h, h_f, *sides), start.forget, stream(3), stream(4))
     return Outcome(extractor, [h, h_f], [*fits, numbers["unlearning"], numbers["alignment"]])
 
 

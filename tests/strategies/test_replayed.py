@@ -11,16 +11,16 @@ import torch
 from recorded import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
+from fedlaf.method.contract import Given
+from fedlaf.method.update_history import Keep
 from fedlaf.models.classifier import Output
-from fedlaf.objectives import Distil, Fit
-from fedlaf.records import Keep
-from fedlaf.stage import Given
-from fedlaf.wire import Part, Reply
-from strategies.conda import ConDa
-from strategies.fast_fedul import FastFedUl
-from strategies.fedaccum import FedAccum
-from strategies.federaser import FedEraser, calibrated
-from strategies.fukd import Fukd, distilled
+from fedlaf.objectives.classification import Distil, Fit
+from fedlaf.protocol.messages import Part, Reply
+from fedlaf.strategies.conda import ConDa
+from fedlaf.strategies.fast_fedul import FastFedUl
+from fedlaf.strategies.fedaccum import FedAccum
+from fedlaf.strategies.federaser import FedEraser, calibrated
+from fedlaf.strategies.fukd import Fukd, distilled
 
 EQUAL = {0: 10, 1: 10, 2: 10}
 UNEQUAL = {0: 10, 1: 10, 2: 30}

@@ -10,15 +10,15 @@ import pytest
 from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 from flwr.app import Error, Message, RecordDict
 
-from fedlaf import wire
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import RoundFailed, Stage
-from fedlaf.wire import Part
-from strategies.base import Method
-from strategies.fedavg import FedAvg
-from strategies.laf import Laf
-from strategies.rounds import Rounds
+from fedlaf.core.errors import RoundFailed
+from fedlaf.core.request import ForgetRequest
+from fedlaf.method.contract import Stage
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.protocol.messages import Part, pack, unpack
+from fedlaf.strategies.base.method import Method
+from fedlaf.strategies.base.rounds import Rounds
+from fedlaf.strategies.fedavg import FedAvg
+from fedlaf.strategies.laf_published import Laf
 
 REQUEST = ForgetRequest.of_clients([0], dict.fromkeys(range(4), 100))
 LAF = Laf(represent=Represent(latent=4), represent_rounds=1, forget=Forget(), forget_steps=2)
@@ -60,7 +60,7 @@ def changed(
     def tamper(reply: Message) -> Message:
         content = dict(reply.content)
         if part in content:
-            content[part] = wire.pack(change(wire.unpack(content[part])))
+            content[part] = pack(change(unpack(content[part])))
         reply.content = RecordDict(content)
         return reply
 
@@ -196,7 +196,7 @@ def test_costs_are_counted() -> None:
 
 
 def test_enrolment_refuses_a_federation_that_is_not_whole() -> None:
-    from fedlaf.enrolment import enrol
+    from fedlaf.protocol.enrolment import enrol
 
     spec = small_spec(4)
     grid, _ = enrolled(spec)

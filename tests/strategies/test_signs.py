@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 from conftest import enrolled, initial_weights, same_bits, small_spec
 
-from fedlaf.aims import Aim, Align
-from fedlaf.cost import Cost
-from fedlaf.objectives import Forget, Represent
-from fedlaf.request import ForgetRequest
-from fedlaf.stage import Outcome, RequestStopped, RoundRecord, Stage
-from strategies import signs
-from strategies.base import ForgetStrategy
-from strategies.laf import Laf
-from strategies.laf_aimed import AimedLaf
+from fedlaf.core.cost import Cost
+from fedlaf.core.request import ForgetRequest
+from fedlaf.method.contract import Outcome, RequestStopped, RoundRecord, Stage
+from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.strategies.base import diagnostics
+from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_published import Laf
 
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_clients([0], SIZES)
@@ -44,11 +44,11 @@ def stopped(method: ForgetStrategy) -> RequestStopped:
 
 def test_a_vae_diverges_when_its_loss_has_grown_tenfold() -> None:
     calm = [record("represent", r, loss=loss) for r, loss in enumerate((50.0, 20.0, 40.0), 1)]
-    assert not list(signs.of_density(calm))
-    (found,) = signs.of_density([*calm, record("represent", 4, loss=201.0)])
+    assert not list(diagnostics.of_density(calm))
+    (found,) = diagnostics.of_density([*calm, record("represent", 4, loss=201.0)])
     assert (found.name, found.phase, found.round, found.fatal) == ("diverged", "represent", 4, True)
     assert "201" in found.message
-    assert not list(signs.of_density([*calm, record("represent own", loss=1e9)]))
+    assert not list(diagnostics.of_density([*calm, record("represent own", loss=1e9)]))
 
 
 @pytest.mark.parametrize(
@@ -56,29 +56,29 @@ def test_a_vae_diverges_when_its_loss_has_grown_tenfold() -> None:
     [(0.1, []), (0.2, ["remaining rows strained"]), (0.5, ["remaining rows ruined"])],
 )
 def test_ruin_is_a_matter_of_degree(distance: float, names: list[str]) -> None:
-    found = list(signs.of_ruin(record("align"), distance))
+    found = list(diagnostics.of_ruin(record("align"), distance))
     assert [f.name for f in found] == names
-    assert all(f.fatal == (distance > signs.RUIN) for f in found)
+    assert all(f.fatal == (distance > diagnostics.RUIN) for f in found)
 
 
 @pytest.mark.parametrize(("share", "fatal"), [(0.1, []), (0.2, [False]), (0.7, [False])])
 def test_goals_that_change_the_class_of_many_remaining_rows(share: float, fatal: list[bool]) -> None:
-    assert [found.fatal for found in signs.of_change(record("settle"), share)] == fatal
+    assert [found.fatal for found in diagnostics.of_change(record("settle"), share)] == fatal
 
 
 def test_nothing_forgotten() -> None:
-    assert not list(signs.of_nothing(record("forget"), 0.2, 0.01))
-    (alike,) = signs.of_nothing(record("forget"), 0.01, 0.02)
-    (still,) = signs.of_nothing(record("forget"), 1e-7, 0.0)
+    assert not list(diagnostics.of_nothing(record("forget"), 0.2, 0.01))
+    (alike,) = diagnostics.of_nothing(record("forget"), 0.01, 0.02)
+    (still,) = diagnostics.of_nothing(record("forget"), 1e-7, 0.0)
     assert (alike.fatal, still.fatal) == (False, True)
     assert alike.name == still.name == "nothing forgotten"
 
 
 def test_goals_that_are_missed_and_goals_that_ask_for_nothing() -> None:
-    assert not list(signs.of_goals(record("align"), 0.2, 0.05))
-    assert [f.name for f in signs.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
-    assert [f.name for f in signs.of_way(record("settle"), 1e-7)] == ["nothing to forget"]
-    assert not list(signs.of_way(record("settle"), 0.1))
+    assert not list(diagnostics.of_goals(record("align"), 0.2, 0.05))
+    assert [f.name for f in diagnostics.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
+    assert [f.name for f in diagnostics.of_way(record("settle"), 1e-7)] == ["nothing to forget"]
+    assert not list(diagnostics.of_way(record("settle"), 0.1))
 
 
 def test_a_vae_that_explodes_stops_the_request() -> None:

@@ -1,0 +1,63 @@
+"""Supervised local training: the one phase, besides repair, that reads labels."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedlaf.client import batches
+from fedlaf.core.cost import Cost
+from fedlaf.core.types import Numbers
+from fedlaf.data import LabelledRows, as_input, moved
+from fedlaf.models import Classifier, Descent
+from fedlaf.objectives.classification import Fit
+
+
+def fit(
+    model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator
+) -> tuple[Numbers, Cost]:
+    """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""
+    device = next(model.parameters()).device
+    descent = Descent(settings.optimiser(model), model)
+    model.train()
+    seen: list[tuple[float, int]] = []
+    for batch in batches.steps(len(rows), settings.batch_size, settings.steps(len(rows)), stream):
+        drawn = rows.at(batch)
+        x = as_input(augmented(moved(drawn.x, device), settings.augment, stream, model.pixels), device)
+        loss = functional.cross_entropy(model(x).logits, moved(drawn.y, device))
+        descent.step(loss)
+        seen.append((float(loss.detach()), len(batch)))
+    last = seen[-ceil(len(rows) / settings.batch_size) :]
+    mean = sum(loss * many for loss, many in last) / max(sum(many for _, many in last), 1)
+    passes = sum(many for _, many in seen)
+    return {"loss": mean, "rows": float(len(rows))}, Cost(gradient_passes=passes, labels_read=passes)
+
+
+def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None = None) -> Tensor:
+    """uint8 [N, c, h, w] as it is, or cropped from 4 pixels of zero padding and flipped, each row
+    by its own draw; with `pixels`, at the size that the model works at.
+    """
+    if kind == "none":
+        return x
+    if pixels is not None:
+        x = resized(x, pixels)
+    count, channels, height, width = x.shape
+    padded = functional.pad(x, (4, 4, 4, 4))
+    top = torch.randint(0, 9, (count,), generator=stream)
+    left = torch.randint(0, 9, (count,), generator=stream)
+    flip = torch.randint(0, 2, (count,), generator=stream).bool()
+    rows = top[:, None] + torch.arange(height)
+    columns = torch.arange(width).expand(count, -1)
+    columns = torch.where(flip[:, None], columns.flip(1), columns) + left[:, None]
+    picked, of = torch.arange(count)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    where = (picked, of, rows[:, None, :, None], columns[:, None, None, :])
+    return padded[tuple(index.to(x.device) for index in where)]
+
+
+def resized(x: Tensor, pixels: int) -> Tensor:
+    """uint8 [N, c, h, w] as uint8 [N, c, pixels, pixels], bilinear, as the extractor resizes."""
+    size = (pixels, pixels)
+    return functional.interpolate(x.float(), size, mode="bilinear", align_corners=False).round().byte()

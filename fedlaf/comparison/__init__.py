@@ -1,5 +1,0 @@
-"""Many methods against one retrained model: one training a seed, one table, one plot, one JSON."""
-
-from fedlaf.comparison.compare import compare, usage
-
-__all__ = ["compare", "usage"]

@@ -1,0 +1,172 @@
+"""A federation: who holds which rows, and the one description from which any process rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedlaf.core.errors import require, require_count, within
+from fedlaf.core.request import Holdings
+from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.types import ClientId, Indices
+from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels, plant
+from fedlaf.data.dataset import Dataset, LabelledRows, Rows
+from fedlaf.data.partition import Partition
+from fedlaf.data.row_access import Looked
+from fedlaf.data.sources import Source, load_once
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """One client's rows, as the client sees them: corrupted where corruption was configured."""
+
+    rows: LabelledRows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def labelled(self, but: Sequence[int] = ()) -> LabelledRows:
+        """All rows with labels, except the positions `but`."""
+        return self.rows.at(self._kept(but)) if but else self.rows
+
+    def inputs(self, but: Sequence[int] = ()) -> Rows:
+        """All rows without labels, except the positions `but`."""
+        return self.labelled(but).unlabelled()
+
+    def inputs_at(self, positions: Sequence[int]) -> Rows:
+        """The rows at `positions`, without labels."""
+        return self.rows.unlabelled().at(torch.tensor(list(positions), dtype=torch.int64))
+
+    def labelled_at(self, positions: Sequence[int]) -> LabelledRows:
+        """The rows at `positions`, with labels."""
+        return self.rows.at(torch.tensor(list(positions), dtype=torch.int64))
+
+    def noting(self, looked: Looked) -> ClientData:
+        """The same rows, which note in `looked` when their inputs are taken."""
+        return ClientData(self.rows.noting(looked))
+
+    def _kept(self, but: Sequence[int]) -> torch.Tensor:
+        kept = torch.ones(len(self.rows), dtype=torch.bool)
+        kept[torch.tensor(list(but), dtype=torch.int64)] = False
+        return kept.nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Indices, labels and marks of every client over one dataset.
+
+    `parts[k]` are client k's rows of the training set (int64 [P]), `labels[k]` the labels it
+    holds, `planted[k]` marks rows that carry the trigger, `wrong[k]` rows with a wrong label. `server`
+    are rows that no client holds.
+    """
+
+    dataset: Dataset
+    parts: tuple[Indices, ...]
+    labels: tuple[npt.NDArray[np.int64], ...]
+    planted: tuple[npt.NDArray[np.bool_], ...]
+    wrong: tuple[npt.NDArray[np.bool_], ...]
+    trigger: Trigger | None = None
+    server: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def client(self, client: ClientId) -> ClientData:
+        """The rows of `client`, gathered from the dataset."""
+        x = self.dataset.train.x[torch.from_numpy(self.parts[client])]
+        if self.trigger is not None:
+            x = plant(x, self.planted[client], self.trigger)
+        return ClientData(LabelledRows(x, torch.from_numpy(self.labels[client])))
+
+    def on_server(self) -> Rows:
+        """The server's rows, which come without labels."""
+        none = np.zeros(0, np.int64)
+        held = torch.from_numpy(none if self.server is None else self.server)
+        return self.dataset.train.unlabelled().at(held)
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """What requests are stated over."""
+        return Holdings(self.labels, self.wrong, self.dataset.num_classes)
+
+    @cached_property
+    def sizes(self) -> dict[ClientId, int]:
+        """Number of rows of each client."""
+        return {k: len(part) for k, part in enumerate(self.parts)}
+
+
+@dataclass(frozen=True)
+class FederationSpec:
+    """The description of a federation: small, hashable, equal in every process."""
+
+    source: Source
+    partition: Partition
+    clients: int
+    seed: int
+    backdoor: Backdoor | None = None
+    wrong_labels: WrongLabels | None = None
+    server_rows: int = 0
+
+    def __post_init__(self) -> None:
+        require_count("clients", self.clients)
+        require_count("server_rows", self.server_rows, at_least=0)
+
+
+@lru_cache(maxsize=2)
+def build(spec: FederationSpec) -> Federation:
+    """The federation that `spec` describes, built once per process; pure in `spec`.
+
+    Raises InvalidValue, with the section's key, for what does not fit the dataset.
+    """
+    dataset = load_once(spec.source)
+    right = dataset.train.y.numpy()
+    held, server = _divided(len(right), spec)
+    stream = numpy_stream(spec.seed, "partition")
+    parts = tuple(held[part] for part in spec.partition(right[held], spec.clients, stream))
+    labels = [right[part] for part in parts]
+    planted = [np.zeros(len(part), bool) for part in parts]
+    trigger = None
+    if spec.wrong_labels is not None:
+        _mislabel(spec, spec.wrong_labels, labels, dataset.num_classes)
+    wrong = tuple(held != right[part] for held, part in zip(labels, parts, strict=True))
+    if spec.backdoor is not None:
+        with within("corruption.backdoor"):
+            trigger = spec.backdoor.trigger(dataset.shape, dataset.num_classes)
+            for k in _known(spec.backdoor.clients, spec.clients):
+                stream = numpy_stream(spec.seed, "backdoor", k)
+                planted[k] = spec.backdoor.planted(len(parts[k]), stream)
+                labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
+    return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger, server)
+
+
+def _divided(rows: int, spec: FederationSpec) -> tuple[Indices, Indices]:
+    """Which rows clients hold, and which the server."""
+    expected = f"fewer than the {rows} rows of the training set"
+    require(spec.server_rows < rows, "server_rows", expected, spec.server_rows)
+    stream = numpy_stream(spec.seed, "server rows")
+    server = np.sort(stream.permutation(rows)[: spec.server_rows]).astype(np.int64)
+    return np.setdiff1d(np.arange(rows, dtype=np.int64), server), server
+
+
+def _mislabel(
+    spec: FederationSpec,
+    wrong: WrongLabels,
+    labels: list[npt.NDArray[np.int64]],
+    num_classes: int,
+) -> None:
+    chosen = range(spec.clients) if wrong.clients is None else wrong.clients
+    with within("corruption.wrong_labels"):
+        for k in _known(chosen, spec.clients):
+            stream = numpy_stream(spec.seed, "wrong_labels", k)
+            labels[k] = wrong.corrupted(labels[k], num_classes, stream)
+
+
+def _known(named: Sequence[ClientId], clients: int) -> Sequence[ClientId]:
+    for client in named:
+        require(0 <= client < clients, "clients", f"client ids from 0 to {clients - 1}", client)
+    return named

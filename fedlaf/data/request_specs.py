@@ -1,0 +1,183 @@
+"""What a user asks for: demands, each held against a federation, in the order of their arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number
+from fedlaf.core.request import ForgetRequest, Holdings
+from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.types import ClientId
+
+
+class Demand(Protocol):
+    """What a user asks for, before it is held against a federation."""
+
+    @property
+    def round(self) -> int | None:
+        """The training round after which it arrives; None is after the last one."""
+
+    @property
+    def leaver(self) -> str:
+        """Whether its clients are `online` to help with forgetting, or `offline`."""
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """The rows that this demand means."""
+
+
+@dataclass(frozen=True)
+class WithdrawClients:
+    """The clients leave, with all their rows."""
+
+    clients: Sequence[ClientId]
+    round: int | None = None
+    leaver: str = "online"
+
+    def __post_init__(self) -> None:
+        _require_named("clients", self.clients)
+        _require_arrival(self)
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """All rows of the clients. Raises InvalidValue for unknown clients, or when none would stay."""
+        clients = holdings.known(self.clients)
+        total = len(holdings.labels)
+        expected = f"fewer than the {total} clients of the federation"
+        require(len(clients) < total, "clients", expected, clients)
+        return ForgetRequest.of_clients(clients, {k: holdings.size(k) for k in clients})
+
+
+@dataclass(frozen=True)
+class RemoveSamples:
+    """Some rows are removed: named ones (`rows`), or a random `share` of each class of each client.
+
+    `clients` None means all; `classes` None means rows of any class.
+    """
+
+    clients: Sequence[ClientId] | None = None
+    share: float | None = None
+    classes: Sequence[int] | None = None
+    rows: Mapping[ClientId, Sequence[int]] | None = None
+    seed: int = 0
+    round: int | None = None
+    leaver: str = "online"
+
+    def __post_init__(self) -> None:
+        one = (self.share is None) != (self.rows is None)
+        require(one, "share", "either share or rows", (self.share, self.rows))
+        classes = list(self.classes or ())
+        require(len(set(classes)) == len(classes), "classes", "each class once", classes)
+        if self.share is not None:
+            require_number("share", self.share, above=0, at_most=1)
+        _require_arrival(self)
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """The named rows, or the seeded draw. Raises InvalidValue for what is not there."""
+        if self.rows is not None:
+            sizes = {k: holdings.size(k) for k in range(len(holdings.labels))}
+            return ForgetRequest.of_samples({int(k): list(v) for k, v in self.rows.items()}, sizes)
+        clients = holdings.known(self.clients)
+        drawn = {k: self._draw(holdings, k) for k in clients}
+        return ForgetRequest.of_samples(drawn, {k: holdings.size(k) for k in clients})
+
+    def _draw(self, holdings: Holdings, client: ClientId) -> list[int]:
+        stream = numpy_stream(self.seed, "remove_samples", client)
+        classes = range(holdings.num_classes) if self.classes is None else self.classes
+        drawn: list[int] = []
+        for label in classes:
+            known = 0 <= label < holdings.num_classes
+            require(known, "classes", f"classes from 0 to {holdings.num_classes - 1}", label)
+            of_class = np.flatnonzero(holdings.labels[client] == label)
+            count = round((self.share or 0.0) * len(of_class))
+            drawn += [int(i) for i in stream.choice(of_class, count, replace=False)]
+        return drawn
+
+
+@dataclass(frozen=True)
+class RemoveClasses:
+    """All rows of `classes` are removed, at all clients or at those named."""
+
+    classes: Sequence[int]
+    clients: Sequence[ClientId] | None = None
+    round: int | None = None
+    leaver: str = "online"
+
+    def __post_init__(self) -> None:
+        _require_named("classes", self.classes)
+        _require_arrival(self)
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """The rows that carry those labels. Raises InvalidValue for unknown classes."""
+        return ForgetRequest.of_classes(self.classes, holdings, self.clients)
+
+
+@dataclass(frozen=True)
+class RemoveWrongLabels:
+    """The rows whose labels were planted wrong are removed, at all clients or at those named."""
+
+    clients: Sequence[ClientId] | None = None
+    round: int | None = None
+    leaver: str = "online"
+
+    def __post_init__(self) -> None:
+        _require_arrival(self)
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """The rows with planted labels."""
+        return ForgetRequest.of_wrong_labels(holdings, self.clients)
+
+
+def schedule(
+    demands: Sequence[Demand], holdings: Holdings, rounds: int
+) -> tuple[tuple[int, ForgetRequest], ...]:
+    """The demands as (training round, request), in the order of their arrival.
+
+    Raises InvalidValue for a round past the last, for a request on a client that has left by
+    then, for one that asks for nothing (or only for rows that are gone), for one that leaves
+    the federation without a row, and for clients that are offline but stay.
+    """
+    sizes = {k: holdings.size(k) for k in range(len(holdings.labels))}
+    gone = ForgetRequest()
+    served: list[tuple[int, ForgetRequest]] = []
+    for demand in sorted(demands, key=lambda d: rounds if d.round is None else d.round):
+        at = rounds if demand.round is None else demand.round
+        require(at <= rounds, "round", f"a training round from 1 to {rounds}", at)
+        asked = demand.resolve(holdings)
+        # A removal that names nobody means the clients that are still there.
+        named = getattr(demand, "clients", None) or getattr(demand, "rows", None) or ()
+        again = sorted(gone.withdrawn & {int(k) for k in named})
+        require(not again, "clients", "clients that have not withdrawn earlier", again)
+        asked = asked.without(gone)
+        require(bool(asked.rows), "request", "at least one row to forget", _name(demand))
+        gone = gone.joined(asked, sizes)
+        left = sum(sizes.values()) - sum(len(rows) for rows in gone.rows.values())
+        require(left > 0, "request", "at least one row to remain", _name(demand))
+        # Whoever has no row left has withdrawn, whatever the form of the last demand.
+        leavers = frozenset(k for k in asked.rows if k in gone.withdrawn)
+        offline = demand.leaver == "offline"
+        stays = sorted(asked.rows.keys() - leavers)
+        expected = "online where clients stay with other rows"
+        require(not (offline and stays), "leaver", expected, demand.leaver)
+        served.append((at, ForgetRequest(asked.rows, leavers, offline)))
+    return tuple(served)
+
+
+def _name(demand: Demand) -> str:
+    return type(demand).__name__
+
+
+def _require_named(key: str, named: object) -> None:
+    listed = isinstance(named, Sequence) and not isinstance(named, str) and len(named) > 0
+    require(listed, key, "a list of at least one", named)
+    for value in named:  # type: ignore[attr-defined]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise InvalidValue(key, "whole numbers of at least 0", value)
+
+
+def _require_arrival(demand: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:
+    if demand.round is not None:
+        require_count("round", demand.round)
+    require(demand.leaver in ("online", "offline"), "leaver", "online or offline", demand.leaver)

@@ -1,0 +1,65 @@
+"""How far apart retrained models are anyway: a distance below that says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import isnan, nan
+
+from fedlaf.evaluation.catalogue import distance
+from fedlaf.evaluation.evaluate import Evaluation, evaluate, relative
+from fedlaf.evaluation.predictions import Predictions
+from fedlaf.evaluation.splits import Subjects
+
+GAP = "gap"
+
+
+@dataclass(frozen=True)
+class Between:
+    """Distances of each pair of models retrained from other seeds, by measure."""
+
+    pairs: tuple[Mapping[str, float], ...] = ()
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Each measure's mean distance."""
+        return {name: sum(self.of(name)) / len(self.pairs) for name in self._names}
+
+    @property
+    def largest(self) -> dict[str, float]:
+        """Each measure's largest distance; NaN where any pair has none."""
+        return {name: nan if any(map(isnan, self.of(name))) else max(self.of(name)) for name in self._names}
+
+    def of(self, name: str) -> list[float]:
+        """A measure's distances, pair by pair."""
+        return [pair[name] for pair in self.pairs]
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.pairs[0]) if self.pairs else []
+
+
+Retrained = tuple[Predictions, Evaluation]
+"""A retrained model: what it predicts, and the measures that it has by itself."""
+
+
+def between(retrained: Sequence[Retrained], subjects: Subjects) -> Between:
+    """The distances of all pairs; none with fewer than two models."""
+    pairs = combinations(retrained, 2)
+    return Between(tuple(apart(one, other, subjects) for one, other in pairs))
+
+
+def apart(one: Retrained, other: Retrained, subjects: Subjects) -> dict[str, float]:
+    """Distances of two models by measure; `gap` is the mean distance that either has to the other."""
+    left, right = one[1].measures, other[1].measures
+    both = relative(other[0], one[0], subjects)
+    found = {name: distance(name, value, left.get(name, nan)) for name, value in {**right, **both}.items()}
+    return {**found, GAP: other[1].gap(one[1])}
+
+
+def yardstick(
+    retrained: Sequence[Predictions], subjects: Subjects, *, asr: str | None = None
+) -> Mapping[str, float]:
+    """Each measure's mean distance over all pairs of models; empty with fewer than two."""
+    return between([(seen, evaluate(seen, subjects, asr=asr)) for seen in retrained], subjects).mean

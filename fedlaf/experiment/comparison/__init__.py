@@ -1,0 +1,5 @@
+"""Many methods against one retrained model: one training a seed, one table, one plot, one JSON."""
+
+from fedlaf.experiment.comparison.compare import compare, usage
+
+__all__ = ["compare", "usage"]

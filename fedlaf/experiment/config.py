@@ -1,0 +1,193 @@
+"""From a composed configuration to checked values: schemas, instantiation, and one-line errors."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from fedlaf.core.errors import InvalidValue
+
+
+@dataclass
+class CorruptionConfig:
+    """What is planted in clients' rows; null is nothing."""
+
+    backdoor: Any = None
+    wrong_labels: Any = None
+
+
+@dataclass
+class GateConfig:
+    """When an original model is no good, in percent of the test rows and in points."""
+
+    accuracy: float = 50.0
+    below: float = 10.0
+
+
+@dataclass
+class EvaluationConfig:
+    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
+    `asr` names the protocol of the membership attack, null leaves it out; `yardstick` is how many
+    more times is retrained, from other seeds. Attacks and representations take `most_rows` of each
+    kind; `on_demand` names the costly measures that are wanted.
+    """
+
+    curve_rows: int = 400
+    reference: str = "each"
+    asr: str | None = None
+    yardstick: int = 0
+    most_rows: int = 2000
+    on_demand: list[str] = field(default_factory=list)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass
+class Config:
+    """The whole configuration; groups hold a `_target_` and its arguments."""
+
+    seed: int = 0
+    clients: int = 10
+    server_rows: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    deterministic: bool = True
+    timeout: float = 3600.0
+    resume: str | None = None
+    record: Any = "auto"
+    data: Any = MISSING
+    partition: Any = MISSING
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    model: Any = MISSING
+    train: Any = MISSING
+    request: Any = MISSING
+    requests: list[Any] = field(default_factory=list)
+    forget: Any = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    engine: Any = MISSING
+
+
+@dataclass
+class CompareConfig:
+    """What `fedlaf compare` is told: keys of jobs that all share (`scenario`, then `base`), those of each
+    setting (`over`) and of each method.
+    """
+
+    name: str = MISSING
+    title: str = MISSING
+    scenario: list[str] = field(default_factory=list)
+    base: list[str] = field(default_factory=list)
+    over: dict[str, list[str]] = field(default_factory=dict)
+    methods: dict[str, list[str]] = field(default_factory=dict)
+    only: list[str] | None = None
+    seeds: list[int] = field(default_factory=list)
+    jobs: int = 2
+    folder: str = "outputs/compare"
+
+
+def register() -> None:
+    """Make the schemas known to Hydra under the names that conf/ builds on, and `${range:0,50}` as a list
+    of client ids.
+    """
+    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
+
+
+def composed(overrides: Sequence[str], name: str = "config") -> DictConfig:
+    """What these overrides compose to, outside of a job. Raises one of USER_ERRORS."""
+    register()
+    with initialize_config_module("fedlaf.conf", version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def made(config: DictConfig, key: str) -> Any:
+    """The value that the section `key` describes, None for null.
+
+    Raises InvalidValue with the full key for anything that its class refuses.
+    """
+    node = OmegaConf.select(config, key)
+    if node is None:
+        return None
+    if not (isinstance(node, DictConfig) and "_target_" in node):
+        # Such as keys of an experiment for a section that another choice made null.
+        got = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+        raise InvalidValue(key, "null, or a whole section (with its _target_)", got)
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        raise _refused(error, key) from error
+    except OmegaConfBaseException as error:
+        raise InvalidValue(key, "a value that can be resolved", _first_line(error)) from error
+
+
+def only_known(config: DictConfig) -> None:
+    """Raise InvalidValue for a key at the top that nobody reads (Hydra's `+` lets it in)."""
+    known = {f.name for f in fields(Config)}
+    for key in config:
+        if key not in known:
+            raise InvalidValue(str(key), f"one of {', '.join(sorted(known))}", config[key])
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, for the report and for fingerprints."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def explained(error: Exception) -> str:
+    """An error of the configuration in one line: key, what was expected, what came."""
+    if isinstance(error, InvalidValue):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}: expected one of {', '.join(error.options)}, got {name!r}"
+    cause = error.__cause__ or error.__context__ or error
+    text = " ".join(f"{error} {cause}".split())
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override and isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        return _unknown_key(override[1], cause)
+    key = re.search(r"full_key: (\S+)", text)
+    value = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", text)
+    unknown = re.search(r"Value '(.*?)' is not a valid bool", text)
+    if key and unknown:
+        return f"{key[1]}: expected true or false, got {unknown[1]!r}"
+    if key and value:
+        return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
+    return " ".join(str(error).split())
+
+
+USER_ERRORS = (InvalidValue, HydraException, OmegaConfBaseException)
+"""What a wrong configuration can raise."""
+
+
+def _refused(error: InstantiationException, key: str) -> InvalidValue:
+    path = re.search(r"full_key: (\S+)", str(error))
+    section = path[1] if path else key
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InvalidValue):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, InvalidValue):
+        return cause.within(section)
+    root = error.__cause__ or error
+    return InvalidValue(section, "arguments that its class takes", _first_line(root))
+
+
+def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
+    parent = cause.parent_node
+    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    near = difflib.get_close_matches(str(cause.key), known, n=1)
+    expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{override}: no such key {str(cause.key)!r}; {expected}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,98 @@
+"""The ServerApp that Flower loads: the whole story, over Flower's own grid."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, sleep
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedlaf import report
+from fedlaf.core.errors import RoundFailed, require
+from fedlaf.core.types import ClientId
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.checkpoints import Shelf
+from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
+from fedlaf.experiment.pipeline import Story
+from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.simulation import PolledGrid, flower_compat
+
+
+class Refused(RuntimeError):
+    """A run that ends here, in one line."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(f"fedlaf: error: {line}")
+
+
+class Log(report.Watch):
+    """Stages as lines of the run's log, which is all that is seen of a run elsewhere."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("flwr")
+
+    def stage(self, name: str, rounds: int) -> None:
+        """A stage of `rounds` rounds begins."""
+        self._log.info("fedlaf: %s, %d rounds", name, rounds)
+
+    def advance(self, name: str) -> None:
+        """Nothing: Flower's own strategies tell of each round."""
+
+    def withdrawn(self, nodes: dict[ClientId, int]) -> None:
+        """These clients have been forgotten: who runs the federation may unregister their nodes."""
+        for client, node in nodes.items():
+            self._log.info("fedlaf: client %d is forgotten, its node is asked no more: %d", client, node)
+
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Tell the story; the report's files go where Hydra says. Raises Refused, in one line."""
+    flower_compat.in_one_line(Refused)
+    torch.set_num_threads(1)  # as in every client: the same bits on any engine
+    try:
+        config, hydra = composed(str(context.run_config[OVERRIDES]), nodes=_simulated_nodes(grid))
+        plan = prepare(config, hydra.runtime.choices.get("forget") or "")
+        _check_nodes(grid, len(plan.federation))
+        told = _told(plan, grid, Path(hydra.run.dir).absolute())
+    except configuration.USER_ERRORS as error:
+        raise Refused(configuration.explained(error)) from None
+    except RoundFailed as error:
+        raise Refused(f"{error}; finished stages are kept, resume= takes them up") from None
+    if told.stopped is not None:
+        raise Refused(told.stopped)
+
+
+def _told(plan: Plan, grid: Grid, folder: Path) -> report.Report:
+    clock = perf_counter()
+    polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
+    told = Story(plan, polled, Shelf(folder, plan.resume), Log()).tell()
+    told = replace(told, seconds={**told.seconds, "total": perf_counter() - clock})
+    report.write(told, folder)
+    report.tell(told, folder)
+    return told
+
+
+def _simulated_nodes(grid: Grid) -> int | None:
+    """How many nodes a simulation has; None for a deployment, whose nodes come when they come."""
+    if not flower_compat.is_simulated(grid):
+        return None
+    before, nodes = -1, 0
+    while nodes == 0 or nodes != before:  # they are registered while the server starts
+        before = nodes
+        sleep(0.5)
+        nodes = len(list(grid.get_node_ids()))
+    return nodes
+
+
+def _check_nodes(grid: Grid, clients: int) -> None:
+    """A simulation with another number of nodes would be waited for in vain."""
+    nodes = _simulated_nodes(grid)
+    expected = f"{nodes}, the num-supernodes of this simulation (--federation-config num-supernodes=...)"
+    require(nodes in (None, clients), "clients", expected, clients)

@@ -1,0 +1,125 @@
+"""A request's models measured: each predicted once, then held against the retrained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from fedlaf.client.runtime import device_of, measured_model
+from fedlaf.core.seeding import seed_for
+from fedlaf.core.types import Weights
+from fedlaf.evaluation import (
+    Between,
+    Evaluation,
+    Predictions,
+    Subjects,
+    Verdict,
+    between,
+    digest,
+    evaluate,
+    inside,
+    judged,
+    likelihood_ratios,
+    membership_attacks,
+    predict,
+    probabilities,
+    sides_of,
+    spaced,
+    zero_retrain_forgetting,
+)
+from fedlaf.evaluation.attacks import Sides
+from fedlaf.evaluation.measures import Probabilities
+from fedlaf.experiment.checkpoints import Shelf
+from fedlaf.experiment.plan import Plan
+
+RETRAINED, AGAIN = "retrained", "yardstick"
+"""The model retrained from the run's seed, and the start of the names of those from other seeds."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was measured of a request's models, the distances between retrainings, and the verdict."""
+
+    models: Mapping[str, Evaluation]
+    between: Between
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures the models of one request on its rows."""
+
+    plan: Plan
+    shelf: Shelf
+    name: str
+    subjects: Subjects
+
+    def judged(self, models: Mapping[str, Weights]) -> Judged:
+        """The measures of all models but the retrainings from other seeds, and the verdict."""
+        seen = {model: self._predicted(model, weights) for model, weights in models.items()}
+        retrained = [model for model in seen if model.startswith((RETRAINED, AGAIN))]
+        own = {model: self._own(model, seen, models) for model in seen}
+        scatter = between([(seen[m], Evaluation(own[m])) for m in retrained], self.subjects)
+        reference = seen.get(RETRAINED)
+        found = {}
+        for model in (model for model in seen if not model.startswith(AGAIN)):
+            both = evaluate(seen[model], self.subjects, reference)
+            found[model] = replace(both, measures={**both.measures, **own[model]})
+        return Judged(found, scatter, judged(found, scatter, self.plan.gate))
+
+    def _own(
+        self, model: str, seen: Mapping[str, Predictions], models: Mapping[str, Weights]
+    ) -> dict[str, float]:
+        """The measures that a model has by itself, or against models that none is held against."""
+        found, sides = seen[model], self._sides
+        own = dict(evaluate(found, self.subjects, asr=self.plan.asr).measures)
+        own |= membership_attacks(found, self.subjects, sides)
+        # Each is attacked with the same references; a reference itself, with the other retrainings.
+        others = [m for m in seen if m != model and m.startswith(AGAIN)]
+        if model.startswith(AGAIN):
+            others += [RETRAINED]
+        own |= likelihood_ratios(found, [seen[m] for m in others], self.subjects, sides)
+        own["zrf"] = zero_retrain_forgetting(found.forgotten, self._untrained)
+        return own | self._on_demand(found, models[model], seen.get("original"))
+
+    def _on_demand(
+        self, found: Predictions, weights: Weights, original: Predictions | None
+    ) -> dict[str, float]:
+        wanted, rows = self.plan.on_demand, self.subjects.forgotten
+        own: dict[str, float] = {}
+        if "halves" in wanted:
+            own |= inside.split_halves(found.represented)
+        if "probe" in wanted:
+            labels = rows.y.numpy()[spaced(len(rows), self.plan.most_rows)]
+            own["probe_forgotten"] = inside.probed(found.represented["forgotten"], labels)
+        if "relearn" in wanted and original is not None:
+            goal = inside.goal_of(original.forgotten, rows)
+            own["relearn_steps"] = inside.relearned(measured_model(self.plan.spec), weights, rows, goal)
+        return own
+
+    def _predicted(self, model: str, weights: Weights) -> Predictions:
+        """Predictions of a model; an earlier run's, unless it is one that this method made."""
+        if model == "unlearned":
+            return self._made(weights)
+        asked = {"most_rows": self.plan.most_rows, "layers": "layers" in self.plan.on_demand}
+        rows_and_weights = digest(weights, self.subjects)
+        made_from = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)
+        return self.shelf.predictions(f"{self.name}-{model}", made_from, lambda: self._made(weights))
+
+    def _made(self, weights: Weights) -> Predictions:
+        network = measured_model(self.plan.spec)
+        found = predict(network, weights, self.subjects, represented=self.plan.most_rows)
+        if "layers" not in self.plan.on_demand:
+            return found
+        return replace(found, grams=inside.grams(network, weights, self.subjects.forgotten.x))
+
+    @cached_property
+    def _sides(self) -> Sides:
+        return sides_of(self.subjects, self.plan.most_rows)
+
+    @cached_property
+    def _untrained(self) -> Probabilities:
+        """What a model that has learned nothing says of the forgotten rows."""
+        network = self.plan.fresh(seed_for(self.plan.seed, "untrained"))
+        return probabilities(network.to(device_of(self.plan.spec)), self.subjects.forgotten.x)

@@ -1,0 +1,156 @@
+"""A run before it starts: every value built and checked, so that nothing can be wrong half-way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fedlaf.client import ClientSpec
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
+from fedlaf.core.request import ForgetRequest
+from fedlaf.data.federation import Federation, FederationSpec, build
+from fedlaf.data.request_specs import schedule
+from fedlaf.evaluation import Gate
+from fedlaf.evaluation.inside import ON_DEMAND
+from fedlaf.evaluation.membership import PROTOCOLS
+from fedlaf.experiment.config import made, only_known, plain
+from fedlaf.experiment.needs import check_needs, kept_for
+from fedlaf.method.contract import Roster, Runnable, Trainable
+from fedlaf.method.update_history import Keep
+from fedlaf.models import Classifier
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the story is told from."""
+
+    spec: ClientSpec
+    federation: Federation
+    train: Trainable
+    schedule: tuple[tuple[int, ForgetRequest], ...]
+    method: Runnable
+    engine: Any
+    seed: int
+    timeout: float
+    curve_rows: int
+    reference: str
+    asr: str | None
+    yardstick: int
+    most_rows: int
+    on_demand: tuple[str, ...]
+    gate: Gate
+    method_name: str
+    resume: Path | None
+    keep: Keep
+    config: Mapping[str, Any]
+
+    def fresh(self, seed: int) -> Classifier:
+        """A model that has learned nothing, drawn from `seed`."""
+        dataset = self.federation.dataset
+        return self.spec.model.build(dataset.shape, dataset.num_classes, seed)
+
+    def fingerprint(self, *sections: str, **more: object) -> str:
+        """A hash of those sections of the configuration, and of `more`: what a stage depends on."""
+        chosen = {name: self.config[name] for name in sections} | more
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+FEDERATION = (
+    "seed", "clients", "server_rows", "data", "partition", "corruption", "model",
+    "precision", "deterministic",
+)  # fmt: skip
+"""Sections that describe the federation, its start and how it computes."""
+
+
+def prepare(config: DictConfig, method_name: str = "") -> Plan:
+    """Build and check everything that the configuration names. Raises InvalidValue, nothing else.
+
+    Data are found (or downloaded) here; nothing is trained and nothing written to the run's folder.
+    """
+    only_known(config)
+    _check_scalars(config)
+    spec = spec_of(config)
+    _located(spec.federation.source.prepare, "data")
+    federation = _located(lambda: build(spec.federation), "data")
+    train: Trainable = made(config, "train")
+    method: Runnable = made(config, "forget")
+    demands = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
+    served = _located(lambda: schedule(demands, federation.holdings, train.rounds), "request")
+    name = method_name or type(method).__name__
+    _check_methods(train, method, served, federation, name)
+    return Plan(
+        spec, federation, train, served, method, made(config, "engine"), config.seed,
+        config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
+        config.evaluation.asr, config.evaluation.yardstick, config.evaluation.most_rows,
+        tuple(config.evaluation.on_demand), _gate(config),
+        name, Path(config.resume) if config.resume else None, kept_for(method, plain(config)["record"]),
+        plain(config),
+    )  # fmt: skip
+
+
+def _gate(config: DictConfig) -> Gate:
+    gate = config.evaluation.gate
+    with within("evaluation.gate"):
+        return Gate(gate.accuracy, gate.below)
+
+
+def spec_of(config: DictConfig) -> ClientSpec:
+    """What a client must know of the configuration. Raises InvalidValue."""
+    federation = FederationSpec(
+        made(config, "data"), made(config, "partition"), config.clients, config.seed,
+        made(config, "corruption.backdoor"), made(config, "corruption.wrong_labels"),
+        config.server_rows,
+    )  # fmt: skip
+    return ClientSpec(
+        federation, made(config, "model"), config.device, config.precision, config.deterministic
+    )
+
+
+def _check_scalars(config: DictConfig) -> None:
+    require_count("seed", config.seed, at_least=0)
+    require_count("clients", config.clients)
+    require_number("timeout", config.timeout, above=0)
+    require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
+    require_count("evaluation.yardstick", config.evaluation.yardstick, at_least=0)
+    when = config.evaluation.reference
+    require(when in ("each", "last"), "evaluation.reference", "each or last", when)
+    asr = config.evaluation.asr
+    require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
+    require_count("evaluation.most_rows", config.evaluation.most_rows)
+    unknown = [name for name in config.evaluation.on_demand if name not in ON_DEMAND]
+    require(not unknown, "evaluation.on_demand", f"some of {', '.join(ON_DEMAND)}", unknown)
+    folder = config.resume
+    found = folder is None or Path(folder).is_dir()
+    require(found, "resume", "the folder of an earlier run", folder)
+
+
+def _check_methods(
+    train: Trainable,
+    method: Runnable,
+    served: tuple[tuple[int, ForgetRequest], ...],
+    federation: Federation,
+    name: str,
+) -> None:
+    roster = Roster({}, federation.sizes)
+    _located(lambda: train.checked(roster), "train")
+    gone = ForgetRequest()
+    for at, request in served:
+        asked = Roster({}, federation.sizes, request, gone, at)
+        check_needs(method, asked, name, server_rows=len(federation.on_server()))
+        _located(lambda asked=asked: method.checked(asked), "forget")  # type: ignore[misc]
+        gone = gone.joined(request, federation.sizes)
+
+
+def _located(call: Any, section: str) -> Any:
+    # Values know their own key, the section is known here; keys of the root stay as they are.
+    try:
+        return call()
+    except InvalidValue as error:
+        rooted = error.key == section or (section == "data" and error.key in ("clients", "server_rows"))
+        raise (error if "." in error.key or rooted else error.within(section)) from None

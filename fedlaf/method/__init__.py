@@ -1,0 +1,1 @@
+"""What the pipeline hands to a method and what it gets back."""

@@ -1,0 +1,215 @@
+"""What the server keeps of training for later requests: on disk, as it comes, nothing held in memory.
+
+A folder holds `updates/round-T/client-K.safetensors` (trained minus sent), `last/client-K` (the
+model a client trained last) and `magnitudes/client-K` (its sum of absolute updates).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, gcd
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.types import ClientId, Weights
+
+KINDS = ("updates", "last", "magnitudes")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What is kept: updates of every `every`-th round from the first on (0: none) of the `share` of its
+    clients whose updates are largest, each client's `last` model, its sum of absolute updates (`magnitudes`).
+    """
+
+    every: int = 0
+    share: float = 1.0
+    last: bool = False
+    magnitudes: bool = False
+
+    def __post_init__(self) -> None:
+        require_count("every", self.every, at_least=0)
+        require_number("share", self.share, above=0, at_most=1)
+
+    @classmethod
+    def of(cls, kinds: Iterable[str]) -> Keep:
+        """All of the `kinds`, by name. Raises InvalidValue for an unknown one."""
+        named = list(kinds)
+        unknown = [kind for kind in named if kind not in KINDS]
+        require(not unknown, "record", f"auto, or a list of {', '.join(KINDS)}", named)
+        return cls(int("updates" in named), 1.0, "last" in named, "magnitudes" in named)
+
+    def __bool__(self) -> bool:
+        return bool(self.every or self.last or self.magnitudes)
+
+    def joined(self, other: Keep) -> Keep:
+        """What serves both."""
+        share = max((keep.share for keep in (self, other) if keep.every), default=1.0)
+        last, magnitudes = self.last or other.last, self.magnitudes or other.magnitudes
+        return Keep(gcd(self.every, other.every), share, last, magnitudes)
+
+    def covers(self, other: Keep) -> bool:
+        """Whether what this keeps is enough for `other`."""
+        updates = self.every > 0 and other.every % self.every == 0 and self.share >= other.share
+        enough = not other.every or updates
+        return enough and self.last >= other.last and self.magnitudes >= other.magnitudes
+
+    def at(self, round_: int) -> bool:
+        """Whether updates of that round are kept."""
+        return self.every > 0 and (round_ - 1) % self.every == 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of records and what was kept in it."""
+
+    keep: Keep
+    folder: Path
+
+
+@dataclass
+class Recorder:
+    """Writes what a training stage keeps; what an earlier attempt left in the folder goes."""
+
+    kept: Kept
+    _rows: dict[ClientId, int] = field(default_factory=dict, init=False)
+    _norms: dict[ClientId, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        shutil.rmtree(self.kept.folder, ignore_errors=True)
+        self.kept.folder.mkdir(parents=True)
+
+    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
+        """A client's answer in a round."""
+        keep, folder = self.kept.keep, self.kept.folder
+        update = {k: np.asarray(trained[k] - sent[k]) for k in sent}
+        self._rows[client], self._norms[client] = rows, norm(update)
+        if keep.at(round_):
+            _save(_of_round(folder, round_) / _file(client), update)
+        if keep.last:
+            _save(folder / "last" / _file(client), trained)
+        if keep.magnitudes:
+            path = folder / "magnitudes" / _file(client)
+            before = load_file(path) if path.is_file() else {}
+            _save(path, {k: np.asarray(np.abs(v) + before.get(k, 0)) for k, v in update.items()})
+
+    def end(self, round_: int) -> None:
+        """The round is over: who took part is noted, and updates that are too small go."""
+        if self.kept.keep.at(round_):
+            folder = _of_round(self.kept.folder, round_)
+            large = _largest(self._norms, self.kept.keep.share)
+            for client in set(self._norms) - set(large):
+                (folder / _file(client)).unlink()
+            index = {"rows": self._rows, "norms": self._norms}
+            (folder / "index.json").write_text(json.dumps(index))
+        self._rows, self._norms = {}, {}
+
+
+@dataclass(frozen=True)
+class Records:
+    """What training kept, as a method sees it: as much of it as `keep` says, nothing of clients that
+    have withdrawn (`gone`), whatever else is there.
+    """
+
+    folders: Sequence[Path]
+    keep: Keep
+    gone: frozenset[ClientId] = frozenset()
+
+    @property
+    def rounds(self) -> list[int]:
+        """Rounds with updates, in order."""
+        return sorted(self._places)
+
+    def rows(self, round_: int) -> dict[ClientId, int]:
+        """Rows of each client that took part in a round, its weight in the mean."""
+        index = json.loads((self._places[round_] / "index.json").read_text())["rows"]
+        return {int(k): rows for k, rows in sorted(index.items(), key=lambda kv: int(kv[0]))
+                if int(k) not in self.gone}  # fmt: skip
+
+    def clients(self, round_: int) -> list[ClientId]:
+        """Clients whose updates of a round are there, in partition order."""
+        norms = json.loads((self._places[round_] / "index.json").read_text())["norms"]
+        large = _largest({int(k): value for k, value in norms.items()}, self.keep.share)
+        return [k for k in large if k not in self.gone]
+
+    def update(self, round_: int, client: ClientId) -> Weights:
+        """Trained minus sent, of a client in a round."""
+        return load_file(self._places[round_] / _file(client))
+
+    def updates(self, round_: int) -> Iterator[tuple[ClientId, Weights]]:
+        """The updates of a round, one after the other."""
+        return ((client, self.update(round_, client)) for client in self.clients(round_))
+
+    def last(self, client: ClientId) -> Weights | None:
+        """The model that a client trained last; None when it never trained."""
+        for folder in reversed(self.folders):
+            path = folder / "last" / _file(client)
+            if path.is_file():
+                return load_file(path)
+        return None
+
+    def magnitudes(self) -> Iterator[tuple[ClientId, Weights]]:
+        """Each client's sum of absolute updates, over all of training."""
+        for client in self._recorded("magnitudes"):
+            paths = [folder / "magnitudes" / _file(client) for folder in self.folders]
+            parts = [load_file(path) for path in paths if path.is_file()]
+            yield client, {k: np.asarray(sum(part[k] for part in parts)) for k in parts[0]}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of arrays that the server must hold for `keep`: those of all clients, for it cannot
+        know who will leave.
+        """
+        size = sum(_size(self._places[t] / _file(k)) for t in self.rounds for k in self.clients(t))
+        for kind in ("last", "magnitudes"):
+            if getattr(self.keep, kind):
+                files = {file.name: file for folder in self.folders for file in (folder / kind).iterdir()}
+                size += sum(_size(files[_file(k)]) for k in self._recorded(kind))
+        return size
+
+    def _recorded(self, kind: str) -> list[ClientId]:
+        names = {file.stem for folder in self.folders for file in (folder / kind).iterdir()}
+        return [k for k in sorted(int(name.partition("-")[2]) for name in names) if k not in self.gone]
+
+    @cached_property
+    def _places(self) -> dict[int, Path]:
+        found = (path for folder in self.folders for path in (folder / "updates").glob("round-*"))
+        numbered = {int(path.name.partition("-")[2]): path for path in found}
+        return {round_: path for round_, path in numbered.items() if self.keep.at(round_)}
+
+
+def norm(weights: Weights) -> float:
+    """The Euclidean norm over all arrays."""
+    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in weights.values())))
+
+
+def _largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:
+    most = ceil(share * len(norms))
+    return sorted(sorted(norms, key=lambda k: (-norms[k], k))[:most])
+
+
+def _of_round(folder: Path, round_: int) -> Path:
+    return folder / "updates" / f"round-{round_:04d}"
+
+
+def _file(client: ClientId) -> str:
+    return f"client-{client:04d}.safetensors"
+
+
+def _save(path: Path, weights: Weights) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, path)
+
+
+def _size(path: Path) -> int:
+    """Bytes of the arrays in a file: all that follows its header, whose length comes first."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    return path.stat().st_size - 8 - header

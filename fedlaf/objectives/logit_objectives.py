@@ -1,0 +1,241 @@
+"""What the methods that LAF is compared with do in local steps: frozen values that conf/ makes, the wire
+carries as flat scalars, and clients call. The type of an objective says which rows and labels it sees.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.objectives import logit_losses
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One kind of rows in a step: the student's logits [N, C], and the teacher's [N, C] ([N, 0]: none)."""
+
+    student: Tensor
+    teacher: Tensor
+
+
+@dataclass(frozen=True)
+class LabelledBatch(Batch):
+    """The same with labels [N]."""
+
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Local:
+    """Local steps over the whole model: `steps` of them, or (None) one pass over the rows in use.
+
+    A fresh optimiser, `adam` or `sgd`, in each round; gradients are clipped to the norm `clip` (None: not).
+    """
+
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    momentum: float = 0.0
+    batch_size: int = 32
+    steps: int | None = None
+    clip: float | None = None
+
+    uses: ClassVar[tuple[bool, bool]] = (True, True)
+    """Whether remaining and forgotten rows are used."""
+    taught: ClassVar[bool] = True
+    """Whether rows have teachers, which an earlier round must have left with the client."""
+
+    def __post_init__(self) -> None:
+        require(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd", self.optimizer)
+        require_number("lr", self.lr, above=0)
+        require_number("momentum", self.momentum, at_least=0, at_most=1)
+        require_count("batch_size", self.batch_size)
+        if self.steps is not None:
+            require_count("steps", self.steps)
+        if self.clip is not None:
+            require_number("clip", self.clip, above=0)
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """A fresh optimiser over all parameters."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(model.parameters(), lr=self.lr)
+        return torch.optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum)
+
+    def count(self, rows: int) -> int:
+        """Steps for a client whose larger kind of rows in use has `rows`."""
+        return ceil(rows / self.batch_size) if self.steps is None else self.steps
+
+
+B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
+
+
+class Objective(Local, ABC, Generic[B_contra]):
+    """A loss of the student's logits on batches of one type."""
+
+    @abstractmethod
+    def loss(self, near: B_contra, far: B_contra) -> Tensor:
+        """The loss of a step on remaining (near) and forgotten (far) rows; either may be empty."""
+
+
+class LabelFree(Objective[Batch]):
+    """An objective that is given no labels."""
+
+
+class Supervised(Objective[LabelledBatch]):
+    """An objective that reads the labels of the rows that it uses."""
+
+
+@dataclass(frozen=True)
+class NegGrad(Supervised):
+    """Minus the cross-entropy of forgotten rows: training backwards (NegGrad; Golatkar et al., CVPR 2020)."""
+
+    uses: ClassVar[tuple[bool, bool]] = (False, True)
+    taught: ClassVar[bool] = False
+
+    def loss(self, near: LabelledBatch, far: LabelledBatch) -> Tensor:
+        """-CE(forgotten)."""
+        return -functional.cross_entropy(far.student, far.labels)
+
+
+@dataclass(frozen=True)
+class Push(LabelFree):
+    """SCRUB's maximising step: away from what the original model says of forgotten rows.
+
+    Kurmanji et al., NeurIPS 2023, eq. 3, the last term.
+    """
+
+    temperature: float = 4.0
+
+    uses: ClassVar[tuple[bool, bool]] = (False, True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("temperature", self.temperature, above=0)
+
+    def loss(self, near: Batch, far: Batch) -> Tensor:
+        """-KL(original || student) of forgotten rows."""
+        return -logit_losses.mean(logit_losses.divergence(far.teacher, far.student, self.temperature))
+
+
+@dataclass(frozen=True)
+class Hold(Supervised):
+    """SCRUB's minimising step: remaining rows stay with the original model and with their labels.
+
+    alpha KL + gamma CE (Kurmanji et al., NeurIPS 2023, eq. 3, the first two terms).
+    """
+
+    alpha: float = 0.5
+    gamma: float = 1.0
+    temperature: float = 4.0
+
+    uses: ClassVar[tuple[bool, bool]] = (True, False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("alpha", self.alpha, at_least=0)
+        require_number("gamma", self.gamma, at_least=0)
+        require(self.alpha + self.gamma > 0, "gamma", "alpha or gamma above 0", self.gamma)
+        require_number("temperature", self.temperature, above=0)
+
+    def loss(self, near: LabelledBatch, far: LabelledBatch) -> Tensor:
+        """Alpha KL(original || student) + gamma CE of remaining rows."""
+        kept = logit_losses.mean(logit_losses.divergence(near.teacher, near.student, self.temperature))
+        return self.alpha * kept + self.gamma * functional.cross_entropy(near.student, near.labels)
+
+
+@dataclass(frozen=True)
+class DistilBoth(LabelFree):
+    """Towards each row's own teacher, whichever that is: the mean KL over both kinds of rows.
+
+    With an incompetent teacher of forgotten rows it is Chundawat et al., AAAI 2023, eq. 3.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("temperature", self.temperature, above=0)
+
+    def loss(self, near: Batch, far: Batch) -> Tensor:
+        """Mean of KL(teacher || student) over the rows of the step."""
+        apart = [logit_losses.divergence(b.teacher, b.student, self.temperature) for b in (near, far)]
+        return logit_losses.mean(torch.cat(apart))
+
+
+@dataclass(frozen=True)
+class Shrink(LabelFree):
+    """Cross-entropy of forgotten rows to the class that their teacher names: the nearest wrong one.
+
+    Chen et al., CVPR 2023, eq. 4. The teacher was found with labels (`Cross`); the steps read none.
+    """
+
+    uses: ClassVar[tuple[bool, bool]] = (False, True)
+
+    def loss(self, near: Batch, far: Batch) -> Tensor:
+        """CE(forgotten, argmax of the teacher)."""
+        return functional.cross_entropy(far.student, far.teacher.argmax(1))
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The teacher is the original model, for both kinds of rows: its logits, computed once.
+
+    A client uses the same `share` of its remaining rows, at least one, through the whole request.
+    """
+
+    share: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class Mislead(Recall):
+    """The same, but the teacher of forgotten rows is a randomly initialised model, one for all clients."""
+
+
+@dataclass(frozen=True)
+class Cross:
+    """The teacher of forgotten rows is the original model across the boundary, the true class left out.
+
+    One step of size `epsilon` per pixel (of 1) along the sign of the loss's gradient (Chen et al.,
+    CVPR 2023, eq. 2 and 3); remaining rows have no teacher.
+    """
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_number("epsilon", self.epsilon, above=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class Oppose:
+    """Gradients at the global model for FedOSD: of `disbelief` over forgotten rows, of the cross-entropy over
+    remaining ones. Each is the mean over `share` of the client's rows of that kind, drawn anew each round.
+    """
+
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class Unroll:
+    """The sum over batches of the gradients of one pass over forgotten rows, at the weights that were sent.
+
+    Weighed as federated averaging weighs the client: by its rows, of the `whole` of all clients.
+    """
+
+    batch_size: int = 32
+    whole: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("batch_size", self.batch_size)
+        require_count("whole", self.whole)

@@ -1,0 +1,90 @@
+"""Weighted means that come out the same, bit for bit, in any order and any grouping of their terms.
+
+Each term is rounded to a grid that is coarse enough for all partial sums to be exact in double
+precision, and much finer than single precision (pre-rounding: Demmel and Nguyen, "Fast Reproducible
+Floating-Point Summation", ARITH 2013). So workers may add what they have, whoever has it.
+"""
+
+from __future__ import annotations
+
+from math import frexp
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedlaf.core.types import Weights
+
+ROOM = 12
+"""Bits of room: a term may be 2^11 times as large as the largest number of the array it is like."""
+
+COUNT_ROOM = 32
+"""The same for arrays of whole numbers, which are counts and may have just begun."""
+
+DIGITS = 52
+"""Bits behind the leading one of a double."""
+
+
+class TooLarge(ValueError):
+    """A term outside of the grid: an update that diverged."""
+
+
+class Mean:
+    """The mean of arrays like `like`, weighted by whole numbers that sum up to `most` or less.
+
+    Sums are kept over a power of two, so that no weight is rounded; `value` divides by the weights
+    that were seen.
+    """
+
+    def __init__(self, like: Weights, most: int) -> None:
+        self.like = like
+        self.scale = 0.5 ** max(most - 1, 0).bit_length()
+        self.weight = 0
+        self.sums = {name: np.zeros(array.shape, np.float64) for name, array in like.items()}
+        self._limits = {name: _limit(array) for name, array in like.items()}
+        largest = max((array.size for array in like.values()), default=0)
+        self._term = np.empty(largest, np.float64)
+
+    def add(self, weights: Weights, weight: int) -> None:
+        """Add one term. Raises TooLarge, with the sums as they were, for what the grid cannot hold."""
+        for name, array in weights.items():
+            if array.size and float(np.abs(array).max()) >= self._limits[name] / 2:
+                raise TooLarge(f"{name} holds numbers of {float(np.abs(array).max()):.1e}")
+        for name, array in weights.items():
+            term = self._term[: array.size].reshape(array.shape)
+            np.multiply(array, weight * self.scale, out=term, dtype=np.float64)
+            # Adding and taking away 1.5 * 2^52 grid steps rounds to the grid, ties always alike.
+            step = self._limits[name] * 0.5**DIGITS
+            magic = 1.5 * 2.0**DIGITS * step
+            term += magic
+            term -= magic
+            self.sums[name] += term
+        self.weight += weight
+
+    def join(self, sums: Weights, weight: int) -> None:
+        """Add the sums of another mean, made like this one."""
+        for name, array in sums.items():
+            self.sums[name] += array
+        self.weight += weight
+
+    def value(self) -> Weights:
+        """The mean, in the dtypes of `like`. Raises ValueError without a positive weight."""
+        if self.weight <= 0:
+            raise ValueError("a mean needs at least one positive weight")
+        whole = self.weight * self.scale
+        means = {name: self.sums[name] / whole for name in self.like}
+        return {name: _as(means[name], array.dtype) for name, array in self.like.items()}
+
+
+def _as(mean: npt.NDArray[np.float64], kind: np.dtype[Any]) -> npt.NDArray[np.generic]:
+    """In a dtype, whole numbers rounded."""
+    rounded = mean if np.issubdtype(kind, np.floating) else np.rint(mean)
+    return np.asarray(rounded).astype(kind)
+
+
+def _limit(array: npt.NDArray[np.generic]) -> float:
+    """The power of two that no partial sum reaches."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return 2.0**COUNT_ROOM
+    largest = float(np.abs(array).max()) if array.size else 0.0
+    return 2.0 ** (frexp(max(largest, 1.0))[1] + ROOM)

@@ -1,0 +1,228 @@
+"""What crosses between server and clients: the only file that knows message names and record keys.
+
+An `Instruction` goes down, a `Reply` comes back; both are Flower messages on any transport.
+Everything a client needs travels in its message, so that a client may run anywhere, any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from fedlaf.core.request import RowSplit
+from fedlaf.core.types import ClientId, Numbers, Weights
+from fedlaf.protocol.arrays import HeldArray
+
+PARTITION = "partition-id"
+"""Key of a node's configuration that holds its partition id (Flower's own name for it)."""
+
+
+class Action(StrEnum):
+    """Message types: Flower's category, then our handler's name."""
+
+    ENROL = "query.enrol"
+    FIT = "train.fit"
+    TEACH = "train.teach"
+    REPRESENT = "train.represent"
+    REPRESENT_OWN = "train.represent_own"
+    SCORE = "train.score"
+    AIM = "train.aim"
+    SETTLE = "train.settle"
+    ALIGN = "train.align"
+    FORGET = "train.forget"
+    GRADIENT = "train.gradient"
+    ASCEND = "train.ascend"
+    NEGGRAD = "train.neggrad"
+    RECALL = "train.recall"
+    PUSH = "train.push"
+    HOLD = "train.hold"
+    MISLEAD = "train.mislead"
+    DISTIL = "train.distil"
+    CROSS = "train.cross"
+    SHRINK = "train.shrink"
+    OPPOSE = "train.oppose"
+    UNROLL = "train.unroll"
+
+
+class Part(StrEnum):
+    """Names of the array records: the whole vocabulary of arrays on the wire."""
+
+    MODEL = "model"
+    EXTRACTOR = "extractor"
+    HEAD = "head"
+    VOTES = "votes"
+    SHIFT = "shift"
+    VAE = "h"
+    FORGOTTEN_VAE = "h_f"
+    RETAINED_GRADIENT = "retained_gradient"
+    FORGOTTEN_GRADIENT = "forgotten_gradient"
+    SUM = "sum"
+
+
+@dataclass(frozen=True)
+class MeanRequest:
+    """What the server needs of the replies of a round: the mean of `part`, weighted by rows.
+
+    All clients' rows are `most` together. A grid may send sums instead of single replies (see
+    `fedlaf.protocol.replies`), or take no notice.
+    """
+
+    part: Part
+    most: int
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a client is told: arrays, settings of the phase, its rows, and the names of its streams.
+
+    `run` tells stages with the same streams apart (training and retraining), for the ledger of cost.
+    """
+
+    arrays: Mapping[Part, ArrayRecord]
+    settings: Mapping[str, Any]
+    seed: int
+    stage: str
+    round: int
+    rows: RowSplit = field(default_factory=RowSplit)
+    mean: MeanRequest | None = None
+    run: str = ""
+
+    def weights(self, part: Part) -> Weights:
+        """The arrays of one part. Raises KeyError when it was not sent."""
+        return unpack(self.arrays[part])
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client answers: arrays, numbers, and (filled in by the server) who it is."""
+
+    arrays: Mapping[Part, Weights] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
+    client: ClientId = -1
+
+
+S = TypeVar("S")
+
+
+def pack(weights: Weights) -> ArrayRecord:
+    """Weights as a record that refers to the arrays: change them no more. Messages may share a record."""
+    record = ArrayRecord()
+    for name, array in weights.items():  # one by one: Flower's constructor would copy them to bytes
+        record[name] = HeldArray(np.asarray(array, order="C"))
+    return record
+
+
+def unpack(record: ArrayRecord) -> Weights:
+    """A record as weights, in its order; the arrays may be read-only."""
+    return {k: v.numpy() for k, v in record.items()}
+
+
+def settings_to_config(settings: object) -> dict[str, Any]:
+    """A frozen dataclass of scalars as flat values for the wire; None is left out."""
+    values = dataclasses.asdict(settings)  # type: ignore[call-overload]
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def settings_from_config(kind: type[S], config: Mapping[str, Any]) -> S:
+    """The dataclass that `settings_to_config` flattened."""
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in config.items() if k in names})
+
+
+def encode_instruction(told: Instruction) -> RecordDict:
+    """An instruction as the content of a message."""
+    order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
+    order["leaves"] = told.rows.leaves
+    order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
+    if told.run:
+        order["run"] = told.run
+    if told.mean is not None:
+        order["mean"], order["most"] = str(told.mean.part), told.mean.most
+    records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
+    records["order"] = ConfigRecord(order)
+    shared = isinstance(told.settings, ConfigRecord)
+    records["settings"] = told.settings if shared else settings_record(told.settings)
+    return RecordDict(records)
+
+
+def settings_record(settings: Mapping[str, Any]) -> ConfigRecord:
+    """Settings as messages carry them: made once, it may be shared by all messages of a round."""
+    return ConfigRecord(dict(settings))
+
+
+def decode_instruction(message: Message) -> Instruction:
+    """The instruction that a message carries."""
+    content = message.content
+    order: Any = content.config_records["order"]
+    return Instruction(
+        {Part(name): record for name, record in content.array_records.items()},
+        dict(content.config_records["settings"]),
+        int(order["seed"]),
+        str(order["stage"]),
+        int(order["round"]),
+        RowSplit(tuple(order["forget"]), tuple(order["gone"]), bool(order["leaves"])),
+        requested_mean(message),
+        str(order.get("run", "")),
+    )
+
+
+def tag_run(message: Message, run: str) -> None:
+    """Say in an instruction which run of a stage it belongs to."""
+    message.content.config_records["order"]["run"] = run
+
+
+def requested_mean(message: Message) -> MeanRequest | None:
+    """Whether an instruction's replies may come as sums."""
+    order: Any = message.content.config_records["order"]
+    return MeanRequest(Part(order["mean"]), int(order["most"])) if "mean" in order else None
+
+
+def encode_reply(reply: Reply, to: Message) -> Message:
+    """A reply as a message that answers `to`."""
+    records: dict[str, Any] = {str(part): pack(weights) for part, weights in reply.arrays.items()}
+    records["numbers"] = MetricRecord({k: float(v) for k, v in reply.numbers.items()})
+    return Message(RecordDict(records), reply_to=to)
+
+
+SUMMED = "summed"
+"""Number of a light reply: how many rows weigh in the sum that it brings, 0 where it brings none."""
+
+
+def strip_arrays(reply: Message, part: Part) -> None:
+    """Take a part out of a reply: it is in a sum that another brings."""
+    reply.content.pop(str(part))
+    reply.content.metric_records["numbers"][SUMMED] = 0.0
+
+
+def attach_sum(reply: Message, sums: Weights, weight: int) -> None:
+    """Let a light reply attach_sum the sum of others and its weight."""
+    reply.content[str(Part.SUM)] = pack(sums)
+    reply.content.metric_records["numbers"][SUMMED] = float(weight)
+
+
+def decode_reply(message: Message, client: ClientId) -> Reply:
+    """The reply that a message carries, from `client`. Raises KeyError or ValueError for a malformed one."""
+    content = message.content
+    numbers = {k: float(v) for k, v in content.metric_records["numbers"].items()}  # type: ignore[arg-type]
+    arrays = {Part(name): unpack(record) for name, record in content.array_records.items()}
+    return Reply(arrays, numbers, client)
+
+
+def size_in_bytes(content: RecordDict) -> int:
+    """Bytes of arrays, numbers and settings in a message (8 for a number), without framing."""
+    total = 0
+    for arrays in content.array_records.values():
+        total += sum(array.numpy().nbytes for array in arrays.values())
+    for numbers in content.metric_records.values():
+        total += 8 * len(numbers)
+    for config in content.config_records.values():
+        for value in config.values():
+            many = value if isinstance(value, list) else [value]
+            total += sum(len(v) if isinstance(v, (str, bytes)) else 8 for v in many)
+    return total

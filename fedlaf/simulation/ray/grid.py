@@ -1,0 +1,241 @@
+"""The Ray engine: clients on worker processes, with the model and the data resident in each.
+
+A round's arrays are put once into the object store and shared by all its messages. Partitions
+stick to a worker while it has work; an idle worker takes over from the longest queue. Replies
+are streamed back as they end. A client's private state is a return value, owned by the driver,
+so that it outlives the worker that made it. A dead worker is replaced and its client runs again:
+that gives the same bits, since every draw is seeded by its purpose.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import ray
+from flwr.app import Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
+
+from fedlaf.core.types import ClientId
+from fedlaf.protocol.messages import requested_mean
+from fedlaf.simulation.flower_compat import FIRST_NODE
+from fedlaf.simulation.grid import CLIENT_FAILED, LocalGrid
+from fedlaf.simulation.ray.pool import Pool
+
+LOST = (
+    RayActorError, OutOfMemoryError, WorkerCrashedError, ObjectLostError, NodeDiedError,
+    ActorUnschedulableError,
+)  # fmt: skip
+"""What Ray says of a worker that died, was ended for its memory, or went with its node."""
+
+ATTEMPTS = 3
+"""How often a client is started before the death of its workers counts as its own failure."""
+
+AHEAD = 2
+"""Calls that a worker has at hand: while it works on one, the next is on its way."""
+
+MOST_AT_ONCE = 32
+"""Clients in one call, at most; fewer towards the end of a round, so that all workers end together."""
+
+
+@dataclass
+class Item:
+    """A client's message on its way: the light part of it, and references to its shared arrays; the number
+    of its stack, where the clients of one are served together.
+    """
+
+    client: ClientId
+    message: Message
+    names: list[str]
+    shared: list[Any]
+    stack: int | None = None
+    attempts: int = 0
+
+
+@dataclass
+class Batch:
+    """Messages that a worker has at hand; `kept` refers to the states that clients leave."""
+
+    items: list[Item]
+    worker: int
+    actor: Any
+    kept: Any = None
+
+
+class RayGrid(LocalGrid):
+    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of. Where the
+    app can, `stack` clients at a time are computed as one: always the same ones, whoever does it.
+    """
+
+    def __init__(
+        self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True, stack: int = 1
+    ) -> None:  # fmt: skip
+        super().__init__(clients)
+        self.pool, self._sums, self._stack = pool, sums, stack
+        self._stacks: frozenset[str] = getattr(app, "stacks", frozenset()) if stack > 1 else frozenset()
+        self._states: dict[ClientId, Any] = {}
+        pool.play(app, clients)
+
+    def answers(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
+        """Replies as they come; a client whose workers keep dying is answered for with an error."""
+        deadline = None if timeout is None else monotonic() + timeout
+        queues = self._queues(messages)
+        running: dict[Any, Batch] = {}
+        self._supply(queues, running)
+        while running:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            done, _ = ray.wait(list(running), num_returns=1, timeout=left)
+            if not done:
+                self._abandon(running)
+                return
+            batch = running.pop(done[0])
+            replies = self._results(done[0], batch, queues)
+            self._supply(queues, running)
+            yield from replies
+        for item in (item for queue in queues for item in queue):
+            yield _failed(item, "no worker is left")
+
+    def _queues(self, messages: list[Message]) -> list[deque[Item]]:
+        queues: list[deque[Item]] = [deque() for _ in self.pool.actors]
+        references: dict[int, Any] = {}
+        stacks = self._stacked(messages)
+        for message in messages if not stacks else sorted(messages, key=lambda m: m.metadata.dst_node_id):
+            arrays = message.content.array_records
+            for record in arrays.values():
+                if id(record) not in references:
+                    references[id(record)] = ray.put(record)
+            light = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
+            shared = [references[id(record)] for record in arrays.values()]
+            client = message.metadata.dst_node_id - FIRST_NODE
+            stack = stacks.get(client)
+            queue = queues[(client if stack is None else stack) % len(queues)]
+            queue.append(Item(client, _with_content(message, light), list(arrays), shared, stack))
+        return queues
+
+    def _stacked(self, messages: list[Message]) -> dict[ClientId, int]:
+        """The number of each client's stack: by its place among those asked, whatever the workers."""
+        if not messages or messages[0].metadata.message_type not in self._stacks:
+            return {}
+        asked = sorted(message.metadata.dst_node_id - FIRST_NODE for message in messages)
+        return {client: place // self._stack for place, client in enumerate(asked)}
+
+    def _supply(self, queues: list[deque[Item]], running: dict[Any, Batch]) -> None:
+        """Give every worker something to do and something to go on with."""
+        busy = Counter(batch.worker for batch in running.values())
+        suspects = {batch.worker for batch in running.values() if batch.items[0].attempts > 1}
+        for depth in range(AHEAD):
+            for worker, actor in enumerate(self.pool.actors):
+                if actor is not None and busy[worker] <= depth and worker not in suspects:
+                    items = self._taken(worker, queues, alone=busy[worker] == 0)
+                    if items:
+                        self._send(worker, items, running)
+                        busy[worker] += 1
+                        if items[0].attempts > 1:
+                            suspects.add(worker)
+
+    def _taken(self, worker: int, queues: list[deque[Item]], *, alone: bool) -> list[Item]:
+        """From the worker's own queue, else from the end of the longest; of what is left, a part.
+
+        A client whose worker died runs alone: it may be what killed it.
+        """
+        own = queues[worker]
+        stolen = not own
+        queue = max(queues, key=len) if stolen else own
+        if not queue:
+            return []
+        first = queue[-1 if stolen else 0]
+        if first.attempts > 0:
+            if not alone:
+                return []
+            if first.stack is None:
+                return [queue.pop() if stolen else queue.popleft()]
+        count = 1
+        if first.stack is not None:
+            count = self._stack
+        elif self._together(first):
+            count = min(MOST_AT_ONCE, max(1, len(queue) // (1 + AHEAD)))
+        items: list[Item] = []
+        while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
+            items.append(queue.pop() if stolen else queue.popleft())
+        return items if first.stack is None else sorted(items, key=lambda item: item.client)
+
+    def _send(self, worker: int, items: list[Item], running: dict[Any, Batch]) -> None:
+        actor, first = self.pool.actors[worker], items[0]
+        for item in items:
+            item.attempts += 1
+        batch = Batch(items, worker, actor)
+        if self._together(first):
+            nodes = [FIRST_NODE + item.client for item in items if item.client in self._states]
+            states = [self._states[node - FIRST_NODE] for node in nodes]
+            messages = [item.message for item in items]
+            method = actor.share.options(num_returns=2)
+            replies, batch.kept = method.remote(messages, nodes, first.names, *first.shared, *states)
+        else:
+            method = actor.turn.options(num_returns=2)
+            state = self._states.get(first.client)
+            replies, batch.kept = method.remote(first.message, state, first.names, *first.shared)
+        running[replies] = batch
+
+    def _together(self, item: Item) -> bool:
+        """Whether several of these go into one call: their answers are small, or add up."""
+        summed = self._sums and requested_mean(item.message) is not None
+        return summed or not item.shared or item.stack is not None
+
+    def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
+        try:
+            found = ray.get(reference)
+            self._keep(batch, found)
+        except LOST as death:
+            if self.pool.actors[batch.worker] is batch.actor:
+                self.pool.replace(batch.worker)
+            again = [item for item in batch.items if item.attempts < ATTEMPTS]
+            queues[batch.worker].extendleft(reversed(again))
+            why = str(death).splitlines()[0]
+            return [
+                _failed(item, f"its worker died {item.attempts} times: {why}")
+                for item in batch.items
+                if item.attempts >= ATTEMPTS
+            ]
+        return found if isinstance(found, list) else [found]
+
+    def _keep(self, batch: Batch, found: Message | list[Message]) -> None:
+        """Keep what clients left, as references; here, where a lost node cannot take it along."""
+        if isinstance(found, list):
+            for node, state in ray.get(batch.kept).items():
+                self._states.pop(node - FIRST_NODE, None)
+                if state:
+                    self._states[node - FIRST_NODE] = ray.put(state)
+        elif not found.has_error():
+            kept = ray.put(ray.get(batch.kept)) if self.pool.spread else batch.kept
+            self._states[batch.items[0].client] = kept
+
+    def _abandon(self, running: dict[Any, Batch]) -> None:
+        # Too late for these clients: a fresh worker each, so that nobody waits for the old one.
+        for worker in {batch.worker for batch in running.values()}:
+            self.pool.replace(worker)
+
+
+def _alike(one: Item, other: Item) -> bool:
+    """Whether two clients can be served by one call."""
+    fresh = one.attempts == 0 or one.stack is not None
+    same = one.stack == other.stack and one.names == other.names and one.shared == other.shared
+    return fresh and same
+
+
+def _failed(item: Item, why: str) -> Message:
+    return Message(Error(CLIENT_FAILED, why), reply_to=item.message)
+
+
+def _with_content(message: Message, content: RecordDict) -> Message:
+    return Message(content=content, metadata=message.metadata)  # type: ignore[call-overload,no-any-return]

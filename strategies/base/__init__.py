@@ -1,0 +1,1 @@
+"""What methods share on the server's side."""
