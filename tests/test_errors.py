@@ -72,7 +72,6 @@ WRONG = {
         ["engine=ray", "engine.gpus_per_worker=1.5"],
         "engine.gpus_per_worker: expected at most 1, or a whole number of GPUs, got 1.5",
     ),
-    "stack": (["engine=ray", "engine.stack=0"], "engine.stack: expected a whole number of at least 1, got 0"),
     "resume": (["resume=/nowhere"], "resume: expected the folder of an earlier run, got '/nowhere'"),
     "reference": (["evaluation.reference=never"], "evaluation.reference: expected each or last, got 'never'"),
 }

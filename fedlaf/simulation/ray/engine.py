@@ -37,9 +37,8 @@ _warm: dict[tuple[Any, ...], Pool] = {}
 class Ray:
     """Ray on this machine: `workers` None is one per core; shares are per worker.
 
-    With `sums`, workers add up what the server only needs the mean of; VAEs of `stack` clients are trained
-    as one model. What is started stays warm for
-    the next job of this process, and ends with it.
+    With `sums`, workers add up what the server only needs the mean of. What is started stays warm for the
+    next job of this process, and ends with it.
     """
 
     workers: int | None = None
@@ -47,7 +46,6 @@ class Ray:
     gpus_per_worker: float = 0.0
     object_store_mb: int = 512
     sums: bool = True
-    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -55,13 +53,12 @@ class Ray:
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
         _check_share(self.gpus_per_worker)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
-        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients."""
         flower_compat.quiet()
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
-        grid = RayGrid(client, clients, self.pool(workers), sums=self.sums, stack=self.stack)
+        grid = RayGrid(client, clients, self.pool(workers), sums=self.sums)
         server(grid, server_context())
 
     def pool(self, workers: int) -> Pool:
@@ -132,7 +129,6 @@ class RayCluster:
     gpus_per_worker: float = 0.0
     memory_mb: int = 0
     sums: bool = True
-    stack: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -140,7 +136,6 @@ class RayCluster:
         require_number("cpus_per_worker", self.cpus_per_worker, above=0)
         _check_share(self.gpus_per_worker)
         require_count("memory_mb", self.memory_mb, at_least=0)
-        require_count("stack", self.stack)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients. Raises InvalidValue for a cluster without room."""
@@ -150,7 +145,7 @@ class RayCluster:
         try:
             pool = self.pool(clients)
             try:
-                server(RayGrid(client, clients, pool, sums=self.sums, stack=self.stack), server_context())
+                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
             finally:
                 pool.close()
         finally:

@@ -51,15 +51,12 @@ MOST_AT_ONCE = 32
 
 @dataclass
 class Item:
-    """A client's message on its way: the light part of it, and references to its shared arrays; the number
-    of its stack, where the clients of one are served together.
-    """
+    """A client's message on its way: the light part of it, and references to its shared arrays."""
 
     client: ClientId
     message: Message
     names: list[str]
     shared: list[Any]
-    stack: int | None = None
     attempts: int = 0
 
 
@@ -74,16 +71,11 @@ class Batch:
 
 
 class RayGrid(LocalGrid):
-    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of. Where the
-    app can, `stack` clients at a time are computed as one: always the same ones, whoever does it.
-    """
+    """A Flower grid over Ray actors; with `sums`, workers add up what only its mean is needed of."""
 
-    def __init__(
-        self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True, stack: int = 1
-    ) -> None:  # fmt: skip
+    def __init__(self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True) -> None:
         super().__init__(clients)
-        self.pool, self._sums, self._stack = pool, sums, stack
-        self._stacks: frozenset[str] = getattr(app, "stacks", frozenset()) if stack > 1 else frozenset()
+        self.pool, self._sums = pool, sums
         self._states: dict[ClientId, Any] = {}
         pool.play(app, clients)
 
@@ -109,8 +101,7 @@ class RayGrid(LocalGrid):
     def _queues(self, messages: list[Message]) -> list[deque[Item]]:
         queues: list[deque[Item]] = [deque() for _ in self.pool.actors]
         references: dict[int, Any] = {}
-        stacks = self._stacked(messages)
-        for message in messages if not stacks else sorted(messages, key=lambda m: m.metadata.dst_node_id):
+        for message in messages:
             arrays = message.content.array_records
             for record in arrays.values():
                 if id(record) not in references:
@@ -118,17 +109,10 @@ class RayGrid(LocalGrid):
             light = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
             shared = [references[id(record)] for record in arrays.values()]
             client = message.metadata.dst_node_id - FIRST_NODE
-            stack = stacks.get(client)
-            queue = queues[(client if stack is None else stack) % len(queues)]
-            queue.append(Item(client, _with_content(message, light), list(arrays), shared, stack))
+            queues[client % len(queues)].append(
+                Item(client, _with_content(message, light), list(arrays), shared)
+            )
         return queues
-
-    def _stacked(self, messages: list[Message]) -> dict[ClientId, int]:
-        """The number of each client's stack: by its place among those asked, whatever the workers."""
-        if not messages or messages[0].metadata.message_type not in self._stacks:
-            return {}
-        asked = sorted(message.metadata.dst_node_id - FIRST_NODE for message in messages)
-        return {client: place // self._stack for place, client in enumerate(asked)}
 
     def _supply(self, queues: list[deque[Item]], running: dict[Any, Batch]) -> None:
         """Give every worker something to do and something to go on with."""
@@ -158,17 +142,14 @@ class RayGrid(LocalGrid):
         if first.attempts > 0:
             if not alone:
                 return []
-            if first.stack is None:
-                return [queue.pop() if stolen else queue.popleft()]
+            return [queue.pop() if stolen else queue.popleft()]
         count = 1
-        if first.stack is not None:
-            count = self._stack
-        elif self._together(first):
+        if self._together(first):
             count = min(MOST_AT_ONCE, max(1, len(queue) // (1 + AHEAD)))
         items: list[Item] = []
         while len(items) < count and queue and _alike(queue[-1 if stolen else 0], first):
             items.append(queue.pop() if stolen else queue.popleft())
-        return items if first.stack is None else sorted(items, key=lambda item: item.client)
+        return items
 
     def _send(self, worker: int, items: list[Item], running: dict[Any, Batch]) -> None:
         actor, first = self.pool.actors[worker], items[0]
@@ -190,7 +171,7 @@ class RayGrid(LocalGrid):
     def _together(self, item: Item) -> bool:
         """Whether several of these go into one call: their answers are small, or add up."""
         summed = self._sums and requested_mean(item.message) is not None
-        return summed or not item.shared or item.stack is not None
+        return summed or not item.shared
 
     def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
         try:
@@ -228,9 +209,7 @@ class RayGrid(LocalGrid):
 
 def _alike(one: Item, other: Item) -> bool:
     """Whether two clients can be served by one call."""
-    fresh = one.attempts == 0 or one.stack is not None
-    same = one.stack == other.stack and one.names == other.names and one.shared == other.shared
-    return fresh and same
+    return one.attempts == 0 and one.names == other.names and one.shared == other.shared
 
 
 def _failed(item: Item, why: str) -> Message:

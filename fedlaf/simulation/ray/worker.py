@@ -62,43 +62,18 @@ class Worker:
         asked = requested_mean(messages[0])
         summing = None if asked is None else Summing(asked, shared[names.index(asked.part)])
         replies, kept = [], {}
-        before = [states.get(message.metadata.dst_node_id) for message in messages]
-        answers = self._turns(messages, before, names, shared)
-        for message, (answer, state) in zip(messages, answers, strict=True):
+        for message in messages:
+            node = message.metadata.dst_node_id
+            answer, state = self.turn(message, states.get(node), names, *shared)
             fault = None if answer.has_error() or summing is None else summing.lighten(answer)
             reply = answer if fault is None else Message(Error(CLIENT_FAILED, fault), reply_to=message)
             replies.append(reply)
-            node = message.metadata.dst_node_id
             if not reply.has_error() and (state or node in states):
                 kept[node] = state
         good = [reply for reply in replies if not reply.has_error()]
         if good and summing is not None:
             summing.into(good[0])
         return replies, kept
-
-    def _turns(
-        self, messages: list[Message], states: list[RecordDict | None], names: list[str], shared: Any
-    ) -> Iterator[tuple[Message, RecordDict]]:
-        """Answer and state of each, one after the other, or by a stack where the app has one for them."""
-        stacked = self._stacked(messages, states, names, shared)
-        if stacked is not None:
-            yield from stacked
-            return
-        for message, state in zip(messages, states, strict=True):
-            yield self.turn(message, state, names, *shared)
-
-    def _stacked(
-        self, messages: list[Message], states: list[RecordDict | None], names: list[str], shared: Any
-    ) -> list[tuple[Message, RecordDict]] | None:
-        """What a stack of clients answers; None where there is none, or where one of them stops it."""
-        if messages[0].metadata.message_type not in getattr(self.app, "stacks", ()):
-            return None
-        contexts = [self._told(*given, names, shared) for given in zip(messages, states, strict=True)]
-        try:
-            answers = self.app.together(messages, contexts)  # type: ignore[attr-defined]
-        except Exception:
-            return None  # one by one, each fails or answers for itself
-        return list(zip(answers, [context.state for context in contexts], strict=True))
 
     def _told(self, message: Message, state: RecordDict | None, names: list[str], shared: Any) -> Context:
         """Completes a message with its arrays; gives the client's context."""
