@@ -165,9 +165,9 @@ def _trained(grid: Any, spec: Any, given: Work, rounds: int) -> list[float]:
     from fedlaf.protocol.enrolment import enrol
     from fedlaf.strategies.fedavg import FedAvg
 
-    roster = enrol(grid, expected=given.clients, timeout=600)
+    registry = enrol(grid, expected=given.clients, timeout=600)
     ends = [perf_counter()]
-    stage = Stage("train", 0, roster, on_round=lambda record, weights: ends.append(perf_counter()))
+    stage = Stage("train", 0, registry, on_round=lambda record, weights: ends.append(perf_counter()))
     FedAvg(rounds=rounds, cohort=given.cohort).run(grid, start_of(spec), stage)
     return [later - earlier for earlier, later in itertools.pairwise(ends)]
 

@@ -34,12 +34,12 @@ from fedlaf.evaluation import (
     predict,
     probabilities,
     sides_of,
-    subjects_of,
+    splits_for,
     zero_retrain_forgetting,
 )
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.plan import Plan, prepare
-from fedlaf.method.contract import Roster, Stage
+from fedlaf.method.contract import ClientRegistry, Stage
 from fedlaf.protocol.enrolment import enrol
 from fedlaf.report.tables import markdown
 
@@ -75,9 +75,9 @@ def retrained(plan: Plan) -> tuple[Weights, float]:
 
     @server.main()
     def run(grid: Grid, context: Context) -> None:
-        roster = enrol(grid, expected=len(plan.federation), timeout=plan.timeout)
+        registry = enrol(grid, expected=len(plan.federation), timeout=plan.timeout)
         _, request = plan.schedule[0]
-        left = Roster(roster.nodes, roster.sizes, gone=request)
+        left = ClientRegistry(registry.nodes, registry.sizes, removed=request)
         fresh = {k: v.numpy().copy() for k, v in plan.fresh(plan.seed).state_dict().items()}
         clock = process_time()
         outcome = plan.train.run(grid, fresh, Stage("train", plan.seed, left))
@@ -97,18 +97,18 @@ def measuring(plan: Plan, weights: Weights) -> dict[str, float]:
         spent[name] = process_time() - clock
         return found
 
-    subjects = subjects_of(plan.federation, plan.schedule[0][1], ForgetRequest())
+    splits = splits_for(plan.federation, plan.schedule[0][1], ForgetRequest())
     torch.set_num_threads(1)  # as inside a run
     network, untrained = resident_model(plan.spec), plan.fresh(1).to(device_of(plan.spec))
     most = plan.most_rows
 
-    found: Predictions = timed("predictions", lambda: predict(network, weights, subjects, represented=most))
-    timed("accuracies, divergences, ToW, L2", lambda: evaluate(found, subjects, found))
-    sides = sides_of(subjects, most)
-    timed("membership attacks", lambda: membership_attacks(found, subjects, sides))
-    timed("RMIA", lambda: likelihood_ratios(found, [found], subjects, sides))
-    base = timed("predictions of an untrained model", lambda: probabilities(untrained, subjects.forgotten.x))
-    timed("ZRF", lambda: zero_retrain_forgetting(found.forgotten, base))
+    found: Predictions = timed("predictions", lambda: predict(network, weights, splits, represented=most))
+    timed("accuracies, divergences, ToW, L2", lambda: evaluate(found, splits, found))
+    sides = sides_of(splits, most)
+    timed("membership attacks", lambda: membership_attacks(found, splits, sides))
+    timed("RMIA", lambda: likelihood_ratios(found, [found], splits, sides))
+    base = timed("predictions of an untrained model", lambda: probabilities(untrained, splits.forget.x))
+    timed("ZRF", lambda: zero_retrain_forgetting(found.forget, base))
     return spent
 
 

@@ -44,8 +44,8 @@ class Request:
     """A model's published hyperparameters over the rows [N, c, h, w] of one client; what is cut short."""
 
     model: Classifier
-    retained: Tensor
-    forgotten: Tensor
+    retain: Tensor
+    forget: Tensor
     represent: Represent
     forget: Forget
     cut: str
@@ -114,16 +114,16 @@ def by_published_loop(given: Request) -> tuple[Seconds, nn.Module]:
     """Seconds of VAEs and of the extractor's updates, and the extractor."""
     extractor = published.as_published(given.model.extractor)
     h, h_f = given.vaes()
-    settings, everything = given.represent, torch.cat([given.retained, given.forgotten])
+    settings, everything = given.represent, torch.cat([given.retain, given.forget])
     start = process_time()
-    for vae, x, name in ((h, everything, "h"), (h_f, given.forgotten, "h_f")):
+    for vae, x, name in ((h, everything, "h"), (h_f, given.forget, "h_f")):
         drawn = torch_stream(0, name)
         published.fit_vae(vae, extractor, x, settings=settings, epochs=settings.epochs, stream=drawn)
-    between = process_time()
-    work = published.Unlearning(extractor, h, h_f, given.retained, given.forgotten)
-    pairs = published.pairs(len(work.retained), len(work.forgotten), given.forget, torch_stream(0, "rows"))
+    spread = process_time()
+    work = published.Unlearning(extractor, h, h_f, given.retain, given.forget)
+    pairs = published.pairs(len(work.retain), len(work.forget), given.forget, torch_stream(0, "rows"))
     published.forget(work, given.forget, pairs, torch_stream(0, "noise"))
-    return (between - start, process_time() - between), extractor
+    return (spread - start, process_time() - spread), extractor
 
 
 def by_fast_path(given: Request) -> tuple[Seconds, nn.Module]:
@@ -131,16 +131,16 @@ def by_fast_path(given: Request) -> tuple[Seconds, nn.Module]:
     extractor = deepcopy(given.model.extractor)
     h, h_f = given.vaes()
     settings = given.represent
-    rows = (Rows(given.retained), Rows(given.forgotten))
+    rows = (Rows(given.retain), Rows(given.forget))
     start = process_time()
-    taught = [representations.representations(extractor, r, given.model.dims) for r in rows]
-    for vae, e, name in ((h, torch.cat(taught), "h"), (h_f, taught[1], "h_f")):
+    teacher = [representations.representations(extractor, r, given.model.dims) for r in rows]
+    for vae, e, name in ((h, torch.cat(teacher), "h"), (h_f, teacher[1], "h_f")):
         representations.fit_vae(vae, e, settings, settings.epochs, torch_stream(0, name))
-    between = process_time()
-    sides = [Side(r, e, given.forget.weights(e, h)) for r, e in zip(rows, taught, strict=True)]
+    spread = process_time()
+    sides = [Side(r, e, given.forget.weights(e, h)) for r, e in zip(rows, teacher, strict=True)]
     task = Task(extractor, h, h_f, *sides)
     laf_loop.forget(task, given.forget, torch_stream(0, "rows"), torch_stream(0, "noise"))
-    return (between - start, process_time() - between), extractor
+    return (spread - start, process_time() - spread), extractor
 
 
 def measured(given: Request, repeats: int) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def measured(given: Request, repeats: int) -> dict[str, Any]:
         for place, side in enumerate(("published", "fast"))
     }
     return {
-        "rows": [len(given.retained), len(given.forgotten)],
+        "rows": [len(given.retain), len(given.forget)],
         "epochs": [given.represent.epochs, _epochs(given)],
         "steps": given.forget.steps,
         "cut": given.cut,
@@ -186,7 +186,7 @@ def shown(name: str, found: dict[str, Any]) -> str:
 
 
 def _epochs(given: Request) -> int:
-    return given.forget.steps // ceil(len(given.forgotten) / given.forget.batch_size)
+    return given.forget.steps // ceil(len(given.forget) / given.forget.batch_size)
 
 
 def _flat(module: nn.Module) -> Tensor:

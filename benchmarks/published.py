@@ -32,8 +32,8 @@ class Unlearning:
     extractor: nn.Module
     h: Vae
     h_f: Vae
-    retained: Tensor
-    forgotten: Tensor
+    retain: Tensor
+    forget: Tensor
 
 
 def as_published(extractor: nn.Module) -> nn.Module:
@@ -86,14 +86,14 @@ def fit_vae(
     return total / len(x)
 
 
-def pairs(retained: int, forgotten: int, settings: Forget, stream: torch.Generator) -> Iterator[Pair]:
+def pairs(retain: int, forget: int, settings: Forget, stream: torch.Generator) -> Iterator[Pair]:
     """As many pairs of batches (positions among remaining and forgotten rows) as `settings.steps`.
 
     They are those that a client draws: its stream seeds a second one, for the forgotten rows.
     """
     second = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=stream)))
     size, count = settings.batch_size, settings.steps
-    yield from zip(steps(retained, size, count, stream), steps(forgotten, size, count, second), strict=True)
+    yield from zip(steps(retain, size, count, stream), steps(forget, size, count, second), strict=True)
 
 
 def forget(
@@ -109,9 +109,9 @@ def forget(
     adam_ra = torch.optim.Adam(student.parameters(), lr=settings.lr_alignment)
     losses = []
     for r, f in drawn:
-        x_r, x_f = images(given.retained[r]), images(given.forgotten[f])
-        near = phi(given.h, student(x_r), settings, noise)
-        ue = near.sum() - phi(given.h_f, student(x_f), settings, noise).sum()
+        x_r, x_f = images(given.retain[r]), images(given.forget[f])
+        retain = phi(given.h, student(x_r), settings, noise)
+        ue = retain.sum() - phi(given.h_f, student(x_f), settings, noise).sum()
         _step(adam_ue, ue)
         d_r, d_f = (cosine_distance(student(x), teacher(x)) for x in (x_r, x_f))
         ra = torch.log(torch.exp(d_r) / torch.exp(d_f / settings.temperature).sum()).sum()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from benchmarks import study_aims, study_losses
 from benchmarks.study_kinds import TRIAL_DIRICHLET, Study, Variant
 
-REPEL, PUBLISHED = "forget=laf_repel", "forget=laf_paper"
+REPEL, PUBLISHED = "forget=laf_tuned_losses", "forget=laf_paper"
 VAE, GAUSSIAN = (f"forget.represent.density={kind}" for kind in ("vae", "gaussian"))
 
 DENSITIES = (

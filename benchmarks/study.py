@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command: exit code 2 for a wrong configuration, 1 when no run of a study succeeded."""
     asked = _parser().parse_intermixed_args(arguments)
     if asked.list or asked.name is None:
-        print("\n".join(f"{name:18} {study.asks}" for name, study in STUDIES.items()))
+        print("\n".join(f"{name:18} {study.select_clients}" for name, study in STUDIES.items()))
         return
     if asked.name not in (ALL, *STUDIES):
         raise SystemExit(f"no study {asked.name!r}; there are {', '.join(STUDIES)}, and {ALL}")
@@ -86,7 +86,7 @@ def write(plan: Plan, seeds: list[int], results: list[Result], docs: Path) -> st
     docs.mkdir(parents=True, exist_ok=True)
     path, study, paired = docs / f"{plan.name}.md", plan.study, not plan.study.own_reference
     shown = table(results, paired=paired)
-    parts = [f"# {study.title}", study.asks, f"```sh\n{command(plan, seeds)}\n```", shown]
+    parts = [f"# {study.title}", study.select_clients, f"```sh\n{command(plan, seeds)}\n```", shown]
     parts.append(words(results, seeds, paired=paired))
     if plot(study, results, path.with_suffix(".png")):
         parts.append(f"![mean distance and signed differences to the retrained model]({plan.name}.png)")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from benchmarks.study_kinds import DATA_REMOVAL, TRIAL_DIRICHLET, Study, Sweep, Variant
 
-SPECIAL = "forget.aim.special=false"
-SHIFT = ("forget.aim.strength=0", "forget.aim.against=0")
+SPECIAL = "forget.target_rule.project_outliers=false"
+SHIFT = ("forget.target_rule.strength=0", "forget.target_rule.negative_weight=0")
 PARTS = (
     Variant("all parts"),
     Variant("without the special part", (SPECIAL,)),
     Variant("without the shift of classes", SHIFT),
     Variant("without both", (SPECIAL, *SHIFT)),
-    Variant("without the lead", ("forget.lead_steps=0",)),
+    Variant("without the lead", ("forget.warmup_steps=0",)),
     Variant("one round of alignment", ("forget.align_rounds=1",)),
 )
-STRENGTH = Sweep("forget.aim.strength", (0, 1, 2, 4, 6, 8), "strength", "strength of the shift of classes")
+STRENGTH = Sweep(
+    "forget.target_rule.strength", (0, 1, 2, 4, 6, 8), "strength", "strength of the shift of classes"
+)
 
 STUDIES = {
-    "aim": Study(
+    "assign_targets": Study(
         "LAF without one of its parts",
         "What does each part of LAF add: taking out what odd rows share, the shift of classes, and the "
         "steps by which the forgetting clients lead?",
@@ -32,12 +34,24 @@ STUDIES = {
     "aim_tail": Study(
         "Which forgotten rows are odd",
         "How sensitive is LAF to the share of remaining rows above which a forgotten row counts as odd?",
-        sweep=Sweep("forget.aim.tail", (0.01, 0.05, 0.2), "tail", "tail: share of remaining rows", log=True),
+        sweep=Sweep(
+            "forget.target_rule.outlier_quantile",
+            (0.01, 0.05, 0.2),
+            "outlier_quantile",
+            "tail: share of remaining rows",
+            log=True,
+        ),
     ),
     "aim_reach": Study(
         "How much of the special part a row may lose",
         "How sensitive is LAF to the most that an odd row may lose, over what odd rows have on average?",
-        sweep=Sweep("forget.aim.reach", (0.5, 1, 1.5, 3), "reach", "reach", log=True),
+        sweep=Sweep(
+            "forget.target_rule.max_projection",
+            (0.5, 1, 1.5, 3),
+            "max_projection",
+            "max_projection",
+            log=True,
+        ),
     ),
     "aim_strength": Study(
         "Strength of the shift of classes",
@@ -82,7 +96,7 @@ STUDIES = {
     "aim_server_weight": Study(
         "Weight of the forgetting clients",
         "How much should the forgetting clients weigh when the server joins the two sides?",
-        sweep=Sweep("forget.forgetting_share", (0.2, 0.5, 0.8), "weight", "weight of the forgetting clients"),
+        sweep=Sweep("forget.forget_share", (0.2, 0.5, 0.8), "weight", "weight of the forgetting clients"),
     ),
     "aim_latent": Study(
         "Latent dimensions of the VAE",

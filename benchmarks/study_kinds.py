@@ -41,7 +41,7 @@ class Study:
     """
 
     title: str
-    asks: str
+    select_clients: str
     variants: tuple[Variant, ...] = ()
     sweep: Sweep | None = None
     base: tuple[str, ...] = TRIAL

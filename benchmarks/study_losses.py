@@ -1,4 +1,4 @@
-"""Studies of the published losses, tuned (`forget=laf_repel`); its defaults are their default rows."""
+"""Studies of the published losses, tuned (`forget=laf_tuned_losses`); its defaults are their default rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STUDIES = {
     "h_rows": Study(
         "Rows that h learns",
         "Is h better trained on the remaining rows D_r alone, or on all rows D as published?",
-        each("forget.represent.rows", retained="h on remaining rows", all="h on all rows"),
+        each("forget.represent.rows", retain="h on remaining rows", all="h on all rows"),
     ),
     "updates": Study(
         "Order of the two losses",
@@ -97,7 +97,7 @@ _STUDIES = {
         "Weight of the forgetting clients, published losses",
         "How much should the forgetting clients weigh when the server joins the two sides?",
         sweep=Sweep(
-            "forget.forgetting_share",
+            "forget.forget_share",
             (0.3, 0.55, 0.8),
             "weight",
             "weight of the forgetting clients",
@@ -105,4 +105,4 @@ _STUDIES = {
     ),
 }
 
-STUDIES = {name: replace(study, method=("forget=laf_repel",)) for name, study in _STUDIES.items()}
+STUDIES = {name: replace(study, method=("forget=laf_tuned_losses",)) for name, study in _STUDIES.items()}

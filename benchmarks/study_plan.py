@@ -25,7 +25,7 @@ TRAINING = (*FEDERATION, "train", "requests")
 
 CHEAPEST = (
     "forget.represent_rounds=1",
-    "forget.lead_steps=0",
+    "forget.warmup_steps=0",
     "forget.align_rounds=1",
     "forget.align.steps=1",
 )

@@ -18,7 +18,7 @@ from fedlaf.report.intervals import Interval
 # Okabe and Ito's colours, and a marker each for those who see none.
 SIGNED = {
     "accuracy_test": ("#0072b2", "o"),
-    "accuracy_forgotten": ("#d55e00", "s"),
+    "accuracy_forget": ("#d55e00", "s"),
     "backdoor_success": ("#009e73", "^"),
     "attack_success": ("#cc79a7", "D"),
 }

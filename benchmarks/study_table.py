@@ -14,7 +14,7 @@ from fedlaf.report.tables import Rows, markdown
 
 MEASURES = {
     "accuracy_test": "test",
-    "accuracy_forgotten": "forgotten",
+    "accuracy_forget": "forget",
     "backdoor_success": "backdoor",
     "attack_success": "attack (ASR)",
 }
@@ -59,7 +59,7 @@ def result(label: str, runs: Mapping[int, Done], model: str = "unlearned", **mor
     )
 
 
-def against(result: Result, default: Result) -> Interval:
+def negative_weight(result: Result, default: Result) -> Interval:
     """The row's mean distance minus the default's, paired by seed: less than 0 is closer."""
     return interval(gap - default.gaps[seed] for seed, gap in result.gaps.items() if seed in default.gaps)
 
@@ -78,7 +78,7 @@ def table(results: list[Result], *, paired: bool = True) -> str:
         label = f"**{r.label} (default)**" if r.default else r.label
         figures = [_shown(r.gap)]
         if default is not None:
-            figures.append("" if r is default else _shown(against(r, default), "+"))
+            figures.append("" if r is default else _shown(negative_weight(r, default), "+"))
         figures += [_shown(r.apart[n], "+") for n in used]
         rows.append([label, *figures, "" if isnan(r.passes) else f"{r.passes:.1f}", _notes(r)])
     return markdown(rows)

@@ -20,7 +20,7 @@ from fedlaf.report.tables import markdown
 
 SHOWN = {
     "accuracy_test": "test",
-    "accuracy_forgotten": "forgotten",
+    "accuracy_forget": "forget",
     "backdoor_success": "backdoor",
 }
 MODELS = ("original", "unlearned", "retrained")

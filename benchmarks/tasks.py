@@ -4,7 +4,7 @@
 
 A folder is that of a multirun over seeds (or of a run). For each measure: original / unlearned /
 retrained model, and in brackets the mean absolute distance of the last two, followed by that of
-retrainings from other seeds where `evaluation.yardstick` asked for it. Prints Markdown.
+retrainings from other seeds where `evaluation.reference_seeds` asked for it. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks.summary import MODELS, judged, reports
 from fedlaf.report.tables import markdown
 
 SHOWN = {
-    "accuracy_retained": "remaining",
-    "accuracy_forgotten": "forgotten",
+    "accuracy_retain": "remaining",
+    "accuracy_forget": "forget",
     "accuracy_test": "test",
     "accuracy_test_kept": "test, kept classes",
     "attack_success": "ASR",
@@ -44,7 +44,7 @@ def row_of(name: str, folder: str) -> list[str]:
         mean(r["share_of_retraining_percent"][c] for r in requests) for c in ("passes", "client_seconds")
     ]
     cells = [cell(requests, measure) for measure in SHOWN]
-    more = "".join(f", {value:.2f}" for value in between(requests, "gap"))
+    more = "".join(f", {value:.2f}" for value in spread(requests, "gap"))
     return [name, *cells, f"{gaps[0]:.2f} ({gaps[1]:.2f}{more})", *(f"{share:.1f}" for share in shares)]
 
 
@@ -57,13 +57,13 @@ def cell(requests: list[Mapping[str, Any]], measure: str) -> str:
     if any(value is None for values in found for value in values):
         return ""
     means = " / ".join(f"{mean(values[i] for values in found):.1f}" for i in range(len(MODELS)))
-    apart = [mean(abs(values[1] - values[2]) for values in found), *between(requests, measure)]
+    apart = [mean(abs(values[1] - values[2]) for values in found), *spread(requests, measure)]
     return f"{means} ({', '.join(f'{value:.1f}' for value in apart)})"
 
 
-def between(requests: list[Mapping[str, Any]], measure: str) -> list[float]:
+def spread(requests: list[Mapping[str, Any]], measure: str) -> list[float]:
     """The mean yardstick of a measure, in a list; an empty one unless all runs have it."""
-    found = [r.get("yardstick", {}).get(measure) for r in requests]
+    found = [r.get("spread", {}).get(measure) for r in requests]
     return [] if None in found else [mean(found)]
 
 

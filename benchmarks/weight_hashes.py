@@ -21,10 +21,10 @@ SMALL = (
     "corruption.backdoor.patch=2", "evaluation.curve_rows=0",
 )  # fmt: skip
 FORGET = (
-    "laf", "laf_slow", "laf_one_client", "laf_one_client_repair", "laf_repair", "laf_repel", "laf_server",
-    "laf_paper", "laf_paper_resnet18", "nothing", "retrain", "fine_tune", "gradient_ascent", "federaser",
-    "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "fedosd", "scrub", "bad_teacher", "boundary",
-    "unroll",
+    "laf", "laf_slow", "laf_one_client", "laf_one_client_repair", "laf_repair", "laf_tuned_losses",
+    "laf_server", "laf_paper", "laf_paper_resnet18", "nothing", "retrain", "fine_tune", "gradient_ascent",
+    "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "fedosd", "scrub", "bad_teacher",
+    "boundary", "unroll",
 )  # fmt: skip
 CASES: dict[str, tuple[str, ...]] = {
     **{f"forget={name}": (*SMALL, f"forget={name}") for name in FORGET},

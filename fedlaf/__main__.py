@@ -58,14 +58,14 @@ def _job(config: DictConfig) -> float | None:
     report.tell(told, folder)
     if told.stopped is not None:
         raise RoundFailed(told.stopped)
-    return told.served[-1].measure("gap", "unlearned") if told.served else None
+    return told.results[-1].measure("gap", "unlearned") if told.results else None
 
 
 def _compare(overrides: list[str]) -> None:
     from fedlaf.experiment.comparison import compare, usage
 
-    asks = {"--help", "-h"} & set(overrides)
-    print(usage([o for o in overrides if o not in asks]) if asks else compare(overrides))
+    select_clients = {"--help", "-h"} & set(overrides)
+    print(usage([o for o in overrides if o not in select_clients]) if select_clients else compare(overrides))
 
 
 @contextlib.contextmanager

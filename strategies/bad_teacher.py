@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from fedlaf.core.errors import require_count, require_number
-from fedlaf.method.contract import Need, Roster
-from fedlaf.objectives.logit_objectives import DistilBoth, Mislead
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.method.contract import ClientRegistry, Need
+from fedlaf.objectives.logit_objectives import DistilBoth, RandomTeacherLogits
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.densities import joined
 from fedlaf.strategies.base.local_steps import LocalSteps
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
@@ -18,34 +18,34 @@ from fedlaf.strategies.base.phase import Phase, ServerState, Who
 @dataclass(frozen=True)
 class BadTeacher(LocalSteps):
     """`rounds` in which all clients distil: forgotten rows from a randomly initialised model, remaining ones
-    from the original. Forgetting clients weigh `forgetting_share` in all, by forgotten rows; the others
+    from the original. Forgetting clients weigh `forget_share` in all, by forgotten rows; the others
     the rest, by remaining rows in use. No label is read.
 
     Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
     """
 
-    mislead: Mislead = field(default_factory=Mislead)
+    teacher: RandomTeacherLogits = field(default_factory=RandomTeacherLogits)
     distil: DistilBoth = field(default_factory=DistilBoth)
     rounds: int = 2
-    forgetting_share: float = 0.5
+    forget_share: float = 0.5
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("rounds", self.rounds)
-        require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
+        require_number("forget_share", self.forget_share, above=0, at_most=1)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """The teachers' logits, then distillation."""
         return [
-            self._phase("mislead", Action.MISLEAD, Who.BOTH, self.mislead),
-            self._phase("distil", Action.DISTIL, Who.BOTH, self.distil, self.rounds),
+            self._phase("random_teacher_logits", "random_teacher_logits", Who.BOTH, self.teacher),
+            self._phase("distil", "distil", Who.BOTH, self.distil, self.rounds),
         ]
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The blend of the two sides' models."""
         state = super().aggregate(phase, state, replies)
-        if phase.action is Action.MISLEAD:
+        if phase.step == "random_teacher_logits":
             return state
-        return replace(state, weights=joined(replies, self.forgetting_share, Part.MODEL))
+        return replace(state, weights=joined(replies, self.forget_share, Part.MODEL))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedlaf.core.errors import require_count
-from fedlaf.method.contract import Roster
-from fedlaf.objectives.logit_objectives import Cross, Shrink
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.method.contract import ClientRegistry
+from fedlaf.objectives.logit_objectives import AdversarialRelabel, Shrink
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.local_steps import Recovering
 from fedlaf.strategies.base.phase import Phase, Who
 
@@ -22,7 +22,7 @@ class Boundary(Recovering):
     Chen et al., "Boundary Unlearning", CVPR 2023, which stops before recovery.
     """
 
-    cross: Cross = field(default_factory=Cross)
+    relabel: AdversarialRelabel = field(default_factory=AdversarialRelabel)
     shrink: Shrink = field(default_factory=Shrink)
     shrink_rounds: int = 1
 
@@ -30,10 +30,10 @@ class Boundary(Recovering):
         super().__post_init__()
         require_count("shrink_rounds", self.shrink_rounds)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """The crossing, the shrinking, recovery."""
         return [
-            self._phase("cross", Action.CROSS, Who.FORGETTING, self.cross),
-            self._phase("shrink", Action.SHRINK, Who.FORGETTING, self.shrink, self.shrink_rounds, Part.MODEL),
+            self._phase("adversarial_relabel", "adversarial_relabel", Who.FORGET, self.relabel),
+            self._phase("shrink", "shrink", Who.FORGET, self.shrink, self.shrink_rounds, Part.MODEL),
             *self.recovery(),
         ]

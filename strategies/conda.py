@@ -9,13 +9,13 @@ import numpy as np
 
 from fedlaf.core.errors import require_number
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.strategies.base.phase import ServerState
-from fedlaf.strategies.base.server_only import ServerAlone
+from fedlaf.strategies.base.server_only import ServerOnly
 
 
 @dataclass(frozen=True)
-class ConDa(ServerAlone):
+class ConDa(ServerOnly):
     """theta_i <- beta_i theta_i where rho_i < `cutoff`, with beta_i = min(`dampening` * rho_i, `most`)."""
 
     cutoff: float = 0.5
@@ -29,19 +29,21 @@ class ConDa(ServerAlone):
         require_number("dampening", self.dampening, at_least=0)
         require_number("most", self.most, at_least=0)
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The dampened model."""
         whole: Weights = {}
         theirs: Weights = {}
         count = 0
-        for client, magnitude in state.given.the("records").magnitudes():
+        for client, magnitude in state.inputs.require("history").magnitudes():
             count += 1
             whole = _plus(whole, magnitude)
-            theirs = _plus(theirs, magnitude) if client in roster.request.rows else theirs
+            theirs = _plus(theirs, magnitude) if client in registry.request.rows else theirs
         if not theirs:  # the leavers took part in no round
             return state
-        leavers = len(roster.request.rows)
-        of_all, of_them = ({k: v / n for k, v in s.items()} for s, n in ((whole, count), (theirs, leavers)))
+        withdrawing = len(registry.request.rows)
+        of_all, of_them = (
+            {k: v / n for k, v in s.items()} for s, n in ((whole, count), (theirs, withdrawing))
+        )
         return replace(state, weights=self.dampened(state.weights, of_all, of_them))
 
     def dampened(self, weights: Weights, of_all: Weights, of_them: Weights) -> Weights:

@@ -9,15 +9,15 @@ import numpy as np
 
 from fedlaf.core.errors import require_number
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.contract import Need, Roster
-from fedlaf.method.update_history import Keep, Records
+from fedlaf.method.contract import ClientRegistry, Need
+from fedlaf.method.update_history import HistorySpec, UpdateHistory
 from fedlaf.strategies.base.history import mean_update, moved, share_of
 from fedlaf.strategies.base.phase import ServerState
-from fedlaf.strategies.base.server_only import ServerAlone
+from fedlaf.strategies.base.server_only import ServerOnly
 
 
 @dataclass(frozen=True)
-class FastFedUl(ServerAlone):
+class FastFedUl(ServerOnly):
     """theta_T + D_T with D_t = (1 + `alpha`) D_{t-1} + what the leavers changed in round t.
 
     A model that is off makes later updates off, too. The published rule lets D grow (0.05 to 0.1), from a
@@ -35,30 +35,30 @@ class FastFedUl(ServerAlone):
         require_number("share", self.share, above=0, at_most=1)
 
     @property
-    def keeps(self) -> Keep:
+    def history_spec(self) -> HistorySpec:
         """Updates of all rounds, of the largest."""
-        return replace(super().keeps, share=self.share)
+        return replace(super().history_spec, share=self.share)
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The model without the leavers' influence."""
-        records, leavers = state.given.the("records"), roster.request.clients
+        history, withdrawing = state.inputs.require("history"), registry.request.clients
         skew: Weights = {}
-        for round_ in records.rounds:
+        for round_ in history.rounds:
             grown = {name: (1 + self.alpha) * array for name, array in skew.items()}
-            skew = _sum(grown, _correction(records, round_, leavers, roster.remaining))
+            skew = _sum(grown, _correction(history, round_, withdrawing, registry.retain_clients))
         return replace(state, weights=moved(state.weights, skew))
 
 
 def _correction(
-    records: Records, round_: int, leavers: tuple[ClientId, ...], others: list[ClientId]
+    history: UpdateHistory, round_: int, withdrawing: tuple[ClientId, ...], others: list[ClientId]
 ) -> Weights:
     """p_u (mean of the others - mean of the leavers): for equal clients, of whom one leaves, that is
     1/(K(K-1)) sum_{i != u} Delta_i - (1/K) Delta_u. Nothing where the leavers' are not kept.
     """
-    theirs, rest = (mean_update(records, round_, side) for side in (leavers, others))
+    theirs, rest = (mean_update(history, round_, side) for side in (withdrawing, others))
     if theirs is None or rest is None:
         return {}
-    share = share_of(records.rows(round_), leavers)
+    share = share_of(history.rows(round_), withdrawing)
     return {name: share * (rest[name] - theirs[name]) for name in rest}
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedlaf.core.errors import require_count
-from fedlaf.method.contract import Need, Roster
-from fedlaf.method.update_history import Keep
+from fedlaf.method.contract import ClientRegistry, Need
+from fedlaf.method.update_history import HistorySpec
 from fedlaf.strategies.base.history import mean_update, moved
 from fedlaf.strategies.base.phase import ServerState
-from fedlaf.strategies.base.server_only import ServerAlone
+from fedlaf.strategies.base.server_only import ServerOnly
 
 
 @dataclass(frozen=True)
-class FedAccum(ServerAlone):
+class FedAccum(ServerOnly):
     """The start weights and the mean of the stored updates of whoever stays, of every `every`-th round.
 
     Liu et al. keep what FedEraser keeps, that is not each round.
@@ -31,14 +31,14 @@ class FedAccum(ServerAlone):
         require_count("every", self.every)
 
     @property
-    def keeps(self) -> Keep:
+    def history_spec(self) -> HistorySpec:
         """Updates of every so many rounds."""
-        return replace(super().keeps, every=self.every)
+        return replace(super().history_spec, every=self.every)
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The sum."""
-        records, weights = state.given.the("records"), state.given.the("start")
-        for round_ in records.rounds:
-            mean = mean_update(records, round_, roster.remaining)
+        history, weights = state.inputs.require("history"), state.inputs.require("start")
+        for round_ in history.rounds:
+            mean = mean_update(history, round_, registry.retain_clients)
             weights = weights if mean is None else moved(weights, mean)
         return replace(state, weights=weights)

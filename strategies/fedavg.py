@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Roster
+from fedlaf.method.contract import ClientRegistry
 from fedlaf.objectives.classification import Fit
-from fedlaf.protocol.messages import Action, Part, Reply
-from fedlaf.strategies.base.method import Method, check_cohort
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import TrainStrategy
 
 
 @dataclass(frozen=True)
-class FedAvg(Method):
+class FedAvg(TrainStrategy):
     """`rounds` rounds of local training on a `cohort` of clients (None: all), averaged by rows."""
 
     rounds: int = 12
@@ -27,25 +27,20 @@ class FedAvg(Method):
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """One phase; a client that fails in it is left out of its round, if a quorum answers."""
         return [
             Phase(
-                "train", Action.FIT, self.rounds, Who.REMAINING, self.fit, self.cohort,
+                "train", "fit", self.rounds, Who.RETAIN, self.fit, self.cohort,
                 strict=False, mean=Part.MODEL,
             )
         ]  # fmt: skip
-
-    def checked(self, roster: Roster) -> None:
-        """Raise InvalidValue for a cohort larger than the federation."""
-        if self.cohort is not None:
-            check_cohort(self.cohort, roster)
 
     def until(self, rounds: int) -> FedAvg:
         """The same method, stopping after `rounds` rounds."""
         return replace(self, rounds=rounds)
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The whole model."""
         return {Part.MODEL: state.weights}
 

@@ -12,15 +12,15 @@ import numpy as np
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.contract import Need, Roster
-from fedlaf.method.update_history import Keep
+from fedlaf.method.contract import ClientRegistry, Need
+from fedlaf.method.update_history import HistorySpec
 from fedlaf.objectives.classification import Fit
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.protocol.replies import ROWS
 from fedlaf.strategies.base.aggregate import difference, weighted_mean
 from fedlaf.strategies.base.history import mean_update, moved
-from fedlaf.strategies.base.method import ForgetStrategy
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import ForgetStrategy
 
 
 @dataclass(frozen=True)
@@ -40,42 +40,42 @@ class FedEraser(ForgetStrategy):
         require_number("ratio", self.ratio, above=0, at_most=1)
 
     @property
-    def keeps(self) -> Keep:
+    def history_spec(self) -> HistorySpec:
         """Updates of every so many rounds."""
-        return replace(super().keeps, every=self.every)
+        return replace(super().history_spec, every=self.every)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """One round for each kept round but the first. Every answer counts."""
-        kept = len(range(0, roster.trained, self.every))
+        kept = len(range(0, registry.trained, self.every))
         fit = replace(self.fit, share=self.ratio * self.fit.share)
-        return [Phase("calibrate", Action.FIT, max(kept - 1, 0), Who.REMAINING, fit)]
+        return [Phase("calibrate", "fit", max(kept - 1, 0), Who.RETAIN, fit)]
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The start weights after the first kept round, as the others' updates have it."""
-        records, start = state.given.the("records"), state.given.the("start")
-        mean = mean_update(records, records.rounds[0], roster.remaining)
+        history, start = state.inputs.require("history"), state.inputs.require("start")
+        mean = mean_update(history, history.rounds[0], registry.retain_clients)
         return replace(state, weights=start if mean is None else moved(start, mean))
 
-    def asks(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]:
+    def select_clients(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]:
         """Those who took part in the round that is replayed."""
-        records = state.given.the("records")
-        took_part = records.clients(records.rounds[state.round])
+        history = state.inputs.require("history")
+        took_part = history.clients(history.rounds[state.round])
         return [client for client in clients if client in took_part] or clients
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The calibrated model."""
         return {Part.MODEL: state.weights}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The model moved by the mean of the calibrated updates."""
-        records = state.given.the("records")
-        round_ = records.rounds[state.round]
-        took_part = records.clients(round_)
+        history = state.inputs.require("history")
+        round_ = history.rounds[state.round]
+        took_part = history.clients(round_)
         used = [reply for reply in replies if reply.client in took_part]
         if not used:
             return state
         steps = [
-            calibrated(records.update(round_, r.client), difference(r.arrays[Part.MODEL], state.weights))
+            calibrated(history.update(round_, r.client), difference(r.arrays[Part.MODEL], state.weights))
             for r in used
         ]
         mean = weighted_mean(steps, [reply.numbers[ROWS] for reply in used])

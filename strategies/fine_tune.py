@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedlaf.core.errors import require_count
-from fedlaf.method.contract import Need, Roster
-from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.strategies.base.phase import Phase
+from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.fedavg import FedAvg
 
 
@@ -26,6 +26,6 @@ class FineTune(FedAvg, ForgetStrategy):
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Training's phase, by another name."""
-        return [replace(phase, name="fine-tune") for phase in super().phases(roster)]
+        return [replace(phase, name="fine-tune") for phase in super().phases(registry)]

@@ -13,35 +13,35 @@ from torch import Tensor, nn
 from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import seed_for, torch_stream
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.objectives.classification import Distil
 from fedlaf.strategies.base.history import mean_update, moved, share_of
 from fedlaf.strategies.base.phase import ServerState
-from fedlaf.strategies.base.server_only import ServerAlone
+from fedlaf.strategies.base.server_only import ServerOnly
 
 
 @dataclass(frozen=True)
-class Fukd(ServerAlone):
+class Fukd(ServerOnly):
     """theta_T - sum_t p_u Delta_u^t, then distillation on rows of the server that have no labels."""
 
     distil: Distil = field(default_factory=Distil)
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES, Need.SERVER_ROWS})
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The distilled model."""
-        records, leavers, given = state.given.the("records"), roster.request.clients, state.given
+        history, withdrawing = state.inputs.require("history"), registry.request.clients
         erased = state.weights
-        for round_ in records.rounds:
-            update = mean_update(records, round_, leavers)
+        for round_ in history.rounds:
+            update = mean_update(history, round_, withdrawing)
             if update is not None:
-                erased = moved(erased, update, -share_of(records.rows(round_), leavers))
+                erased = moved(erased, update, -share_of(history.rows(round_), withdrawing))
         seed, stage = state.aux["seed"], state.aux["stage"]
         teacher, student = (
-            _loaded(given.the("fresh")(seed_for(seed, stage, "network")), weights)
+            _loaded(state.inputs.require("fresh")(seed_for(seed, stage, "network")), weights)
             for weights in (state.weights, erased)
         )
-        inputs, stream = given.the("inputs"), torch_stream(seed, stage, "distil")
+        inputs, stream = state.inputs.require("server_rows"), torch_stream(seed, stage, "distil")
         with one_thread():
             distilled(teacher, student, inputs, self.distil, stream)
         passes = len(inputs) * (1 + self.distil.epochs)
@@ -55,12 +55,12 @@ def distilled(
     """Train the student in place towards the teacher's softened predictions of the inputs [N, c, h, w]."""
     teacher.eval()
     with torch.no_grad():
-        goals = torch.cat([teacher(part).logits for part in inputs.split(settings.batch_size)])
+        targets = torch.cat([teacher(part).logits for part in inputs.split(settings.batch_size)])
     optimiser = torch.optim.Adam(student.parameters(), lr=settings.lr)
     student.train()
     for _ in range(settings.epochs):
         for batch in torch.randperm(len(inputs), generator=stream).split(settings.batch_size):
-            loss = settings.loss(student(inputs[batch]).logits, goals[batch])
+            loss = settings.loss(student(inputs[batch]).logits, targets[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedlaf.core.errors import require_count
-from fedlaf.method.contract import Roster
+from fedlaf.method.contract import ClientRegistry
 from fedlaf.objectives.logit_objectives import NegGrad
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.local_steps import Recovering
 from fedlaf.strategies.base.phase import Phase, Who
 
@@ -28,9 +28,7 @@ class GradientAscent(Recovering):
         super().__post_init__()
         require_count("ascend_rounds", self.ascend_rounds)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Ascent, then recovery."""
-        ascent = self._phase(
-            "ascend", Action.NEGGRAD, Who.FORGETTING, self.ascend, self.ascend_rounds, Part.MODEL
-        )
+        ascent = self._phase("ascend", "neggrad", Who.FORGET, self.ascend, self.ascend_rounds, Part.MODEL)
         return [ascent, *self.recovery()]

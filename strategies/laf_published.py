@@ -14,12 +14,12 @@ from typing import Any
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Finding, Roster, RoundRecord
+from fedlaf.method.contract import ClientRegistry, Finding, RoundRecord
 from fedlaf.objectives.laf import Forget
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate, diagnostics
 from fedlaf.strategies.base.densities import (
-    Teaching,
+    DensityMethod,
     averaged_density,
     extractor_of,
     joined,
@@ -33,10 +33,10 @@ RECOVERY = ("recover", "close")
 
 
 @dataclass(frozen=True)
-class Laf(Teaching):
+class PublishedLaf(DensityMethod):
     """LAF with local optimisers: teach, represent, forget, recover, close.
 
-    `forgetting_share` is the weight of the forgetting clients in each forget round (that of the
+    `forget_share` is the weight of the forgetting clients in each forget round (that of the
     remaining clients is the rest). `forget_steps` None takes one pass over the forgotten rows of
     the client that forgets most. In the last rounds only the remaining clients align, and the
     averaged update loses the part that leads back to the original model: in `recover_rounds` the
@@ -49,34 +49,34 @@ class Laf(Teaching):
     recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0, lr_alignment=1e-3))
     recover_rounds: int = 2
     closing_rounds: int = 2
-    forgetting_share: float = 0.5
+    forget_share: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("forget_rounds", self.forget_rounds)
         require_count("recover_rounds", self.recover_rounds, at_least=0)
         require_count("closing_rounds", self.closing_rounds, at_least=0)
-        require_number("forgetting_share", self.forgetting_share, above=0, at_most=1)
+        require_number("forget_share", self.forget_share, above=0, at_most=1)
         alternate = self.recover.updates == "alternate"  # recovery has one loss
         require(alternate, "recover.updates", "alternate", self.recover.updates)
         if self.forget_steps is not None:
             require_count("forget_steps", self.forget_steps)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""
-        recover = replace(self._with_density(self.recover), sides="retained", lr_unlearning=0.0)
+        recover = replace(self._with_density(self.recover), sides="retain", lr_unlearning=0.0)
         plan = [
             *self.teaching(),
-            self._phase("represent own", Action.REPRESENT_OWN, 1, Who.FORGETTING, self.represent),
-            *self.forgetting(roster),
-            self._phase("recover", Action.FORGET, self.recover_rounds, Who.REMAINING, recover),
-            self._phase("close", Action.FORGET, self.closing_rounds, Who.REMAINING, recover),
+            self._phase("represent own", "represent_own", 1, Who.FORGET, self.represent),
+            *self.forgetting(registry),
+            self._phase("recover", "forget", self.recover_rounds, Who.RETAIN, recover),
+            self._phase("close", "forget", self.closing_rounds, Who.RETAIN, recover),
         ]
         return [phase for phase in plan if phase.rounds]
 
-    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+    def forgetting(self, registry: ClientRegistry) -> Sequence[Phase]:
         """The forget phase: local steps with local Adams; in two stages, one phase a loss."""
-        forget = replace(self._with_density(self.forget), steps=self.steps(roster))
+        forget = replace(self._with_density(self.forget), steps=self.steps(registry))
         stages = [("forget", forget)]
         if forget.updates == "two_stage":
             alone = replace(forget, updates="alternate")
@@ -85,66 +85,65 @@ class Laf(Teaching):
                 ("align", replace(alone, lr_unlearning=0.0)),
             ]
         return [
-            self._phase(name, Action.FORGET, self.forget_rounds, Who.BOTH, settings)
-            for name, settings in stages
+            self._phase(name, "forget", self.forget_rounds, Who.BOTH, settings) for name, settings in stages
         ]
 
-    def steps(self, roster: Roster) -> int:
+    def steps(self, registry: ClientRegistry) -> int:
         """Local steps of one forget round."""
         if self.forget_steps is not None:
             return self.forget_steps
-        most = max((len(roster.request.of(k)) for k in roster.request.clients), default=1)
+        most = max((len(registry.request.of(k)) for k in registry.request.clients), default=1)
         return ceil(most / self.forget.batch_size)
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The extractor, or h, or both: what the phase works on."""
-        if phase.action in (Action.TEACH, Action.REPRESENT):
-            return super().sends(phase, state)
+        if phase.step in ("teach", "represent"):
+            return super().arrays(phase, state)
         extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
         if phase.name in RECOVERY:
             return extractor
         shared = state.aux.get("h_f")
-        vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGOTTEN_VAE: shared} if shared else {})
-        return vaes if phase.action is Action.REPRESENT_OWN else extractor | vaes
+        vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGET_VAE: shared} if shared else {})
+        return vaes if phase.step == "represent_own" else extractor | vaes
 
-    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
         """The settings; the second of two stages counts on from the first, so that it draws anew."""
-        settings = super().tells(phase, state)
+        settings = super().config(phase, state)
         return {**settings, "after": self.forget_rounds} if phase.name == "align" else settings
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Moments become the first h, VAEs their mean, extractors the blend of the two sides."""
-        match phase.action:
-            case Action.TEACH | Action.REPRESENT:
+        match phase.step:
+            case "teach" | "represent":
                 return super().aggregate(phase, state, replies)
-            case Action.REPRESENT_OWN:
-                return averaged_density(state, replies, Part.FORGOTTEN_VAE, "h_f")
+            case "represent_own":
+                return averaged_density(state, replies, Part.FORGET_VAE, "h_f")
             case _:
-                return self._forgotten(phase, state, replies)
+                return self._forget(phase, state, replies)
 
-    def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+    def _forget(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         now = extractor_of(state.weights)
         aux = dict(state.aux)
         if phase.name in RECOVERY:
             left = aux.setdefault("left", now)  # where forgetting left the model
-            proposed = mean_extractor(replies, "retained")
+            proposed = mean_extractor(replies, "retain")
             start = now if phase.name == "recover" else left
-            proposed = aggregate.closing_the_way_back(now, proposed, start, aux["origin"])
+            proposed = aggregate.remove_reverting_component(now, proposed, start, aux["origin"])
         else:
-            proposed = joined(replies, self.forgetting_share)
+            proposed = joined(replies, self.forget_share)
         return replace(state, weights=with_extractor(state.weights, proposed), aux=aux)
 
     def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
         """Of h, of forgetting that moved nothing, and at the end of ruined remaining rows."""
         now, found = records[-1], list(diagnostics.of_density(records))
-        near, far = (now.numbers.get(f"distance_{kind}") for kind in ("retained", "forgotten"))
+        retain, forget = (now.numbers.get(f"distance_{kind}") for kind in ("retain", "forget"))
         rounds = {"forget": self.forget_rounds, "align": self.forget_rounds, "recover": self.recover_rounds}
         rounds["close"] = self.closing_rounds
         if now.round != rounds.get(now.phase):
             return found
-        if near is not None and far is not None:
-            found += diagnostics.of_nothing(now, far, near)
+        if retain is not None and forget is not None:
+            found += diagnostics.of_nothing(now, forget, retain)
         later = self.closing_rounds or (self.recover_rounds and now.phase != "recover")
-        if near is not None and (now.phase == "close" or not later):
-            found += diagnostics.of_ruin(now, near)
+        if retain is not None and (now.phase == "close" or not later):
+            found += diagnostics.of_ruin(now, retain)
         return found

@@ -8,16 +8,16 @@ from typing import Any
 
 from fedlaf.core.errors import require
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Roster
-from fedlaf.protocol.messages import Action, Part, Reply, settings_to_config
+from fedlaf.method.contract import ClientRegistry
+from fedlaf.protocol.messages import Part, Reply, settings_to_config
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.densities import extractor_of, with_extractor
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published import PublishedLaf
 
 
 @dataclass(frozen=True)
-class ServerLaf(Laf):
+class PublishedLafServer(PublishedLaf):
     """LAF with the optimiser on the server: clients send gradients of one step, the server holds
     the two Adams. Equal to the centralised algorithm on the union of the clients' batches.
     """
@@ -32,29 +32,29 @@ class ServerLaf(Laf):
             alternate, "forget.updates", "alternate with the optimiser on the server", self.forget.updates
         )
 
-    def forgetting(self, roster: Roster) -> Sequence[Phase]:
+    def forgetting(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Two rounds a step: gradients of L_UE, then, at the new weights, of L_RA."""
-        forget = replace(self._with_density(self.forget), steps=self.steps(roster))
+        forget = replace(self._with_density(self.forget), steps=self.steps(registry))
         rounds = self.forget_rounds * forget.steps * len(self._losses())
-        return [self._phase("forget", Action.GRADIENT, rounds, Who.BOTH, forget)]
+        return [self._phase("forget", "gradient", rounds, Who.BOTH, forget)]
 
     def _losses(self) -> list[str]:
         rates = (self.forget.lr_unlearning, self.forget.lr_alignment)
         return [n for n, r in zip(("unlearning", "alignment"), rates, strict=True) if r > 0]
 
-    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
         """The settings, with the loss and the step of this round."""
         settings = settings_to_config(phase.settings)
-        if phase.action is not Action.GRADIENT:
+        if phase.step != "gradient":
             return settings
         which = self._losses()
         done = state.round - 1
         return {**settings, "loss": which[done % len(which)], "step": done // len(which)}
 
-    def _forgotten(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        if phase.action is not Action.GRADIENT:
-            return super()._forgotten(phase, state, replies)
-        loss = str(self.tells(phase, state)["loss"])
+    def _forget(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        if phase.step != "gradient":
+            return super()._forget(phase, state, replies)
+        loss = str(self.config(phase, state)["loss"])
         rate = self.forget.lr_unlearning if loss == "unlearning" else self.forget.lr_alignment
         gradient = joined_gradient(replies, loss)
         now = extractor_of(state.weights)
@@ -70,12 +70,12 @@ def joined_gradient(replies: Sequence[Reply], loss: str) -> Weights:
     the gradient of client k's S_k = sum_j exp(d_j / tau): the logarithm couples forgotten rows
     across clients, and only this quotient makes any split exact.
     """
-    near = aggregate.summed([reply.arrays[Part.RETAINED_GRADIENT] for reply in replies])
-    far = [r.arrays[Part.FORGOTTEN_GRADIENT] for r in replies if Part.FORGOTTEN_GRADIENT in r.arrays]
-    if loss == "unlearning" or not far:
-        return near
+    retain = aggregate.summed([reply.arrays[Part.RETAIN_GRADIENT] for reply in replies])
+    forget = [r.arrays[Part.FORGET_GRADIENT] for r in replies if Part.FORGET_GRADIENT in r.arrays]
+    if loss == "unlearning" or not forget:
+        return retain
     mass = sum(reply.numbers["mass"] for reply in replies)
-    retained = sum(reply.numbers["retained"] for reply in replies)
-    weight = retained or sum(reply.numbers["forgotten"] for reply in replies)
-    away = aggregate.summed(far)
-    return {k: near[k] - weight * away[k] / mass for k in near}
+    rows = sum(reply.numbers["retain"] for reply in replies)
+    weight = rows or sum(reply.numbers["forget"] for reply in replies)
+    away = aggregate.summed(forget)
+    return {k: retain[k] - weight * away[k] / mass for k in retain}

@@ -8,17 +8,17 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.objectives.classification import Fit
-from fedlaf.protocol.messages import Action, Part, Reply
-from fedlaf.strategies.base.densities import Teaching
+from fedlaf.protocol.messages import Part, Reply
+from fedlaf.strategies.base.densities import DensityMethod
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
 
 
 @dataclass(frozen=True)
-class Repair(Teaching):
+class Repair(DensityMethod):
     """After the phases of LAF, `repair_rounds` of federated averaging by the clients with rows that remain.
 
     `repair.labels` is the share of those rows that is labelled; with 0 this is plain LAF. Repair
@@ -29,37 +29,37 @@ class Repair(Teaching):
     repair: Fit = field(default_factory=lambda: Fit(labels=0.25))
     repair_rounds: int = 1
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("repair_rounds", self.repair_rounds, at_least=0)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """LAF's, then repair."""
-        repair = self._phase("repair", Action.FIT, self.repair_rounds, Who.REMAINING, self.repair)
+        repair = self._phase("repair", "fit", self.repair_rounds, Who.RETAIN, self.repair)
         repair = replace(repair, mean=Part.MODEL)
         wanted = self.repair_rounds and self.repair.labels > 0
-        whole = super().phases(roster)  # type: ignore[safe-super]
+        whole = super().phases(registry)  # type: ignore[safe-super]
         return [*whole, *([repair] if wanted else [])]
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The whole model for repair, else what LAF sends."""
-        return {Part.MODEL: state.weights} if phase.action is Action.FIT else super().sends(phase, state)
+        return {Part.MODEL: state.weights} if phase.step == "fit" else super().arrays(phase, state)
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the repaired models, else what LAF makes of the replies."""
-        if phase.action is Action.FIT:
+        if phase.step == "fit":
             (mean,) = replies
             return replace(state, weights=mean.arrays[Part.MODEL])
         return super().aggregate(phase, state, replies)
 
 
 @dataclass(frozen=True)
-class LafRepair(Repair, Laf):
+class PublishedLafRepair(Repair, PublishedLaf):
     """Repair after LAF with the published losses."""
 
 
 @dataclass(frozen=True)
-class AimedLafRepair(Repair, AimedLaf):
+class LafAdamRepair(Repair, LafAdam):
     """Repair after LAF with goals."""

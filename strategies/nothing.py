@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Roster
-from fedlaf.protocol.messages import Part, Reply
-from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.method.contract import ClientRegistry
+from fedlaf.protocol.messages import Reply
 from fedlaf.strategies.base.phase import Phase, ServerState
+from fedlaf.strategies.base.strategy import ForgetStrategy
 
 
 @dataclass(frozen=True)
 class Nothing(ForgetStrategy):
     """No phase, no message, no cost."""
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """None."""
         return []
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """Nothing."""
         return {}
 

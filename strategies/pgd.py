@@ -12,10 +12,10 @@ import torch
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.method.update_history import norm
 from fedlaf.objectives.classification import Ascend
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.aggregate import difference
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
 from fedlaf.strategies.fine_tune import FineTune
@@ -31,45 +31,47 @@ class Pgd(FineTune):
     radius: float = 1 / 3
     draws: int = 10
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.LEAVER, Need.LABELS, Need.LAST})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.ONLINE, Need.LABELS, Need.LAST})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("radius", self.radius, above=0)
         require_count("draws", self.draws)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """The leavers' ascent, then averaging."""
-        up = Phase("ascend", Action.ASCEND, 1, Who.FORGETTING, self.ascend, mean=Part.MODEL)
-        return [up, *super().phases(roster)]
+        up = Phase("ascend", "ascend", 1, Who.FORGET, self.ascend, mean=Part.MODEL)
+        return [up, *super().phases(registry)]
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """theta_ref, and how far the leavers may go from it."""
-        records, rows = state.given.the("records"), {k: roster.sizes[k] for k in roster.present}
+        history, rows = state.inputs.require("history"), {k: registry.sizes[k] for k in registry.present}
         whole = sum(rows.values())
-        last = [(rows[k] / whole, records.last(k)) for k in roster.request.clients]
+        last = [(rows[k] / whole, history.last(k)) for k in registry.request.clients]
         # Whoever never trained is in no mean.
         reference = without(state.weights, [(share, model) for share, model in last if model is not None])
         seed, stage = state.aux["seed"], state.aux["stage"]
         seeds = [seed_for(seed, stage, "radius", draw) for draw in range(self.draws)]
-        mean = mean_distance(reference, state.given.the("fresh"), seeds)
+        mean = mean_distance(reference, state.inputs.require("fresh"), seeds)
         return replace(state, weights=reference, aux={**state.aux, "radius": self.radius * mean})
 
-    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
         """The settings; with the radius for those who ascend."""
-        told = super().tells(phase, state)
-        return {**told, "radius": state.aux["radius"]} if phase.action is Action.ASCEND else told
+        told = super().config(phase, state)
+        return {**told, "radius": state.aux["radius"]} if phase.step == "ascend" else told
 
 
-def without(weights: Weights, leavers: Sequence[tuple[float, Weights]]) -> Weights:
+def without(weights: Weights, withdrawing: Sequence[tuple[float, Weights]]) -> Weights:
     """(theta_T - sum_u p_u theta_u) / (1 - sum_u p_u): (K theta_T - theta_u) / (K - 1) for equal clients."""
-    rest = 1.0 - sum(share for share, _ in leavers)
+    rest = 1.0 - sum(share for share, _ in withdrawing)
     result = {}
     for name, array in weights.items():
         if np.issubdtype(array.dtype, np.integer):  # counts of BatchNorm
             result[name] = array
             continue
-        theirs = sum((share * one[name].astype(np.float64) for share, one in leavers), np.zeros(array.shape))
+        theirs = sum(
+            (share * one[name].astype(np.float64) for share, one in withdrawing), np.zeros(array.shape)
+        )
         result[name] = np.asarray((array - theirs) / rest).astype(array.dtype)
     return result
 

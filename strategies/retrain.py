@@ -10,9 +10,9 @@ from flwr.serverapp import Grid
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Outcome, Roster, Stage
-from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.method.contract import ClientRegistry, Need, Stage, StageResult
 from fedlaf.strategies.base.phase import Phase, ServerState
+from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.fedavg import FedAvg
 
 
@@ -32,14 +32,14 @@ class Retrain(FedAvg, ForgetStrategy):
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Training's phase."""
-        return FedAvg.phases(replace(self, rounds=self.rounds or roster.trained), roster)
+        return FedAvg.phases(replace(self, rounds=self.rounds or registry.trained), registry)
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The start weights."""
-        return replace(state, weights=state.given.the("start"))
+        return replace(state, weights=state.inputs.require("start"))
 
-    def run(self, grid: Grid, weights: Weights, stage: Stage) -> Outcome:
+    def run(self, grid: Grid, weights: Weights, stage: Stage) -> StageResult:
         """As training is run: its random streams, over clients whose forgotten rows are gone."""
-        return super().run(grid, weights, replace(stage, name="train", roster=stage.roster.served))
+        return super().run(grid, weights, replace(stage, name="train", registry=stage.registry.after_request))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedlaf.core.errors import require_count
-from fedlaf.method.contract import Roster
-from fedlaf.objectives.logit_objectives import Hold, Push, Recall
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.method.contract import ClientRegistry
+from fedlaf.objectives.logit_objectives import Hold, Push, TeacherLogits
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.local_steps import LocalSteps
 from fedlaf.strategies.base.phase import Phase, Who
 
@@ -23,7 +23,7 @@ class Scrub(LocalSteps):
     turns. Theirs begin with a push; at the original model, though, its KL is at its minimum and has no slope.
     """
 
-    recall: Recall = field(default_factory=Recall)
+    teacher: TeacherLogits = field(default_factory=TeacherLogits)
     push: Push = field(default_factory=Push)
     hold: Hold = field(default_factory=Hold)
     push_rounds: int = 2
@@ -34,14 +34,14 @@ class Scrub(LocalSteps):
         require_count("push_rounds", self.push_rounds)
         require_count("hold_rounds", self.hold_rounds, at_least=self.push_rounds + 1)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Both kinds in turn, each a phase of one round; then the rest of the holding."""
         turns = []
         for turn in range(1, self.push_rounds + 1):
-            push = self._phase(f"push {turn}", Action.PUSH, Who.FORGETTING, self.push, mean=Part.MODEL)
-            hold = self._phase(f"hold {turn}", Action.HOLD, Who.REMAINING, self.hold, mean=Part.MODEL)
+            push = self._phase(f"push {turn}", "push", Who.FORGET, self.push, mean=Part.MODEL)
+            hold = self._phase(f"hold {turn}", "hold", Who.RETAIN, self.hold, mean=Part.MODEL)
             turns += [hold, push]
         left = self.hold_rounds - self.push_rounds
-        rest = self._phase("hold", Action.HOLD, Who.REMAINING, self.hold, left, Part.MODEL)
-        recall = self._phase("recall", Action.RECALL, Who.BOTH, self.recall)
-        return [recall, *turns, rest]
+        rest = self._phase("hold", "hold", Who.RETAIN, self.hold, left, Part.MODEL)
+        teacher = self._phase("teacher_logits", "teacher_logits", Who.BOTH, self.teacher)
+        return [teacher, *turns, rest]

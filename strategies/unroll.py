@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_number
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.objectives.logit_objectives import Unroll
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.local_steps import LocalSteps
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
@@ -27,23 +27,23 @@ class SingleGradient(LocalSteps):
     unroll: Unroll = field(default_factory=Unroll)
     eta: float = 0.1
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS, Need.START})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS, Need.START})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("eta", self.eta, above=0)
 
-    def phases(self, roster: Roster) -> Sequence[Phase]:
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """One round."""
-        whole = sum(roster.sizes[k] - len(roster.gone.of(k)) for k in roster.sizes)
+        whole = sum(registry.sizes[k] - len(registry.removed.of(k)) for k in registry.sizes)
         settings = replace(self.unroll, whole=whole)
-        return [self._phase("unroll", Action.UNROLL, Who.FORGETTING, settings)]
+        return [self._phase("unroll", "unroll", Who.FORGET, settings)]
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The start weights, and only those."""
-        return {Part.MODEL: state.given.the("start")}
+        return {Part.MODEL: state.inputs.require("start")}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The clients' weighted gradients, added."""
-        gradient = aggregate.summed([reply.arrays[Part.FORGOTTEN_GRADIENT] for reply in replies])
+        gradient = aggregate.summed([reply.arrays[Part.FORGET_GRADIENT] for reply in replies])
         return replace(state, weights=aggregate.moved(state.weights, gradient, self.eta))

@@ -8,13 +8,13 @@ import numpy as np
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Roster
+from fedlaf.method.contract import ClientRegistry
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.fine_tune import FineTune
 
 
 @dataclass(frozen=True)
-class Not(FineTune):
+class WeightNegation(FineTune):
     """theta_l <- -theta_l for the first `layers` layers, with their biases where `biases`."""
 
     layers: int = 1
@@ -24,7 +24,7 @@ class Not(FineTune):
         super().__post_init__()
         require_count("layers", self.layers)
 
-    def begins(self, state: ServerState, roster: Roster) -> ServerState:
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """The model with its first layers negated."""
         return replace(state, weights=negated(state.weights, self.layers, biases=self.biases))
 

@@ -16,7 +16,7 @@ from fedlaf.client import ClientSpec, make_client_app
 from fedlaf.core.types import Weights
 from fedlaf.data import Backdoor, Digits, Iid
 from fedlaf.data.federation import FederationSpec, build
-from fedlaf.method.contract import Roster
+from fedlaf.method.contract import ClientRegistry
 from fedlaf.models import SmallCnn
 from fedlaf.protocol.enrolment import enrol
 from fedlaf.protocol.grids import Relay
@@ -73,7 +73,7 @@ def initial_weights(spec: ClientSpec, seed: int = 0) -> Weights:
     return {k: v.numpy().copy() for k, v in model.state_dict().items()}
 
 
-def enrolled(spec: ClientSpec, grid: Grid | None = None) -> tuple[Grid, Roster]:
+def enrolled(spec: ClientSpec, grid: Grid | None = None) -> tuple[Grid, ClientRegistry]:
     """An inline grid (or the one given) over the specification's clients, and its roster."""
     count = spec.federation.clients
     grid = grid or InlineGrid(make_client_app(spec), count)

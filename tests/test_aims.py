@@ -1,4 +1,4 @@
-"""Goals of forgotten rows: exact small cases, numpy in the place of torch, and what holds for any rows."""
+"""Targets of forgotten rows: exact small cases, numpy in the place of torch, and what holds for any rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from fedlaf.core.errors import InvalidValue
 from fedlaf.models import Gaussian
 from fedlaf.objectives import laf_targets
-from fedlaf.objectives.laf_targets import Aim, Align, without_special_part
+from fedlaf.objectives.laf_targets import Alignment, TargetRule, without_outlier_direction
 
 FEW = settings(max_examples=50, deadline=None)
 
@@ -39,7 +39,7 @@ def rows(seed: int, *shape: int) -> Tensor:
 def test_odd_rows_lose_what_they_share_up_to_reach() -> None:
     # Ordinary rows lie about (0, 1), odd ones on average at (4, 1): the special direction is x.
     units = exact([-1, 0], [1, 2], [2, 3], [3, -5], [7, 5])
-    found = without_special_part(units, flags(0, 0, 1, 1, 1), 1.5)
+    found = without_outlier_direction(units, flags(0, 0, 1, 1, 1), 1.5)
     # Of 2 and 3 all goes; of 7 no more than 1.5 * 4. What is across the direction stays.
     assert found.tolist() == [[-1, 0], [1, 2], [0, 3], [0, -5], [1, 5]]
 
@@ -47,13 +47,13 @@ def test_odd_rows_lose_what_they_share_up_to_reach() -> None:
 def test_the_special_direction_may_be_aslant() -> None:
     # Ordinary (1, 1), odd (4, 5) on average: direction (3, 4) / 5. (7, 9) is 10 along it, (1, 1) is 0.
     units = exact([1, 1], [7, 9], [1, 1])
-    found = without_special_part(units, flags(0, 1, 1), 1.2)
+    found = without_outlier_direction(units, flags(0, 1, 1), 1.2)
     np.testing.assert_allclose(found, [[1, 1], [7 - 6 * 0.6, 9 - 6 * 0.8], [1, 1]], atol=1e-12)
 
 
 def test_an_odd_row_on_the_other_side_loses_nothing() -> None:
     units = exact([0, 0], [-2, 1], [8, -1])
-    found = without_special_part(units, flags(0, 1, 1), 1.5)
+    found = without_outlier_direction(units, flags(0, 1, 1), 1.5)
     assert found[1].tolist() == [-2, 1]
     assert found[2].tolist() == [8 - 1.5 * 3, -1]
 
@@ -63,72 +63,72 @@ def test_hardly_any_ordinary_rows_leave_the_mean_of_the_remaining_as_the_contras
     ordinary: int, contrast: float
 ) -> None:
     """Below 5 of 100 rows the contrast is 0, else the ordinary rows' mean (10, 0)."""
-    odd = torch.arange(100) >= ordinary
-    units = torch.where(odd[:, None], exact(10, 4), exact(10, 0))
-    found = without_special_part(units, odd, 1.0)
-    assert torch.equal(found[~odd], units[~odd])
-    np.testing.assert_allclose(found[odd], np.tile([contrast, 0], (100 - ordinary, 1)), atol=1e-12)
+    outlier = torch.arange(100) >= ordinary
+    units = torch.where(outlier[:, None], exact(10, 4), exact(10, 0))
+    found = without_outlier_direction(units, outlier, 1.0)
+    assert torch.equal(found[~outlier], units[~outlier])
+    np.testing.assert_allclose(found[outlier], np.tile([contrast, 0], (100 - ordinary, 1)), atol=1e-12)
 
 
-@pytest.mark.parametrize("odd", [flags(0, 0), flags(1, 1)], ids=["nobody is odd", "at the contrast"])
-def test_without_a_special_direction_all_rows_stay(odd: Tensor) -> None:
+@pytest.mark.parametrize("outlier", [flags(0, 0), flags(1, 1)], ids=["nobody is odd", "at the contrast"])
+def test_without_a_special_direction_all_rows_stay(outlier: Tensor) -> None:
     units = exact([2, -1], [-2, 1])  # all odd: no ordinary rows, and their mean is 0
-    assert torch.equal(without_special_part(units, odd, 1.5), units)
+    assert torch.equal(without_outlier_direction(units, outlier, 1.5), units)
 
 
 def test_no_rows_are_no_goals() -> None:
-    assert without_special_part(torch.empty(0, 3), flags(), 1.5).shape == (0, 3)
+    assert without_outlier_direction(torch.empty(0, 3), flags(), 1.5).shape == (0, 3)
 
 
-def direction(units: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
+def direction(units: Tensor, outlier: Tensor) -> tuple[Tensor, Tensor]:
     """The contrast and the special direction, unscaled."""
-    few = float((~odd).float().mean()) < laf_targets.FEW
-    ordinary = torch.zeros_like(units[0]) if few else units[~odd].mean(0)
-    return ordinary, units[odd].mean(0) - ordinary
+    few = float((~outlier).float().mean()) < laf_targets.FEW
+    ordinary = torch.zeros_like(units[0]) if few else units[~outlier].mean(0)
+    return ordinary, units[outlier].mean(0) - ordinary
 
 
 @FEW
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 5), st.floats(0.1, 3))
 def test_what_is_along_the_special_direction_neither_grows_nor_turns(
-    seed: int, count: int, dims: int, reach: float
+    seed: int, count: int, dims: int, max_projection: float
 ) -> None:
-    units, odd = rows(seed, count, dims) * 3, rows(seed + 1, count) > -0.5
-    found = without_special_part(units, odd, reach)
-    assert torch.equal(found[~odd], units[~odd])
-    if not odd.any():
+    units, outlier = rows(seed, count, dims) * 3, rows(seed + 1, count) > -0.5
+    found = without_outlier_direction(units, outlier, max_projection)
+    assert torch.equal(found[~outlier], units[~outlier])
+    if not outlier.any():
         return
-    ordinary, special = direction(units, odd)
+    ordinary, special = direction(units, outlier)
     unit = special / special.norm()
-    before, after = ((u - ordinary) @ unit for u in (units[odd], found[odd]))
+    before, after = ((u - ordinary) @ unit for u in (units[outlier], found[outlier]))
     lost = before - after
     assert (after * before >= -1e-9).all()
     assert (after.abs() <= before.abs() + 1e-9).all()
     assert (lost >= -1e-9).all()
-    assert (lost <= reach * special.norm() + 1e-9).all()
+    assert (lost <= max_projection * special.norm() + 1e-9).all()
     assert (lost[before > 0] > 0).all()
     # Nothing happens across the direction.
-    np.testing.assert_allclose(found[odd] + lost[:, None] * unit, units[odd], atol=1e-9)
+    np.testing.assert_allclose(found[outlier] + lost[:, None] * unit, units[outlier], atol=1e-9)
 
 
 # ---- who is odd
 
 
 def test_odd_is_what_errs_more_than_the_threshold() -> None:
-    aim = Aim(tail=0.25, threshold=2.0)
-    assert aim.odd(exact(1, 2, 3, 2.0001)).tolist() == [False, False, True, True]
+    assign_targets = TargetRule(outlier_quantile=0.25, threshold=2.0)
+    assert assign_targets.outlier(exact(1, 2, 3, 2.0001)).tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize(("odd", "frequent"), [(10, True), (9, False), (100, True), (0, False)])
-def test_odd_rows_count_where_they_are_twice_as_frequent_as_the_tail(odd: int, frequent: bool) -> None:
-    errors = torch.where(torch.arange(100) < odd, 5.0, 0.5)
-    found = Aim(tail=0.05, threshold=1.0).odd(errors)
-    assert found.tolist() == [frequent and i < odd for i in range(100)]
+@pytest.mark.parametrize(("outlier", "frequent"), [(10, True), (9, False), (100, True), (0, False)])
+def test_odd_rows_count_where_they_are_twice_as_frequent_as_the_tail(outlier: int, frequent: bool) -> None:
+    errors = torch.where(torch.arange(100) < outlier, 5.0, 0.5)
+    found = TargetRule(outlier_quantile=0.05, threshold=1.0).outlier(errors)
+    assert found.tolist() == [frequent and i < outlier for i in range(100)]
     assert found.dtype == torch.bool
 
 
 def test_without_the_special_part_or_without_rows_nobody_is_odd() -> None:
-    assert not Aim(special=False, threshold=1.0).odd(exact(5, 5)).any()
-    assert Aim(threshold=1.0).odd(exact()).shape == (0,)
+    assert not TargetRule(project_outliers=False, threshold=1.0).outlier(exact(5, 5)).any()
+    assert TargetRule(threshold=1.0).outlier(exact()).shape == (0,)
 
 
 def test_goals_are_found_in_units_of_h() -> None:
@@ -136,17 +136,17 @@ def test_goals_are_found_in_units_of_h() -> None:
     units = rows(3, 60, 4)
     units[30:, 1] += 6
     h = Gaussian(4).double()
-    aim = Aim(threshold=15.0, error="sum")
-    goals, odd = aim.goals(units, h)
-    assert 25 <= int(odd.sum()) <= 30
-    assert torch.equal(goals, without_special_part(units, odd, aim.reach))
+    assign_targets = TargetRule(threshold=15.0, error="sum")
+    targets, outlier = assign_targets.targets(units, h)
+    assert 25 <= int(outlier.sum()) <= 30
+    assert torch.equal(targets, without_outlier_direction(units, outlier, assign_targets.max_projection))
     scale, shift = exact(1, 10, 0.1, 3), exact(-5, 0, 5, 100)
     h.shift.copy_(shift)
     h.scale.copy_(scale)
     h.whiten.copy_((1 / scale).diag())
-    stretched, same = aim.goals(units * scale + shift, h)
-    assert torch.equal(same, odd)
-    np.testing.assert_allclose(stretched, goals * scale + shift, rtol=1e-9, atol=1e-9)
+    stretched, same = assign_targets.targets(units * scale + shift, h)
+    assert torch.equal(same, outlier)
+    np.testing.assert_allclose(stretched, targets * scale + shift, rtol=1e-9, atol=1e-9)
 
 
 # ---- settings
@@ -155,10 +155,10 @@ def test_goals_are_found_in_units_of_h() -> None:
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
-        (Aim, "tail", 0), (Aim, "tail", 0.6), (Aim, "tail", math.nan), (Aim, "reach", 0), (Aim, "reach", "1"),
-        (Aim, "strength", -0.1), (Aim, "strength", math.inf), (Aim, "against", -1),
-        (Align, "lr", 0), (Align, "lr", None),
-        (Align, "distance", "euclid"), (Align, "batch_size", 0), (Align, "steps", 0), (Align, "steps", 1.5),
+        (TargetRule, "outlier_quantile", 0), (TargetRule, "outlier_quantile", 0.6), (TargetRule, "outlier_quantile", math.nan), (TargetRule, "max_projection", 0), (TargetRule, "max_projection", "1"),
+        (TargetRule, "strength", -0.1), (TargetRule, "strength", math.inf), (TargetRule, "negative_weight", -1),
+        (Alignment, "lr", 0), (Alignment, "lr", None),
+        (Alignment, "distance", "euclid"), (Alignment, "batch_size", 0), (Alignment, "steps", 0), (Alignment, "steps", 1.5),
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused_by_name(kind: Any, key: str, value: Any) -> None:
@@ -169,7 +169,7 @@ def test_values_that_make_no_sense_are_refused_by_name(kind: Any, key: str, valu
 
 
 def test_distances_to_the_goals() -> None:
-    student, goals = exact([3, 4], [0, 2]), exact([0, 4], [0, 1])
-    assert Align().distances(student, goals).tolist() == [9 / 16, 1]
-    found = Align(distance="cosine").distances(student, goals)
+    student, targets = exact([3, 4], [0, 2]), exact([0, 4], [0, 1])
+    assert Alignment().distances(student, targets).tolist() == [9 / 16, 1]
+    found = Alignment(distance="cosine").distances(student, targets)
     np.testing.assert_allclose(found, [1 - 16 / 20, 0], atol=1e-12)

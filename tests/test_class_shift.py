@@ -1,4 +1,4 @@
-"""Votes that forgotten rows take back, and the shift of classes and of representations that follows."""
+"""PredictedCounts that forgotten rows take back, and the shift of classes and of representations that follows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedlaf.objectives.laf_targets import class_shift, shift_of_representations, votes
+from fedlaf.objectives.laf_targets import class_shift, predicted_counts, shift_of_representations
 
 NONE = torch.zeros(99, dtype=torch.bool)
 FEW = settings(max_examples=50, deadline=None)
@@ -35,12 +35,12 @@ def logits(probabilities: list[list[float]]) -> Tensor:
 def test_a_row_votes_for_its_class_and_against_it_where_the_model_doubts() -> None:
     said = logits([[0.9, 0.06, 0.04], [0.6, 0.3, 0.1], [0.3, 0.45, 0.25], [0.34, 0.33, 0.33]])
     # 0.9 and 0.6 count 1; 0.45 counts 2 * 0.45 - 1, 0.34 counts 2 * 0.34 - 1.
-    np.testing.assert_allclose(votes(said, NONE[:4]).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
+    np.testing.assert_allclose(predicted_counts(said, NONE[:4]).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
 
 
 def test_doubt_about_an_odd_row_says_nothing() -> None:
     said = logits([[0.9, 0.06, 0.04], [0.3, 0.45, 0.25]])
-    assert votes(said, torch.tensor([True, True])).tolist() == [1, 0, 0]
+    assert predicted_counts(said, torch.tensor([True, True])).tolist() == [1, 0, 0]
 
 
 def test_a_class_that_nobody_else_has_vanishes_but_none_takes_over() -> None:
@@ -50,8 +50,8 @@ def test_a_class_that_nobody_else_has_vanishes_but_none_takes_over() -> None:
 
 
 def test_half_is_enough_and_no_rows_have_no_votes() -> None:
-    assert votes(torch.zeros(1, 2), NONE[:1]).tolist() == [1, 0]
-    assert votes(torch.empty(0, 3), NONE[:0]).tolist() == [0, 0, 0]
+    assert predicted_counts(torch.zeros(1, 2), NONE[:1]).tolist() == [1, 0]
+    assert predicted_counts(torch.empty(0, 3), NONE[:0]).tolist() == [0, 0, 0]
 
 
 @FEW
@@ -62,7 +62,7 @@ def test_votes_are_the_sum_of_the_rows_votes(seed: int, count: int, classes: int
     for row in said.numpy():
         p = np.exp(row) / np.exp(row).sum()
         expected[p.argmax()] += 1 if p.max() >= 0.5 else 2 * p.max() - 1
-    np.testing.assert_allclose(votes(said, NONE[:count]), expected, atol=1e-5)
+    np.testing.assert_allclose(predicted_counts(said, NONE[:count]), expected, atol=1e-5)
 
 
 # ---- the shift of classes
@@ -73,14 +73,14 @@ counts = st.lists(st.tuples(st.floats(0, 1e4), st.floats(-500, 500)), min_size=2
 @FEW
 @given(counts, st.floats(0, 8), st.floats(0, 8))
 def test_the_shift_is_its_formula_and_has_mean_zero(
-    pairs: list[tuple[float, float]], strength: float, against: float
+    pairs: list[tuple[float, float]], strength: float, negative_weight: float
 ) -> None:
-    remaining, forgotten = np.array(pairs).T
-    found = class_shift(torch.tensor(remaining), torch.tensor(forgotten), strength, against).numpy()
+    remaining, forget = np.array(pairs).T
+    found = class_shift(torch.tensor(remaining), torch.tensor(forget), strength, negative_weight).numpy()
 
     def of(odds: float) -> float:
         if odds <= 0:
-            return against * min(-odds, 1)
+            return negative_weight * min(-odds, 1)
         return -strength * (odds if odds <= 0.6 else min(0.6 + 0.6 * np.log(odds / 0.6), 5))
 
     plain = np.array([of(f / (r + 1)) for r, f in pairs])
@@ -89,8 +89,8 @@ def test_the_shift_is_its_formula_and_has_mean_zero(
 
 
 def test_without_strength_or_with_the_same_share_of_each_class_nothing_shifts() -> None:
-    remaining, forgotten = exact(99, 9, 49), exact(10, -3, 0)
-    assert class_shift(remaining, forgotten, 0.0, 0.0).tolist() == [0, 0, 0]
+    remaining, forget = exact(99, 9, 49), exact(10, -3, 0)
+    assert class_shift(remaining, forget, 0.0, 0.0).tolist() == [0, 0, 0]
     even = class_shift(remaining, (remaining + 1) * 0.3, 4.0, 2.0)
     np.testing.assert_allclose(even, np.zeros(3), atol=1e-12)
 
@@ -113,7 +113,7 @@ def test_where_most_of_a_class_goes_but_not_all_it_falls_less_than_in_proportion
 @given(st.floats(0, 1e3), st.floats(0, 1e3))
 def test_the_more_of_a_class_goes_the_more_it_falls(some: float, more: float) -> None:
     fewer, further = sorted((some, more))
-    falls = [float(class_shift(exact(9, 9), exact(gone, 0), 1.0, 1.0)[0]) for gone in (fewer, further)]
+    falls = [float(class_shift(exact(9, 9), exact(removed, 0), 1.0, 1.0)[0]) for removed in (fewer, further)]
     assert falls[1] <= falls[0] <= 0
 
 

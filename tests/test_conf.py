@@ -22,10 +22,10 @@ from fedlaf.experiment.plan import FEDERATION, prepare
 from fedlaf.models import ResNet18
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
@@ -100,10 +100,12 @@ def test_each_published_task_makes_a_plan(experiment: str) -> None:
     task = experiment.removeprefix("paper/").removesuffix("_federated")
     classes, share = PUBLISHED[task]
     right = plan.federation.dataset.train.y.numpy()
-    gone = [right[plan.federation.parts[k][list(rows)]] for k, rows in asked.rows.items()]
+    removed = [right[plan.federation.parts[k][list(rows)]] for k, rows in asked.rows.items()]
     wrong = [plan.federation.wrong[k][list(rows)] for k, rows in asked.rows.items()]
-    assert set(np.concatenate(gone).tolist()) == classes
-    assert len(np.concatenate(gone)) / np.isin(right, list(classes)).sum() == pytest.approx(share, abs=0.03)
+    assert set(np.concatenate(removed).tolist()) == classes
+    assert len(np.concatenate(removed)) / np.isin(right, list(classes)).sum() == pytest.approx(
+        share, abs=0.03
+    )
     assert set(np.concatenate(wrong).tolist()) == {task == "wrong_labels"}
 
 
@@ -116,7 +118,7 @@ def test_there_is_an_option_for_all_that_the_readme_promises() -> None:
         "forget": (
             "laf",
             "laf_paper",
-            "laf_repel",
+            "laf_tuned_losses",
             "laf_repair",
             "laf_server",
             "gradient_ascent",
@@ -171,7 +173,7 @@ def test_wrong_labels_make_a_plan() -> None:
 def test_the_published_preset_is_the_published_choice() -> None:
     """Shen et al., ICLR 2024: MNIST and Fashion-MNIST, data removal."""
     method = configuration.made(composed("forget=laf_paper"), "forget")
-    assert isinstance(method, Laf)
+    assert isinstance(method, PublishedLaf)
     assert method.represent == Represent(
         latent=8, decoder="sigmoid", standardise=False, error="sum", rows="all", epochs=1, own_epochs=10,
         lr=1e-3, kl_weight=0.025, batch_size=32, most_rows=None,
@@ -189,7 +191,7 @@ def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None
     method, other = (
         configuration.made(composed(f"forget={f}"), "forget") for f in ("laf_paper_resnet18", "laf_paper")
     )
-    assert isinstance(other, Laf)
+    assert isinstance(other, PublishedLaf)
     assert method == replace(
         other,
         represent=replace(other.represent, latent=16),
@@ -201,11 +203,11 @@ def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None
 def test_the_default_has_goals_and_the_tuned_published_losses_are_an_option() -> None:
     default = configuration.made(composed(), "forget")
     assert default == configuration.made(composed("forget=laf"), "forget")
-    assert isinstance(default, AimedLaf)
-    assert (default.aim, default.align) == (Aim(), Align())
-    assert default.represent == Represent(rows="retained", most_rows=300, lr=2e-3, density="gaussian")
-    repel = configuration.made(composed("forget=laf_repel"), "forget")
-    assert isinstance(repel, Laf)
+    assert isinstance(default, LafAdam)
+    assert (default.target_rule, default.align) == (TargetRule(), Alignment())
+    assert default.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
+    repel = configuration.made(composed("forget=laf_tuned_losses"), "forget")
+    assert isinstance(repel, PublishedLaf)
     assert repel.recover_rounds > 0
 
 
@@ -230,11 +232,11 @@ def test_training_is_flower_averaging_with_the_configured_cohort() -> None:
 
 def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
     plain = prepare(composed(*SMALL))
-    assert (plain.yardstick, plain.on_demand, plain.curve_rows) == (0, (), 400)
+    assert (plain.reference_seeds, plain.on_demand, plain.curve_rows) == (0, (), 400)
     full = prepare(
         composed(*SMALL, "evaluation=full", "evaluation.curve_rows=0", "evaluation.gate.accuracy=70")
     )
-    assert (full.yardstick, full.curve_rows, full.gate) == (2, 0, Gate(accuracy=70))
+    assert (full.reference_seeds, full.curve_rows, full.gate) == (2, 0, Gate(accuracy=70))
     assert full.on_demand == ON_DEMAND
     assert full.most_rows == plain.most_rows
 

@@ -25,7 +25,7 @@ def test_a_sum_is_the_sum_of_each_count_and_the_higher_of_each_peak(left: Cost, 
         expected = max(one, other) if field.name.endswith("_memory") else one + other
         assert getattr(left + right, field.name) == expected
     assert tuple(name for name in NAMES if name.endswith("_memory")) == PEAKS
-    assert left.rows_read == left.retained_rows_read + left.forgotten_rows_read
+    assert left.rows_read == left.retain_rows_read + left.forget_rows_read
     assert (left + right).passes == left.passes + right.passes
 
 

@@ -43,16 +43,16 @@ def test_many_leave_at_once_and_only_they_and_the_panel_are_asked(
     assert request["rows"] == sum(7 if k < 1438 % 230 else 6 for k in LEAVERS)
     assert request["answers"]["failed"] == 0
     records = _records(tmp_path, "request-1")
-    panel = set(records[0]["asked"]) - set(LEAVERS)
-    assert len(panel) == 25
+    fixed_cohort = set(records[0]["asked"]) - set(LEAVERS)
+    assert len(fixed_cohort) == 25
     for record in records:
         asked = set(record["asked"])
-        if record["phase"] in ("aim", "lead"):
+        if record["phase"] in ("assign_targets", "warmup"):
             assert asked == set(LEAVERS)
         elif record["phase"] == "score":
-            assert asked == panel
+            assert asked == fixed_cohort
         else:
-            assert asked == panel | set(LEAVERS), record["phase"]
+            assert asked == fixed_cohort | set(LEAVERS), record["phase"]
     for record in _records(tmp_path, "retrain-1"):
         assert len(record["asked"]) == 20
         assert not set(record["asked"]) & set(LEAVERS)

@@ -57,9 +57,9 @@ WRONG = {
         ["forget.represent.decoder=tanh"],
         "forget.represent.decoder: expected sigmoid or linear, got 'tanh'",
     ),
-    "leaver": (
-        ["request.leaver=offline"],
-        "request.leaver: expected online for forget=laf, which needs the forgetting clients online",
+    "availability": (
+        ["request.availability=offline"],
+        "request.availability: expected online for forget=laf, which needs the forgetting clients online",
     ),
     "whole clients": (
         ["forget=federaser", "request=remove_classes"],

@@ -10,7 +10,7 @@ from test_pipeline import numbers, told
 from fedlaf.evaluation.attacks import ATTACKS, FIGURES
 from fedlaf.evaluation.catalogue import CATALOGUE
 
-FULL = ("evaluation=full", "evaluation.yardstick=1", "evaluation.curve_rows=0", "data.train_rows=400")
+FULL = ("evaluation=full", "evaluation.reference_seeds=1", "evaluation.curve_rows=0", "data.train_rows=400")
 ALWAYS = {name for name in CATALOGUE if not name.startswith(("relearn", "probe", "cka", "sde"))}
 SOMETIMES = {"accuracy_test_kept", "accuracy_test_removed", "attack_success"}
 RMIA = {f"mia_rmia_{figure}" for figure in FIGURES}
@@ -27,25 +27,25 @@ def test_a_full_evaluation_measures_everything_and_judges_it(
         assert set(request["layers"][model]) == {"extractor.0", "extractor.4", "head"}
         assert [len(values) for values in request["by_class"][model].values()] == [10, 10, 10]
     same = measured["retrained"]
-    assert same["tow"] == same["cka_forgotten"] == pytest.approx(1)
-    assert same["gap"] == same["js_forgotten"] == same["l2_test"] == 0
+    assert same["tow"] == same["cka_forget"] == pytest.approx(1)
+    assert same["gap"] == same["js_forget"] == same["l2_test"] == 0
     assert measured["original"]["relearn_steps"] == 0
     # One pair of retrainings: its distance is the mean and the largest.
     verdict = request["verdict"]
-    assert verdict["largest_between_retrainings"] == pytest.approx(request["yardstick"])
+    assert verdict["largest_between_retrainings"] == pytest.approx(request["spread"])
     assert set(verdict["measures"]) == set(verdict["distances"]) == set(measured["unlearned"])
-    assert set(request["yardstick"]) == set(measured["unlearned"])
-    expected = measured["original"]["js_forgotten"] / request["yardstick"]["js_forgotten"]
+    assert set(request["spread"]) == set(measured["unlearned"])
+    expected = measured["original"]["js_forget"] / request["spread"]["js_forget"]
     assert verdict["rho"] == pytest.approx(expected)
     for name, word in verdict["measures"].items():
-        within = verdict["distances"][name] <= request["yardstick"][name] + 1e-9
+        within = verdict["distances"][name] <= request["spread"][name] + 1e-9
         assert (word == "within") == within
     # The ledger: all clients were asked to forget, and nobody read a row twice.
     assert request["took_part"] == {"unlearned": [*range(10)], "retrained": [*range(1, 10)]}
     costs = request["costs"]
-    assert costs["retrained"]["rows_read"] == costs["retrained"]["retained_rows_read"] == 360
-    assert costs["unlearned"]["forgotten_rows_read"] == 40
-    assert report["training"]["retained_rows_read"] == 400
+    assert costs["retrained"]["rows_read"] == costs["retrained"]["retain_rows_read"] == 360
+    assert costs["unlearned"]["forget_rows_read"] == 40
+    assert report["training"]["retain_rows_read"] == 400
     assert all(cost["client_memory"] > 0 and cost["driver_memory"] > 0 for cost in costs.values())
     # Taken up, nothing but time is different.
     again = told(monkeypatch, tmp_path / "b", *FULL, f"resume={tmp_path / 'a'}")
@@ -61,10 +61,10 @@ def test_by_default_the_costly_measures_and_the_yardstick_are_left_out(
         "requests"
     ]
     assert set(request["models"]["unlearned"]) == ALWAYS - SOMETIMES - RMIA
-    assert request["verdict"]["outcome"][-1] == "no yardstick"
-    assert set(request["verdict"]["measures"].values()) == {"no yardstick"}
+    assert request["verdict"]["outcome"][-1] == "no reference seeds"
+    assert set(request["verdict"]["measures"].values()) == {"no reference seeds"}
     assert request["verdict"]["rho"] is None
-    assert request["yardstick"] == request["layers"] == {}
+    assert request["spread"] == request["layers"] == {}
 
 
 def test_attacks_of_the_always_list_are_those_of_the_catalogue() -> None:

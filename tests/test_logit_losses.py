@@ -60,13 +60,13 @@ def test_divergence_is_scipys_relative_entropy(rows: list[tuple[float, ...]], te
 
 
 def test_disbelief_of_three_quarters_is_minus_log_five_eighths() -> None:
-    found = logit_losses.disbelief(tensor([ODD, ODD]), tensor([1, 0]))
+    found = logit_losses.unlearning_cross_entropy(tensor([ODD, ODD]), tensor([1, 0]))
     assert found.tolist() == pytest.approx([-log(1 - 0.75 / 2), -log(1 - 0.25 / 2)])
 
 
 def test_disbelief_lies_between_nothing_and_log_two_and_has_a_gradient_that_ends() -> None:
     sure = tensor([[0.0, 100.0], [100.0, 0.0]], requires_grad=True)
-    found = logit_losses.disbelief(sure, tensor([1, 1]))
+    found = logit_losses.unlearning_cross_entropy(sure, tensor([1, 1]))
     assert found.tolist() == pytest.approx([log(2), 0.0])
     found.sum().backward()  # type: ignore[no-untyped-call]
     assert sure.grad is not None
@@ -88,8 +88,8 @@ def test_the_mean_of_nothing_is_nothing() -> None:
 
 
 def test_ascent_is_minus_the_cross_entropy() -> None:
-    far = labelled([ODD, ODD], [1, 0], [[], []])
-    assert NegGrad().loss(none(), far).item() == pytest.approx((log(0.75) + log(0.25)) / 2)
+    forget = labelled([ODD, ODD], [1, 0], [[], []])
+    assert NegGrad().loss(none(), forget).item() == pytest.approx((log(0.75) + log(0.25)) / 2)
 
 
 def test_a_step_of_ascent_on_one_scalar() -> None:
@@ -98,33 +98,33 @@ def test_a_step_of_ascent_on_one_scalar() -> None:
     module = torch.nn.ParameterList([w])
     optimiser = NegGrad(optimizer="sgd", lr=0.1).optimiser(module)
     student = torch.stack([torch.zeros(1), w], dim=1)
-    far = LabelledBatch(student, torch.empty(1, 0), tensor([1]))
-    NegGrad().loss(none(), far).backward()  # type: ignore[no-untyped-call]
+    forget = LabelledBatch(student, torch.empty(1, 0), tensor([1]))
+    NegGrad().loss(none(), forget).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     assert w.item() == pytest.approx(-0.05)
 
 
 def test_scrub_pushes_by_minus_kl_and_holds_by_kl_and_cross_entropy() -> None:
-    far = Batch(tensor([ODD]), tensor([EVEN]))
-    assert Push(temperature=1.0).loss(Batch(NOTHING, NOTHING), far).item() == pytest.approx(-KL)
-    near = labelled([ODD], [1], [EVEN])
+    forget = Batch(tensor([ODD]), tensor([EVEN]))
+    assert Push(temperature=1.0).loss(Batch(NOTHING, NOTHING), forget).item() == pytest.approx(-KL)
+    retain = labelled([ODD], [1], [EVEN])
     hold = Hold(alpha=0.5, gamma=2.0, temperature=1.0)
-    assert hold.loss(near, none()).item() == pytest.approx(0.5 * KL - 2 * log(0.75))
+    assert hold.loss(retain, none()).item() == pytest.approx(0.5 * KL - 2 * log(0.75))
 
 
 def test_distillation_is_the_mean_over_the_rows_of_both_kinds() -> None:
-    near = Batch(tensor([ODD, ODD]), tensor([ODD, ODD]))
-    far = Batch(tensor([ODD]), tensor([EVEN]))
+    retain = Batch(tensor([ODD, ODD]), tensor([ODD, ODD]))
+    forget = Batch(tensor([ODD]), tensor([EVEN]))
     nobody = Batch(NOTHING, NOTHING)
-    assert DistilBoth().loss(near, far).item() == pytest.approx(KL / 3)
-    assert DistilBoth().loss(nobody, far).item() == pytest.approx(KL)
-    assert DistilBoth().loss(near, nobody).item() == pytest.approx(0, abs=1e-7)
+    assert DistilBoth().loss(retain, forget).item() == pytest.approx(KL / 3)
+    assert DistilBoth().loss(nobody, forget).item() == pytest.approx(KL)
+    assert DistilBoth().loss(retain, nobody).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_shrinking_is_the_cross_entropy_to_the_nearest_wrong_class() -> None:
     teacher = logit_losses.without_class(tensor([[9.0, 0.0], [9.0, 0.0]]), tensor([0, 1]))
-    far = Batch(tensor([ODD, ODD]), teacher)
-    found = Shrink().loss(Batch(NOTHING, NOTHING), far).item()
+    forget = Batch(tensor([ODD, ODD]), teacher)
+    found = Shrink().loss(Batch(NOTHING, NOTHING), forget).item()
     assert found == pytest.approx(-(log(0.75) + log(0.25)) / 2)  # the first goes to 1, the second to 0
 
 

@@ -41,10 +41,10 @@ def exact(values: list[float]) -> Tensor:
 def test_elbo_is_the_squared_error_plus_the_weighted_divergence(kl_weight: float) -> None:
     found = fit()
     expected = 0.0
-    for decoded, goal, mean, log_variance in zip(*(t.numpy() for t in found), strict=True):
+    for decoded, target, mean, log_variance in zip(*(t.numpy() for t in found), strict=True):
         normal = Normal(torch.tensor(mean), torch.tensor(np.exp(log_variance) ** 0.5))
         divergence = float(kl_divergence(normal, Normal(0.0, 1.0)).sum())
-        expected += (((decoded - goal) ** 2).sum() + kl_weight * divergence) / 5
+        expected += (((decoded - target) ** 2).sum() + kl_weight * divergence) / 5
     assert float(laf_losses.elbo(found, kl_weight)) == pytest.approx(expected, rel=1e-12)
 
 
@@ -58,8 +58,10 @@ def test_its_divergence_is_what_sampling_estimates() -> None:
 
 
 def test_elbo_is_zero_for_a_perfect_standard_fit() -> None:
-    goal = rows(0, 3, 4)
-    assert float(laf_losses.elbo(Reconstruction(goal, goal, torch.zeros(3, 2), torch.zeros(3, 2)), 1.0)) == 0
+    target = rows(0, 3, 4)
+    assert (
+        float(laf_losses.elbo(Reconstruction(target, target, torch.zeros(3, 2), torch.zeros(3, 2)), 1.0)) == 0
+    )
 
 
 def test_elbo_of_no_rows_is_zero() -> None:
@@ -71,7 +73,7 @@ def test_elbo_of_no_rows_is_zero() -> None:
 
 def test_reconstruction_error_is_a_number_a_row() -> None:
     found = fit()
-    squared = ((found.decoded.numpy() - found.goal.numpy()) ** 2).tolist()
+    squared = ((found.decoded.numpy() - found.target.numpy()) ** 2).tolist()
     torch.testing.assert_close(
         laf_losses.reconstruction_error(found, "sum"), exact([sum(row) for row in squared])
     )
@@ -104,16 +106,16 @@ def test_the_score_stays_finite_where_exp_alone_would_not() -> None:
 @given(st.lists(st.floats(0, 100), max_size=8))
 def test_the_two_terms_of_unlearning_are_sums_of_opposite_signs(errors: list[float]) -> None:
     expected = sum(math.exp(m / (m + 1)) for m in errors)
-    assert float(laf_losses.unlearning_retained(exact(errors))) == pytest.approx(expected)
-    assert float(laf_losses.unlearning_forgotten(exact(errors))) == pytest.approx(-expected)
+    assert float(laf_losses.unlearning_retain(exact(errors))) == pytest.approx(expected)
+    assert float(laf_losses.unlearning_forget(exact(errors))) == pytest.approx(-expected)
 
 
 @FEW
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 5)), max_size=8))
-def test_weights_multiply_the_scores_of_forgotten_rows(pairs: list[tuple[float, float]]) -> None:
+def test_weights_multiply_the_scores_of_forget_rows(pairs: list[tuple[float, float]]) -> None:
     errors, weights = exact([m for m, _ in pairs]), exact([w for _, w in pairs])
     expected = -sum(w * math.exp(m / (m + 1)) for m, w in pairs)
-    assert float(laf_losses.unlearning_forgotten(errors, weights)) == pytest.approx(expected)
+    assert float(laf_losses.unlearning_forget(errors, weights)) == pytest.approx(expected)
 
 
 # ---- representation alignment
@@ -134,9 +136,9 @@ def test_cosine_distance_of_known_directions() -> None:
 
 @FEW
 @given(distances, st.integers(0, 40), st.floats(0.05, 50))
-def test_the_forgotten_term_is_scipys_logsumexp(held: list[float], retained: int, temperature: float) -> None:
-    expected = -retained * logsumexp(np.array(held) / temperature)
-    found = laf_losses.alignment_forgotten(exact(held), retained, temperature)
+def test_the_forget_term_is_scipys_logsumexp(held: list[float], retain: int, temperature: float) -> None:
+    expected = -retain * logsumexp(np.array(held) / temperature)
+    found = laf_losses.alignment_forget(exact(held), retain, temperature)
     assert float(found) == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
@@ -145,50 +147,50 @@ def test_the_forgotten_term_is_scipys_logsumexp(held: list[float], retained: int
 def test_weights_multiply_inside_the_logarithm(pairs: list[tuple[float, float]], temperature: float) -> None:
     held, weights = np.array(pairs).T
     expected = -3 * logsumexp(held / temperature, b=weights)
-    found = laf_losses.alignment_forgotten(exact(held.tolist()), 3, temperature, exact(weights.tolist()))
+    found = laf_losses.alignment_forget(exact(held.tolist()), 3, temperature, exact(weights.tolist()))
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @FEW
 @given(distances, st.integers(1, 40), st.floats(0.1, 50))
-def test_weights_of_one_are_the_published_term(held: list[float], retained: int, temperature: float) -> None:
+def test_weights_of_one_are_the_published_term(held: list[float], retain: int, temperature: float) -> None:
     d = exact(held)
-    weighted = laf_losses.alignment_forgotten(d, retained, temperature, torch.ones_like(d))
-    torch.testing.assert_close(weighted, laf_losses.alignment_forgotten(d, retained, temperature))
+    weighted = laf_losses.alignment_forget(d, retain, temperature, torch.ones_like(d))
+    torch.testing.assert_close(weighted, laf_losses.alignment_forget(d, retain, temperature))
     torch.testing.assert_close(
-        laf_losses.unlearning_forgotten(d, torch.ones_like(d)), laf_losses.unlearning_forgotten(d)
+        laf_losses.unlearning_forget(d, torch.ones_like(d)), laf_losses.unlearning_forget(d)
     )
 
 
 @FEW
 @given(distances, st.integers(1, 40), st.floats(0.1, 50), floats)
 def test_a_shift_of_all_distances_shifts_the_term(
-    held: list[float], retained: int, temperature: float, shift: float
+    held: list[float], retain: int, temperature: float, shift: float
 ) -> None:
     # logsumexp(d + c) = logsumexp(d) + c: the term is -|B_r| c / tau further.
     d = exact(held)
-    before = laf_losses.alignment_forgotten(d, retained, temperature)
-    after = laf_losses.alignment_forgotten(d + shift, retained, temperature)
-    assert float(after - before) == pytest.approx(-retained * shift / temperature, rel=1e-9, abs=1e-9)
+    before = laf_losses.alignment_forget(d, retain, temperature)
+    after = laf_losses.alignment_forget(d + shift, retain, temperature)
+    assert float(after - before) == pytest.approx(-retain * shift / temperature, rel=1e-9, abs=1e-9)
 
 
-def test_the_forgotten_term_does_not_overflow_for_a_small_temperature() -> None:
-    found = laf_losses.alignment_forgotten(torch.tensor([1.0, 2.0]), 1, 1e-3)  # exp(2000) is infinite
+def test_the_forget_term_does_not_overflow_for_a_small_temperature() -> None:
+    found = laf_losses.alignment_forget(torch.tensor([1.0, 2.0]), 1, 1e-3)  # exp(2000) is infinite
     assert float(found) == pytest.approx(-2000)
 
 
 def test_a_row_of_weight_zero_is_left_out_with_a_finite_gradient() -> None:
     d = exact([0.3, 1.9, 0.8]).requires_grad_()
-    found = laf_losses.alignment_forgotten(d, 2, 1.0, exact([1.0, 0.0, 1.0]))
-    without = laf_losses.alignment_forgotten(exact([0.3, 0.8]), 2, 1.0)
+    found = laf_losses.alignment_forget(d, 2, 1.0, exact([1.0, 0.0, 1.0]))
+    without = laf_losses.alignment_forget(exact([0.3, 0.8]), 2, 1.0)
     torch.testing.assert_close(found.detach(), without, atol=1e-6, rtol=0)
     (gradient,) = torch.autograd.grad(found, d)
     assert torch.isfinite(gradient).all()
     assert abs(float(gradient[1])) < 1e-6
 
 
-def test_the_retained_term_is_the_sum_of_distances() -> None:
-    assert float(laf_losses.alignment_retained(exact([0.5, 0.25, 2.0]))) == 2.75
+def test_the_retain_term_is_the_sum_of_distances() -> None:
+    assert float(laf_losses.alignment_retain(exact([0.5, 0.25, 2.0]))) == 2.75
 
 
 # ---- edges and gradients
@@ -197,12 +199,12 @@ def test_the_retained_term_is_the_sum_of_distances() -> None:
 def test_empty_batches_give_zero_with_a_gradient_to_follow() -> None:
     nothing = torch.empty(0, dtype=torch.float64, requires_grad=True)
     for value in (
-        laf_losses.unlearning_retained(nothing),
-        laf_losses.unlearning_forgotten(nothing),
-        laf_losses.unlearning_forgotten(nothing, torch.empty(0)),
-        laf_losses.alignment_retained(nothing),
-        laf_losses.alignment_forgotten(nothing, 4, 1.0),
-        laf_losses.alignment_forgotten(nothing, 0, 1.0, torch.empty(0)),
+        laf_losses.unlearning_retain(nothing),
+        laf_losses.unlearning_forget(nothing),
+        laf_losses.unlearning_forget(nothing, torch.empty(0)),
+        laf_losses.alignment_retain(nothing),
+        laf_losses.alignment_forget(nothing, 4, 1.0),
+        laf_losses.alignment_forget(nothing, 0, 1.0, torch.empty(0)),
     ):
         assert value.shape == ()
         assert value.item() == 0
@@ -212,7 +214,7 @@ def test_empty_batches_give_zero_with_a_gradient_to_follow() -> None:
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    error, far = rows(0, 4).square().requires_grad_(), rows(1, 3).square().requires_grad_()
+    error, forget = rows(0, 4).square().requires_grad_(), rows(1, 3).square().requires_grad_()
     weights, teacher = rows(2, 3).exp(), rows(4, 4, 5)
     parts = tuple(t.requires_grad_() for t in fit(3))
     student = rows(3, 4, 5).requires_grad_()
@@ -225,9 +227,9 @@ def test_gradients_are_those_of_finite_differences() -> None:
         lambda *held: laf_losses.reconstruction_error(Reconstruction(*held, *parts[2:]), "sum"), parts[:2]
     )
     assert check(laf_losses.score, (error,))
-    assert check(laf_losses.unlearning_retained, (error,))
-    assert check(lambda m: laf_losses.unlearning_forgotten(m, weights), (far,))
+    assert check(laf_losses.unlearning_retain, (error,))
+    assert check(lambda m: laf_losses.unlearning_forget(m, weights), (forget,))
     assert check(lambda e: laf_losses.cosine_distance(e, teacher), (student,))
-    assert check(laf_losses.alignment_retained, (error,))
-    assert check(lambda d: laf_losses.alignment_forgotten(d, 4, 0.7), (far,))
-    assert check(lambda d: laf_losses.alignment_forgotten(d, 4, 0.7, weights), (far,))
+    assert check(laf_losses.alignment_retain, (error,))
+    assert check(lambda d: laf_losses.alignment_forget(d, 4, 0.7), (forget,))
+    assert check(lambda d: laf_losses.alignment_forget(d, 4, 0.7, weights), (forget,))

@@ -23,8 +23,8 @@ from fedlaf.data.federation import build
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.plan import Plan, prepare
-from fedlaf.method.contract import Given, Stage
-from fedlaf.method.update_history import Keep, Kept, Recorder
+from fedlaf.method.contract import MethodInputs, Stage
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
 from fedlaf.report import Report
 from fedlaf.simulation import InlineGrid
 from fedlaf.strategies.fedavg import FedAvg
@@ -71,18 +71,18 @@ def test_other_methods_serve_rows_and_classes(method: str) -> None:
 @pytest.mark.parametrize("method", ["pgd", "laf", "laf_paper", "laf_repair"])
 def test_methods_that_need_the_leaver_refuse_one_that_is_not_there(method: str) -> None:
     with pytest.raises(InvalidValue) as refused:
-        planned(f"forget={method}", "request.leaver=offline")
+        planned(f"forget={method}", "request.availability=offline")
     assert str(refused.value) == (
-        f"request.leaver: expected online for forget={method}, "
+        f"request.availability: expected online for forget={method}, "
         "which needs the forgetting clients online, got 'offline'"
     )
 
 
 def test_who_stays_with_other_rows_cannot_be_offline() -> None:
-    with pytest.raises(InvalidValue, match=r"request.leaver: expected online where clients stay"):
-        planned("forget=fine_tune", *SAMPLES, "request.leaver=offline")
-    with pytest.raises(InvalidValue, match=r"request.leaver: expected online or offline, got 'away'"):
-        planned("forget=fine_tune", "request.leaver=away")
+    with pytest.raises(InvalidValue, match=r"request.availability: expected online where clients stay"):
+        planned("forget=fine_tune", *SAMPLES, "request.availability=offline")
+    with pytest.raises(InvalidValue, match=r"request.availability: expected online or offline, got 'away'"):
+        planned("forget=fine_tune", "request.availability=away")
 
 
 def test_distillation_on_the_server_needs_rows_there() -> None:
@@ -123,9 +123,11 @@ def test_the_servers_rows_are_nobody_elses_and_have_no_labels() -> None:
 
 def trained(grid_of: Any, folder: Path | None) -> Any:
     spec = small_spec(4)
-    grid, roster = enrolled(spec, grid_of(spec))
-    recorder = None if folder is None else Recorder(Kept(Keep(1, 1.0, True, True), folder))
-    stage = Stage("train", 0, roster, recorder=recorder)
+    grid, registry = enrolled(spec, grid_of(spec))
+    history_writer = (
+        None if folder is None else HistoryWriter(HistoryHandle(HistorySpec(1, 1.0, True, True), folder))
+    )
+    stage = Stage("train", 0, registry, history_writer=history_writer)
     return FedAvg(3).run(grid, initial_weights(spec), stage)
 
 
@@ -173,7 +175,7 @@ def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -
 
 def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     """The base run keeps everything; each method takes it up, sees its own part and pays for that alone."""
-    told(tmp_path / "base", "forget=not", "record=[updates,last,magnitudes]")
+    told(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     stored = {
         "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
@@ -182,7 +184,7 @@ def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     for method, models in stored.items():
         names, report = told(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
         assert names == ([] if method == "not" else ["request-1"])
-        assert report.served[0].costs["unlearned"].bytes_stored == models * bytes_of_model
+        assert report.results[0].costs["unlearned"].bytes_stored == models * bytes_of_model
         assert not (tmp_path / method / "stages" / "train.records").exists()  # referred to, not copied
     # A run that refers to them can be taken up in turn, from a folder elsewhere.
     names, _ = told(tmp_path / "deep" / "er", "forget=fast_fedul", f"resume={tmp_path / 'conda'}")
@@ -206,7 +208,7 @@ def test_a_training_without_the_records_that_are_needed_is_no_training(tmp_path:
     again = told(tmp_path / "b", "forget=federaser", "train.rounds=2", f"resume={tmp_path / 'base'}")
     assert "train" in again[0]
     saved = json.loads((tmp_path / "b" / "stages" / "train.json").read_text())
-    assert saved["kept"] == {**Keep(every=2).__dict__, "folder": "train.records"}
+    assert saved["kept"] == {**HistorySpec(every=2).__dict__, "folder": "train.records"}
 
 
 def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
     stages = tmp_path / "a" / "stages"
     rounds = {p.name: sorted(r.name for r in (p / "updates").iterdir()) for p in stages.glob("*.records")}
     assert rounds == {"train.records": ["round-0001"], "train-from-1.records": ["round-0002", "round-0003"]}
-    first, second = report.served[:2]
+    first, second = report.results[:2]
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     assert first.costs["unlearned"].bytes_stored == (4 + 1) * bytes_of_model
     assert second.costs["unlearned"].bytes_stored == (3 * 3 + 1) * bytes_of_model
@@ -230,24 +232,24 @@ def given_everything(method: str, folder: Path, *overrides: str) -> tuple[Any, A
     from fedlaf.experiment.needs import given_to
 
     plan = planned(f"forget={method}", *overrides)
-    grid, roster = enrolled(plan.spec, InlineGrid(make_client_app(plan.spec), 4))
-    recorder = Recorder(Kept(plan.keep, folder))
+    grid, registry = enrolled(plan.spec, InlineGrid(make_client_app(plan.spec), 4))
+    history_writer = HistoryWriter(HistoryHandle(plan.keep, folder))
     start = initial_weights(plan.spec)
-    trained = plan.train.run(grid, start, Stage("train", 0, roster, recorder=recorder))
+    trained = plan.train.run(grid, start, Stage("train", 0, registry, history_writer=history_writer))
     ((at, request),) = plan.schedule
-    asked = replace(roster, request=request, trained=at)
-    given = given_to(plan.method, asked, [recorder.kept], lambda: start, spec=plan.spec)
+    asked = replace(registry, request=request, trained=at)
+    given = given_to(plan.method, asked, [history_writer.kept], lambda: start, spec=plan.spec)
     watched = RecordingGrid(grid)
-    outcome = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, given=given))
+    outcome = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, inputs=given))
     return outcome, trained, watched, asked
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str, tmp_path: Path) -> None:
-    offline = () if method == "pgd" else ("request.leaver=offline",)
+    offline = () if method == "pgd" else ("request.availability=offline",)
     outcome, trained, grid, asked = given_everything(method, tmp_path / "r", *offline)
-    leaver = asked.nodes[0]
-    to_leaver = [m.metadata.message_type for m in grid.sent if m.metadata.dst_node_id == leaver]
+    availability = asked.nodes[0]
+    to_leaver = [m.metadata.message_type for m in grid.sent if m.metadata.dst_node_id == availability]
     assert to_leaver == (["train.ascend"] if method == "pgd" else [])
     assert all(np.isfinite(v).all() for v in outcome.weights.values())
     assert not same_bits(outcome.weights, trained.weights)
@@ -263,11 +265,11 @@ def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str
 
 def test_a_method_that_asks_for_what_it_did_not_name_is_told() -> None:
     with pytest.raises(LookupError, match="start was not given"):
-        Given().the("start")
+        MethodInputs().the("start")
 
 
 def test_a_request_knows_whether_its_clients_are_there() -> None:
-    ((_, request),) = planned("forget=not", "request.leaver=offline").schedule
+    ((_, request),) = planned("forget=not", "request.availability=offline").schedule
     assert request.offline
     assert request.withdrawn == {0}
     assert not ForgetRequest.of_clients([0], {0: 3}).offline

@@ -50,7 +50,7 @@ def exact(values: list[float]) -> Tensor:
         (Fit, "batch_size", [0, None], "a whole number of at least 1"),
         (Represent, "decoder", ["tanh"], "sigmoid or linear"),
         (Represent, "error", ["max"], "sum or mean"),
-        (Represent, "rows", ["forgotten"], "all or retained"),
+        (Represent, "rows", ["forget"], "all or retained"),
         (Represent, "latent", [0], "a whole number of at least 1"),
         (Represent, "epochs", [0], "a whole number of at least 1"),
         (Represent, "own_epochs", [-1], "a whole number of at least 1"),
@@ -63,7 +63,7 @@ def exact(values: list[float]) -> Tensor:
         (Forget, "temperature", [0, -1], "a finite number above 0"),
         (Forget, "batch_size", [0], "a whole number of at least 1"),
         (Forget, "steps", [0, 2.5], "a whole number of at least 1"),
-        (Forget, "sides", ["forgotten"], "both or retained"),
+        (Forget, "sides", ["forget"], "both or retained"),
         (Forget, "weighting", ["labels"], "none or oddness"),
     ],
 )
@@ -118,40 +118,40 @@ def test_a_step_of_sgd_is_the_one_by_hand() -> None:
 
 
 @pytest.mark.parametrize("error", ["mean", "sum"])
-def test_unlearning_is_the_score_of_what_remains_minus_that_of_what_is_forgotten(error: str) -> None:
-    retained, forgotten, h, h_f = rows(0, 4, D), rows(1, 3, D), vae(0), vae(1)
+def test_unlearning_is_the_score_of_what_remains_minus_that_of_what_is_forget(error: str) -> None:
+    retain, forget, h, h_f = rows(0, 4, D), rows(1, 3, D), vae(0), vae(1)
     weights = exact([1.0, 1.0, 1.0])
-    found = Forget(error=error, latent=Z).unlearning(retained, forgotten, weights, h, h_f, NONE)
+    found = Forget(error=error, latent=Z).unlearning(retain, forget, weights, h, h_f, NONE)
 
     def phi(model: Vae, row: Tensor) -> float:
         squared = ((model(row[None]).decoded[0] - row) ** 2).tolist()
         m = sum(squared) / (D if error == "mean" else 1)
         return math.exp(m / (m + 1))
 
-    expected = sum(phi(h, row) for row in retained) - sum(phi(h_f, row) for row in forgotten)
+    expected = sum(phi(h, row) for row in retain) - sum(phi(h_f, row) for row in forget)
     assert float(found.detach()) == pytest.approx(expected, rel=1e-10)
 
 
-def test_unlearning_weighs_forgotten_rows_alone() -> None:
-    retained, forgotten, h, h_f = rows(0, 4, D), rows(1, 2, D), vae(0), vae(1)
+def test_unlearning_weighs_forget_rows_alone() -> None:
+    retain, forget, h, h_f = rows(0, 4, D), rows(1, 2, D), vae(0), vae(1)
     loss = Forget(latent=Z)
-    left_out = loss.unlearning(retained, forgotten, exact([1.0, 0.0]), h, h_f, NONE)
-    alone = loss.unlearning(retained, forgotten[:1], exact([1.0]), h, h_f, NONE)
+    left_out = loss.unlearning(retain, forget, exact([1.0, 0.0]), h, h_f, NONE)
+    alone = loss.unlearning(retain, forget[:1], exact([1.0]), h, h_f, NONE)
     assert float(left_out.detach()) == pytest.approx(float(alone.detach()), rel=1e-12)
 
 
-def test_unlearning_draws_noise_for_what_remains_then_for_what_is_forgotten() -> None:
-    retained, forgotten, h, h_f = (
+def test_unlearning_draws_noise_for_what_remains_then_for_what_is_forget() -> None:
+    retain, forget, h, h_f = (
         rows(0, 4, D).float(),
         rows(1, 3, D).float(),
         *(build_vae(D, Z, "linear", seed) for seed in (0, 1)),
     )
     noise = Noise(Z, torch.Generator().manual_seed(5), torch.device("cpu"))
-    found = Forget(latent=Z, sampled=True).unlearning(retained, forgotten, torch.ones(3), h, h_f, noise)
+    found = Forget(latent=Z, sampled=True).unlearning(retain, forget, torch.ones(3), h, h_f, noise)
     stream = torch.Generator().manual_seed(5)
-    near = laf_losses.reconstruction_error(h(retained, torch.randn(4, Z, generator=stream)), "mean")
-    far = laf_losses.reconstruction_error(h_f(forgotten, torch.randn(3, Z, generator=stream)), "mean")
-    torch.testing.assert_close(found, laf_losses.score(near).sum() - laf_losses.score(far).sum())
+    retain = laf_losses.reconstruction_error(h(retain, torch.randn(4, Z, generator=stream)), "mean")
+    forget = laf_losses.reconstruction_error(h_f(forget, torch.randn(3, Z, generator=stream)), "mean")
+    torch.testing.assert_close(found, laf_losses.score(retain).sum() - laf_losses.score(forget).sum())
 
 
 def test_noise_without_a_stream_is_none_and_with_one_is_its_draws() -> None:
@@ -170,13 +170,13 @@ def test_noise_without_a_stream_is_none_and_with_one_is_its_draws() -> None:
 @settings(max_examples=60, deadline=None)
 @given(distances, distances, st.floats(0.2, 50))
 def test_alignment_is_the_formula_of_the_paper(
-    retained: list[float], forgotten: list[float], temperature: float
+    retain: list[float], forget: list[float], temperature: float
 ) -> None:
     # L_RA = sum_i log( exp(d_i) / sum_j exp(d_j / tau) ), i over remaining, j over forgotten rows.
-    mass = sum(math.exp(d / temperature) for d in forgotten)
-    expected = sum(math.log(math.exp(d) / mass) for d in retained)
-    ones = torch.ones(len(forgotten), dtype=torch.float64)
-    found = Forget(temperature=temperature).alignment(exact(retained), exact(forgotten), ones)
+    mass = sum(math.exp(d / temperature) for d in forget)
+    expected = sum(math.log(math.exp(d) / mass) for d in retain)
+    ones = torch.ones(len(forget), dtype=torch.float64)
+    found = Forget(temperature=temperature).alignment(exact(retain), exact(forget), ones)
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -189,15 +189,15 @@ def test_alignment_with_one_kind_of_rows_or_none() -> None:
     assert float(forget.alignment(nothing, nothing, nothing)) == 0
 
 
-def test_alignment_draws_remaining_rows_near_and_pushes_forgotten_ones_away() -> None:
-    near, far = exact([0.5, 0.5]).requires_grad_(), exact([0.1, 0.9]).requires_grad_()
-    Forget(temperature=0.3).alignment(near, far, exact([1.0, 1.0])).backward()
-    assert near.grad is not None
-    assert far.grad is not None
-    assert near.grad.tolist() == [1.0, 1.0]
+def test_alignment_draws_remaining_rows_near_and_pushes_forget_ones_away() -> None:
+    retain, forget = exact([0.5, 0.5]).requires_grad_(), exact([0.1, 0.9]).requires_grad_()
+    Forget(temperature=0.3).alignment(retain, forget, exact([1.0, 1.0])).backward()
+    assert retain.grad is not None
+    assert forget.grad is not None
+    assert retain.grad.tolist() == [1.0, 1.0]
     # The gradient of logsumexp is a softmax: it adds up to |B_r| / tau, most for the furthest row.
-    assert float(far.grad.sum()) == pytest.approx(-2 / 0.3)
-    assert float(far.grad[1]) < float(far.grad[0]) < 0
+    assert float(forget.grad.sum()) == pytest.approx(-2 / 0.3)
+    assert float(forget.grad[1]) < float(forget.grad[0]) < 0
 
 
 # ---- weights of forgotten rows
@@ -218,7 +218,7 @@ def test_odd_rows_weigh_by_their_error_under_h_over_the_mean(error: str) -> None
 
 
 @pytest.mark.parametrize("weighting", ["none", "oddness"])
-def test_no_forgotten_rows_have_no_weights(weighting: str) -> None:
+def test_no_forget_rows_have_no_weights(weighting: str) -> None:
     assert Forget(weighting=weighting, latent=Z).weights(rows(0, 0, D), vae(0)).shape == (0,)
 
 

@@ -92,10 +92,10 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.data.WithdrawClients, clients: [0], round: 2}"
+    withdraws = "{_target_: fedlaf.data.WithdrawClients, clients: [0], round: 2}"
     class_ = "{_target_: fedlaf.data.RemoveClasses, classes: [3], round: 3}"
     report = told(
-        monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{leaves},{class_},{rows}]"
+        monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{withdraws},{class_},{rows}]"
     )  # fmt: skip
     first, second, third, end = report["requests"]
     assert [r["round"] for r in report["requests"]] == [1, 2, 3, 4]
@@ -119,8 +119,8 @@ def test_only_the_last_reference_is_made_when_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
-    leaves = "{_target_: fedlaf.data.WithdrawClients, clients: [0]}"
-    report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{leaves}]")
+    withdraws = "{_target_: fedlaf.data.WithdrawClients, clients: [0]}"
+    report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{withdraws}]")
     first, second = report["requests"]
     assert "retrained" not in first["models"]
     assert "retrained" in second["models"]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.types import Weights
-from fedlaf.method.update_history import Keep, Kept, Recorder, Records
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
 
-keeps = st.builds(
-    Keep, every=st.integers(0, 12), share=st.sampled_from([0.25, 0.5, 1.0]), last=st.booleans(),
+history_spec = st.builds(
+    HistorySpec, every=st.integers(0, 12), share=st.sampled_from([0.25, 0.5, 1.0]), last=st.booleans(),
     magnitudes=st.booleans(),
 )  # fmt: skip
 
@@ -24,17 +24,19 @@ def model(*numbers: float) -> Weights:
     return {"w": np.array(numbers, np.float32), "seen": np.array(len(numbers), np.int64)}
 
 
-def trained(folder: Path, keep: Keep, rounds: int = 4, clients: int = 3, first: int = 1) -> Records:
+def trained(
+    folder: Path, keep: HistorySpec, rounds: int = 4, clients: int = 3, first: int = 1
+) -> UpdateHistory:
     """In round t, client k moves from (0, 0) by (t, -k)."""
-    recorder = Recorder(Kept(keep, folder))
+    history_writer = HistoryWriter(HistoryHandle(keep, folder))
     for t in range(first, first + rounds):
         for k in range(clients):
-            recorder.take(t, k, model(0, 0), model(t, -k), rows=10 * (k + 1))
-        recorder.end(t)
-    return Records([folder], keep)
+            history_writer.take(t, k, model(0, 0), model(t, -k), rows=10 * (k + 1))
+        history_writer.end(t)
+    return UpdateHistory([folder], keep)
 
 
-def last_of(records: Records, client: int) -> list[float]:
+def last_of(records: UpdateHistory, client: int) -> list[float]:
     found = records.last(client)
     assert found is not None
     return found["w"].tolist()
@@ -44,39 +46,43 @@ def files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.safetensors"))
 
 
-@given(keeps, keeps)
-def test_what_serves_two_covers_both_and_itself(one: Keep, other: Keep) -> None:
+@given(history_spec, history_spec)
+def test_what_serves_two_covers_both_and_itself(one: HistorySpec, other: HistorySpec) -> None:
     both = one.joined(other)
     assert both.covers(one)
     assert both.covers(other)
     assert both.covers(both)
     assert both == other.joined(one)
-    assert one.covers(Keep())
-    assert Keep.of(["updates", "last", "magnitudes"]).covers(both)
+    assert one.covers(HistorySpec())
+    assert HistorySpec.of(["updates", "last", "magnitudes"]).covers(both)
 
 
-@given(keeps, keeps, st.integers(1, 40))
-def test_what_covers_has_every_round(one: Keep, other: Keep, round_: int) -> None:
+@given(history_spec, history_spec, st.integers(1, 40))
+def test_what_covers_has_every_round(one: HistorySpec, other: HistorySpec, round_: int) -> None:
     if one.covers(other) and other.at(round_):
         assert one.at(round_)
 
 
 def test_nothing_covers_what_it_lacks() -> None:
     lacking = [
-        (Keep(every=2), Keep(every=3)), (Keep(every=2), Keep(every=1)), (Keep(), Keep(every=1)),
-        (Keep(every=1), Keep(last=True)), (Keep(every=1, last=True), Keep(magnitudes=True)),
-        (Keep(every=1, share=0.5), Keep(every=1)),
+        (HistorySpec(every=2), HistorySpec(every=3)), (HistorySpec(every=2), HistorySpec(every=1)), (HistorySpec(), HistorySpec(every=1)),
+        (HistorySpec(every=1), HistorySpec(last=True)), (HistorySpec(every=1, last=True), HistorySpec(magnitudes=True)),
+        (HistorySpec(every=1, share=0.5), HistorySpec(every=1)),
     ]  # fmt: skip
     assert [one.covers(other) for one, other in lacking] == [False] * len(lacking)
-    assert [bool(Keep()), bool(Keep(every=5)), bool(Keep(last=True))] == [False, True, True]
+    assert [bool(HistorySpec()), bool(HistorySpec(every=5)), bool(HistorySpec(last=True))] == [
+        False,
+        True,
+        True,
+    ]
     with pytest.raises(InvalidValue, match=r"record: expected auto, or a list of updates, last, magnitudes"):
-        Keep.of(["updates", "gradients"])
+        HistorySpec.of(["updates", "gradients"])
 
 
 @pytest.mark.parametrize("kinds", [*product([0, 1], repeat=3)])
 def test_exactly_what_is_asked_for_is_on_disk(kinds: tuple[int, int, int], tmp_path: Path) -> None:
     updates, last, magnitudes = kinds
-    trained(tmp_path / "r", Keep(updates, 1.0, bool(last), bool(magnitudes)))
+    trained(tmp_path / "r", HistorySpec(updates, 1.0, bool(last), bool(magnitudes)))
     names = [f"client-000{k}.safetensors" for k in range(3)]
     expected = [f"updates/round-000{t}/{name}" for t in range(1, 5) for name in names] * updates
     expected += [f"last/{name}" for name in names] * last
@@ -85,7 +91,7 @@ def test_exactly_what_is_asked_for_is_on_disk(kinds: tuple[int, int, int], tmp_p
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
-    records = trained(tmp_path / "r", Keep(every=2, last=True, magnitudes=True))
+    records = trained(tmp_path / "r", HistorySpec(every=2, last=True, magnitudes=True))
     assert records.rounds == [1, 3]
     assert records.rows(3) == {0: 10, 1: 20, 2: 30}
     assert records.update(3, 2)["w"].tolist() == [3, -2]
@@ -100,7 +106,7 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
 
 
 def test_only_the_largest_updates_of_a_round_stay(tmp_path: Path) -> None:
-    small = trained(tmp_path / "small", Keep(every=1, share=0.5))
+    small = trained(tmp_path / "small", HistorySpec(every=1, share=0.5))
     assert [small.clients(t) for t in small.rounds] == [[1, 2]] * 4  # half of three, rounded up
     assert len(files(tmp_path / "small")) == 8
     assert small.rows(1) == {0: 10, 1: 20, 2: 30}  # who took part is known of all
@@ -108,10 +114,10 @@ def test_only_the_largest_updates_of_a_round_stay(tmp_path: Path) -> None:
 
 def test_records_that_hold_more_look_the_same(tmp_path: Path) -> None:
     """One training for several methods: each sees, and pays for, what its own would have kept."""
-    keep = Keep(every=2, share=0.5)
+    keep = HistorySpec(every=2, share=0.5)
     alone = trained(tmp_path / "alone", keep)
-    trained(tmp_path / "all", Keep.of(["updates", "last", "magnitudes"]))
-    seen = Records([tmp_path / "all"], keep)
+    trained(tmp_path / "all", HistorySpec.of(["updates", "last", "magnitudes"]))
+    seen = UpdateHistory([tmp_path / "all"], keep)
     assert seen.rounds == alone.rounds
     for t in seen.rounds:
         assert [(k, u["w"].tolist()) for k, u in seen.updates(t)] == [
@@ -121,10 +127,10 @@ def test_records_that_hold_more_look_the_same(tmp_path: Path) -> None:
 
 
 def test_training_that_goes_on_is_one_history_without_those_who_left(tmp_path: Path) -> None:
-    keep = Keep(every=1, last=True, magnitudes=True)
+    keep = HistorySpec(every=1, last=True, magnitudes=True)
     trained(tmp_path / "train", keep, rounds=2)
     trained(tmp_path / "train-from-2", keep, rounds=1, clients=2, first=3)
-    records = Records([tmp_path / "train", tmp_path / "train-from-2"], keep, frozenset({0}))
+    records = UpdateHistory([tmp_path / "train", tmp_path / "train-from-2"], keep, frozenset({0}))
     assert records.rounds == [1, 2, 3]
     assert [records.clients(t) for t in records.rounds] == [[1, 2], [1, 2], [1]]
     assert list(records.rows(1)) == [1, 2]
@@ -135,6 +141,6 @@ def test_training_that_goes_on_is_one_history_without_those_who_left(tmp_path: P
 
 
 def test_an_earlier_attempt_leaves_nothing(tmp_path: Path) -> None:
-    trained(tmp_path / "r", Keep(every=1, last=True))
-    trained(tmp_path / "r", Keep(every=4))
+    trained(tmp_path / "r", HistorySpec(every=1, last=True))
+    trained(tmp_path / "r", HistorySpec(every=4))
     assert files(tmp_path / "r") == [f"updates/round-0001/client-000{k}.safetensors" for k in range(3)]

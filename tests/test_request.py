@@ -97,8 +97,8 @@ def test_without_is_the_difference(left: dict[int, set[int]], right: dict[int, s
 def test_what_is_taken_away_and_joined_again_is_the_union(
     left: dict[int, set[int]], right: dict[int, set[int]]
 ) -> None:
-    gone = request_of(right)
-    assert request_of(left).without(gone).joined(gone, SIZES) == request_of(left).joined(gone, SIZES)
+    removed = request_of(right)
+    assert request_of(left).without(removed).joined(removed, SIZES) == request_of(left).joined(removed, SIZES)
 
 
 def test_an_empty_request_names_nobody() -> None:
@@ -309,7 +309,7 @@ def test_a_round_past_the_last_is_refused() -> None:
         RemoveSamples(rows={0: [0], 1: [2]}),
         RemoveWrongLabels(clients=[1, 2]),
     ],
-    ids=lambda demand: type(demand).__name__,
+    ids=lambda spec: type(spec).__name__,
 )
 def test_a_client_that_has_left_cannot_be_asked_by_name(late: Any) -> None:
     with pytest.raises(InvalidValue, match=r"^clients: .*not withdrawn earlier, got \[1\]$"):
@@ -354,10 +354,10 @@ def test_the_last_rows_of_a_client_take_it_away() -> None:
         [RemoveSamples(rows={0: [1, 2]}, round=1), RemoveSamples(rows={0: [2]})],
     ],
 )
-def test_a_request_for_nothing_is_refused(demands: list[Any]) -> None:
-    name = type(demands[-1]).__name__
+def test_a_request_for_nothing_is_refused(specs: list[Any]) -> None:
+    name = type(specs[-1]).__name__
     with pytest.raises(InvalidValue, match=f"^request: expected at least one row to forget, got '{name}'"):
-        schedule(demands, FOUR, ROUNDS)
+        schedule(specs, FOUR, ROUNDS)
 
 
 def test_somebody_must_remain_in_the_end() -> None:

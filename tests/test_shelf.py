@@ -12,11 +12,11 @@ from conftest import same_bits
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import KINDS, Predictions
 from fedlaf.experiment import checkpoints
-from fedlaf.experiment.checkpoints import MadeFrom, Shelf
-from fedlaf.method.contract import Outcome, RoundRecord
+from fedlaf.experiment.checkpoints import CheckpointStore, StageFingerprint
+from fedlaf.method.contract import RoundRecord, StageResult
 from fedlaf.report import Point
 
-MADE_FROM = MadeFrom("what the weights depend on", "what the curve does")
+MADE_FROM = StageFingerprint("what the weights depend on", "what the curve does")
 WEIGHTS = {
     "z.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "a.num_batches_tracked": np.array(7, dtype=np.int64),
@@ -27,14 +27,14 @@ RECORDS = (
     RoundRecord("train", 1, (0, 2, 5), {2: "no answer in time"}, {"loss": 0.25}, Cost(rounds=1)),
     RoundRecord("train", 2, (1,), {}, {}, Cost(gradient_passes=40, client_seconds=0.1, bytes_up=1e9)),
 )
-OUTCOME = Outcome(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)
+OUTCOME = StageResult(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)
 CURVE = [Point("train", 1, 20.0, {"accuracy_test": 12.5}), Point("train", 2, 40.0, {"accuracy_test": 1 / 3})]
 
 
-def shelved(folder: Path) -> Shelf:
+def shelved(folder: Path) -> CheckpointStore:
     """A shelf that finds what `folder`'s run left."""
-    Shelf(folder, None).put("train", MADE_FROM, OUTCOME, CURVE)
-    return Shelf(folder.parent / "later", folder)
+    CheckpointStore(folder, None).put("train", MADE_FROM, OUTCOME, CURVE)
+    return CheckpointStore(folder.parent / "later", folder)
 
 
 def test_what_was_put_comes_back_whole(tmp_path: Path) -> None:
@@ -49,23 +49,23 @@ def test_what_was_put_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_another_fingerprint_or_name_finds_nothing(tmp_path: Path) -> None:
-    shelf = shelved(tmp_path / "a")
-    assert shelf.get("train", MadeFrom("other", MADE_FROM.curve)) is None
-    assert shelf.get("request-1", MADE_FROM) is None
+    store = shelved(tmp_path / "a")
+    assert store.get("train", StageFingerprint("other", MADE_FROM.curve)) is None
+    assert store.get("request-1", MADE_FROM) is None
 
 
 def test_a_curve_that_was_measured_on_other_rows_is_left_out(tmp_path: Path) -> None:
-    found = shelved(tmp_path / "a").get("train", MadeFrom(MADE_FROM.weights, "other"))
+    found = shelved(tmp_path / "a").get("train", StageFingerprint(MADE_FROM.weights, "other"))
     assert found is not None
     assert found[1] == []
     assert same_bits(found[0].weights, WEIGHTS)
 
 
 def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = shelved(tmp_path / "a")
+    store = shelved(tmp_path / "a")
     (tmp_path / "a" / "stages" / "train.json").unlink()
     assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
-    assert shelf.get("train", MADE_FROM) is None
+    assert store.get("train", MADE_FROM) is None
 
     def full(*_: object, **__: object) -> int:
         raise OSError("no space left")
@@ -74,7 +74,7 @@ def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
         patched.setattr(Path, "write_text", full)
         with pytest.raises(OSError, match="no space"):
             shelved(tmp_path / "a")
-    assert shelf.get("train", MADE_FROM) is None
+    assert store.get("train", MADE_FROM) is None
 
 
 def test_an_interruption_leaves_no_old_record_beside_new_weights(
@@ -88,15 +88,15 @@ def test_an_interruption_leaves_no_old_record_beside_new_weights(
 
     monkeypatch.setattr(checkpoints, "save_file", cut_short)
     with pytest.raises(KeyboardInterrupt):
-        Shelf(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
+        CheckpointStore(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
     assert later.get("train", MADE_FROM) is None
 
 
 def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) -> None:
     square = np.arange(12, dtype=np.float32).reshape(3, 4)
     lying = {"t": square.T, "half": square[:, ::2], "scalar": np.float32(3)}
-    Shelf(tmp_path, None).put("train", MADE_FROM, Outcome(lying, Cost(), ()), [])
-    found = Shelf(tmp_path / "later", tmp_path).get("train", MADE_FROM)
+    CheckpointStore(tmp_path, None).put("train", MADE_FROM, StageResult(lying, Cost(), ()), [])
+    found = CheckpointStore(tmp_path / "later", tmp_path).get("train", MADE_FROM)
     assert found is not None
     assert same_bits(found[0].weights, {k: np.array(v) for k, v in lying.items()})
     assert found[0].weights["scalar"].shape == ()
@@ -104,8 +104,8 @@ def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) 
 
 def test_without_an_earlier_run_there_is_nothing(tmp_path: Path) -> None:
     shelved(tmp_path / "a")
-    assert Shelf(tmp_path / "a", None).get("train", MADE_FROM) is None
-    assert Shelf(tmp_path / "a", tmp_path / "nowhere").get("train", MADE_FROM) is None
+    assert CheckpointStore(tmp_path / "a", None).get("train", MADE_FROM) is None
+    assert CheckpointStore(tmp_path / "a", tmp_path / "nowhere").get("train", MADE_FROM) is None
 
 
 def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_pat
     assert sorted(before) == ["train.json", "train.safetensors"]
     one = {"w": np.ones(1, np.float32)}
     for weights in (WEIGHTS, one):
-        later.put("train", MadeFrom("new", ""), Outcome(weights, Cost(), ()), [])
+        later.put("train", StageFingerprint("new", ""), StageResult(weights, Cost(), ()), [])
     assert {p.name: p.read_bytes() for p in (tmp_path / "a" / "stages").iterdir()} == before
-    found = Shelf(tmp_path / "c", tmp_path / "later").get("train", MadeFrom("new", ""))
+    found = CheckpointStore(tmp_path / "c", tmp_path / "later").get("train", StageFingerprint("new", ""))
     assert found is not None
     assert same_bits(found[0].weights, one)
 
@@ -139,9 +139,9 @@ def must_not() -> Predictions:
 
 @pytest.mark.parametrize("seen", [SEEN, PLANTED], ids=["without a trigger", "with one"])
 def test_predictions_are_taken_up_bit_for_bit(tmp_path: Path, seen: Predictions) -> None:
-    first = Shelf(tmp_path / "a", None).predictions("request-1-original", "x", lambda: seen)
-    later = Shelf(tmp_path / "b", tmp_path / "a").predictions("request-1-original", "x", must_not)
-    last = Shelf(tmp_path / "c", tmp_path / "b").predictions("request-1-original", "x", must_not)
+    first = CheckpointStore(tmp_path / "a", None).predictions("request-1-original", "x", lambda: seen)
+    later = CheckpointStore(tmp_path / "b", tmp_path / "a").predictions("request-1-original", "x", must_not)
+    last = CheckpointStore(tmp_path / "c", tmp_path / "b").predictions("request-1-original", "x", must_not)
     for found in (first, later, last):
         for kind in KINDS:
             expected = getattr(seen, kind)
@@ -152,7 +152,7 @@ def test_predictions_are_taken_up_bit_for_bit(tmp_path: Path, seen: Predictions)
 
 
 @pytest.mark.parametrize(("name", "made_from"), [("request-1-original", "y"), ("request-2-original", "x")])
-def test_predictions_of_other_values_are_made_anew(tmp_path: Path, name: str, made_from: str) -> None:
-    Shelf(tmp_path / "a", None).predictions("request-1-original", "x", lambda: SEEN)
-    found = Shelf(tmp_path / "b", tmp_path / "a").predictions(name, made_from, lambda: PLANTED)
+def test_predictions_of_other_values_are_made_anew(tmp_path: Path, name: str, fingerprint: str) -> None:
+    CheckpointStore(tmp_path / "a", None).predictions("request-1-original", "x", lambda: SEEN)
+    found = CheckpointStore(tmp_path / "b", tmp_path / "a").predictions(name, fingerprint, lambda: PLANTED)
     assert found is PLANTED

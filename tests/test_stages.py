@@ -21,7 +21,7 @@ from fedlaf.report import Point, Report
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
         "forget.represent_rounds=1", "forget.align_rounds=1", "forget.align.steps=1",
-        "forget.lead_steps=1", "forget.aim.strength=0.5", "forget.aim.against=0.5")  # fmt: skip
+        "forget.warmup_steps=1", "forget.target_rule.strength=0.5", "forget.target_rule.negative_weight=0.5")  # fmt: skip
 
 
 def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
@@ -60,7 +60,7 @@ ALL = ["train", "request-1", "retrain-1"]
     [
         ([], []),
         (["forget.align_rounds=2"], ["request-1"]),
-        (["forget.aim.strength=0"], ["request-1"]),
+        (["forget.target_rule.strength=0"], ["request-1"]),
         (["evaluation.curve_rows=10"], []),
         (["evaluation.asr=split"], []),
         (["request=remove_samples"], ["request-1", "retrain-1"]),
@@ -82,7 +82,7 @@ def test_a_run_takes_up_what_it_would_make_again(
     assert [name for name in names if name in ALL] == run_again
     for name in set(ALL) - set(run_again):
         assert same_bits(weights(tmp_path, name), weights(folder, name))
-    assert report.served[0].models["original"].measures
+    assert report.results[0].models["original"].measures
 
 
 def test_what_is_taken_up_is_what_the_run_would_have_made(
@@ -130,20 +130,20 @@ def test_a_run_that_took_up_stages_can_be_taken_up_itself(first: tuple[Path, Rep
 
 
 def test_the_yardstick_is_retrained_from_other_seeds_and_taken_up(tmp_path: Path) -> None:
-    names, report = told(tmp_path / "a", "evaluation.yardstick=2")
-    assert names == ["train", "request-1", "retrain-1", "yardstick-1-1", "yardstick-1-2"]
+    names, report = told(tmp_path / "a", "evaluation.reference_seeds=2")
+    assert names == ["train", "request-1", "retrain-1", "reference-1-1", "reference-1-2"]
     models = [weights(tmp_path / "a", name) for name in names[2:]]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not same_bits(models[one], models[other])
-    (served,) = report.served
-    assert served.yardstick["gap"] > 0
-    assert served.yardstick["js_test"] > 0
+    (served,) = report.results
+    assert served.spread["gap"] > 0
+    assert served.spread["js_test"] > 0
     # Measures of the three models do not depend on it, but for RMIA, whose references they are.
     again, taken_up = told(tmp_path / "b", f"resume={tmp_path / 'a'}")
     assert again == []
     for name, found in taken_up.served[0].models.items():
         measured = served.models[name].measures
         assert found.measures == {k: v for k, v in measured.items() if "rmia" not in k}
-    more, longer = told(tmp_path / "c", f"resume={tmp_path / 'a'}", "evaluation.yardstick=3")
-    assert more == ["yardstick-1-3"]
-    assert longer.served[0].yardstick != served.yardstick
+    more, longer = told(tmp_path / "c", f"resume={tmp_path / 'a'}", "evaluation.reference_seeds=3")
+    assert more == ["reference-1-3"]
+    assert longer.results[0].spread != served.spread

@@ -16,10 +16,9 @@ from fedlaf.core.request import RowSplit
 from fedlaf.core.types import Weights
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.protocol.arrays import HeldArray
 from fedlaf.protocol.messages import (
-    Action,
     Instruction,
     Part,
     Reply,
@@ -55,7 +54,7 @@ def identity() -> None:
 
 def sent(content: RecordDict) -> Message:
     """A message as a client gets it: through another process, with an id."""
-    message = Message(content, 1001, Action.FIT)
+    message = Message(content, 1001, "train.fit")
     flower_compat.set_message_id(message, "m1")
     return pickle.loads(pickle.dumps(message))
 
@@ -124,8 +123,8 @@ def test_an_instruction_round_trips(rows: RowSplit, seed: int, number: int) -> N
     assert set(heard.arrays) == {Part.MODEL, Part.VAE}
     assert_same(heard.weights(Part.MODEL), WEIGHTS)
     assert heard.weights(Part.VAE) == {}
-    assert type(heard.rows.forget) is type(heard.rows.gone) is tuple
-    assert type(heard.rows.leaves) is bool
+    assert type(heard.rows.forget) is type(heard.rows.removed) is tuple
+    assert type(heard.rows.withdraws) is bool
 
 
 @pytest.mark.parametrize("rows", [RowSplit(), RowSplit((1, 2)), RowSplit((), (3,)), RowSplit((), (), True)])
@@ -143,7 +142,7 @@ def test_a_part_that_was_not_sent_is_a_key_error() -> None:
 
 def test_a_reply_round_trips_and_is_signed_by_the_server() -> None:
     asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
-    told = Reply({Part.EXTRACTOR: WEIGHTS, Part.FORGOTTEN_VAE: {}}, {"loss": 0.1, "rows": 12})
+    told = Reply({Part.EXTRACTOR: WEIGHTS, Part.FORGET_VAE: {}}, {"loss": 0.1, "rows": 12})
     message = pickle.loads(pickle.dumps(encode_reply(told, asked)))
     assert not message.has_error()
     assert message.metadata.reply_to_message_id == "m1"
@@ -151,9 +150,9 @@ def test_a_reply_round_trips_and_is_signed_by_the_server() -> None:
     assert heard.client == 5
     assert heard.numbers == {"loss": 0.1, "rows": 12.0}
     assert all(type(v) is float for v in heard.numbers.values())
-    assert set(heard.arrays) == {Part.EXTRACTOR, Part.FORGOTTEN_VAE}
+    assert set(heard.arrays) == {Part.EXTRACTOR, Part.FORGET_VAE}
     assert_same(heard.arrays[Part.EXTRACTOR], WEIGHTS)
-    assert heard.arrays[Part.FORGOTTEN_VAE] == {}
+    assert heard.arrays[Part.FORGET_VAE] == {}
 
 
 def test_an_empty_reply_round_trips() -> None:
@@ -176,12 +175,17 @@ def test_malformed_replies_are_told_apart() -> None:
         Fit(),
         Fit("sgd", 0.1, 1e-4, 0.9, 3, 7, "crop_flip"),
         Represent(density="gaussian"),
-        Represent(3, "sigmoid", False, "sum", "retained", 2, 4, 0.5, 0.0, 9, True),
-        Forget(
-            lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retained", sampled=True
+        Represent(3, "sigmoid", False, "sum", "retain", 2, 4, 0.5, 0.0, 9, True),
+        Forget(lr_unlearning=0.0, lr_alignment=0.25, temperature=3.0, steps=2, sides="retain", sampled=True),
+        TargetRule(
+            outlier_quantile=0.1,
+            project_outliers=False,
+            threshold=-1.5,
+            latent=3,
+            decoder="sigmoid",
+            density="gaussian",
         ),
-        Aim(tail=0.1, special=False, threshold=-1.5, latent=3, decoder="sigmoid", density="gaussian"),
-        Align(0.5, "cosine", 7, 2),
+        Alignment(0.5, "cosine", 7, 2),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,8 +1,7 @@
-"""A client's private things, and what a worker process keeps resident between messages.
+"""A client's private state: what it keeps to itself between messages.
 
-Private things (teacher representations, h_f) live in Flower's `Context.state`, which stays with
-the client on every transport. What can be rebuilt from the description (dataset, model) is
-kept per process instead.
+It lives in Flower's `Context.state`, which stays with the client on every transport. What can be rebuilt
+from the specification (rows, model) is kept per process instead (see `fedlaf.client.runtime`).
 """
 
 from __future__ import annotations
@@ -12,43 +11,53 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Context
+from flwr.app import ConfigRecord, RecordDict
 from torch import Tensor
 
-from fedlaf.models.arrays import as_tensors
+from fedlaf.models.arrays import arrays_of, as_tensors
 from fedlaf.protocol.messages import pack, unpack
 
-
-def keep(context: Context, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Keep tensors in the client's private state."""
-    context.state[name] = pack({k: v.detach().cpu().numpy().copy() for k, v in tensors.items()})
+ACCESS = "row_access"
+"""Name of the record of rows that were read."""
 
 
-def drop(context: Context, *names: str) -> None:
-    """Keep those no longer; what is not there is no fault."""
-    for name in names:
-        context.state.pop(name, None)
+class PrivateState:
+    """Named groups of tensors of one client, and which of its rows were read in a stage."""
 
+    def __init__(self, records: RecordDict) -> None:
+        self._records = records
 
-LOOKED = "looked"
+    def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep copies of tensors under `name`."""
+        self._records[name] = pack(arrays_of(tensors))
 
+    def get(self, name: str) -> dict[str, Tensor]:
+        """The tensors kept under `name`, on the CPU, read-only.
 
-def looked_at(context: Context, run: str, rows: int) -> Tensor:
-    """Marks (bool [`rows`]) of the client's rows that it looked at in the stage `run`."""
-    record: Any = context.state.config_records.get(LOOKED, {})
-    if record.get("run") != run:
-        return torch.zeros(rows, dtype=torch.bool)
-    bits = np.unpackbits(np.frombuffer(record["marks"], np.uint8), count=rows)
-    return torch.from_numpy(bits.astype(bool))
+        Raises LookupError when there are none: an earlier phase was missed, or the state was lost.
+        """
+        if name not in self._records.array_records:
+            raise LookupError(f"this client holds no {name!r}: it missed an earlier phase or lost its state")
+        return as_tensors(unpack(self._records.array_records[name]))
 
+    def clear(self) -> None:
+        """Drop all tensors."""
+        for name in list(self._records.array_records):
+            self._records.pop(name)
 
-def keep_looked_at(context: Context, run: str, marks: Tensor) -> None:
-    """Keep those marks: a bit a row."""
-    context.state[LOOKED] = ConfigRecord({"run": run, "marks": np.packbits(marks.numpy()).tobytes()})
+    def drop(self, *names: str) -> None:
+        """Drop the tensors kept under `names`; names without tensors are ignored."""
+        for name in names:
+            self._records.pop(name, None)
 
+    def rows_read(self, run: str, rows: int) -> Tensor:
+        """Which of the client's `rows` rows were read in the stage `run`, bool [rows]."""
+        record: Any = self._records.config_records.get(ACCESS, {})
+        if record.get("run") != run:
+            return torch.zeros(rows, dtype=torch.bool)
+        bits = np.unpackbits(np.frombuffer(record["marks"], np.uint8), count=rows)
+        return torch.from_numpy(bits.astype(bool))
 
-def kept(context: Context, name: str) -> dict[str, Tensor]:
-    """What was kept, on the CPU, to be read only. Raises LookupError that says which phase is missing."""
-    if name not in context.state.array_records:
-        raise LookupError(f"this client keeps no {name}: it was never taught, or lost its state")
-    return as_tensors(unpack(context.state.array_records[name]))
+    def put_rows_read(self, run: str, marks: Tensor) -> None:
+        """Keep which rows were read (bool [rows]): one bit a row."""
+        self._records[ACCESS] = ConfigRecord({"run": run, "marks": np.packbits(marks.numpy()).tobytes()})

@@ -18,13 +18,17 @@ from fedlaf.protocol.messages import PARTITION
 
 @dataclass(frozen=True)
 class ClientSpec:
-    """All that a process must know to play any client of the federation."""
+    """All that a process must know to play any client of the federation.
+
+    `steps` are the modules that register client steps.
+    """
 
     federation: FederationSpec
     model: ModelSpec
     device: str = "auto"
     precision: str = "fp32"
     deterministic: bool = True
+    steps: tuple[str, ...] = ("fedlaf.client.steps",)
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):

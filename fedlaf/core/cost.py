@@ -15,8 +15,8 @@ class Cost:
     `gradient_passes` go forward and backward, `forward_passes` forward only; `vae_passes` are
     rows of D numbers through a VAE, listed apart because they cost next to nothing;
     `labels_read` counts labels that clients handed to a loss; `server_passes` are rows through the
-    network on the server, no client's work. Of the rows that clients looked at, `retained_rows_read` and
-    `forgotten_rows_read` count each once in a stage, however often it was used. `bytes_stored` is what the
+    network on the server, no client's work. Of the rows that clients looked at, `retain_rows_read` and
+    `forget_rows_read` count each once in a stage, however often it was used. `bytes_stored` is what the
     server had to keep. Peaks of memory, in bytes (`client_memory` of the largest client process,
     `gpu_memory` of its share of a GPU, `driver_memory`), are not added up: of two, the higher stays.
     """
@@ -32,8 +32,8 @@ class Cost:
     rounds: float = 0.0
     server_passes: float = 0.0
     bytes_stored: float = 0.0
-    retained_rows_read: float = 0.0
-    forgotten_rows_read: float = 0.0
+    retain_rows_read: float = 0.0
+    forget_rows_read: float = 0.0
     client_memory: float = 0.0
     gpu_memory: float = 0.0
     driver_memory: float = 0.0
@@ -46,7 +46,7 @@ class Cost:
     @property
     def rows_read(self) -> float:
         """Different rows that clients looked at."""
-        return self.retained_rows_read + self.forgotten_rows_read
+        return self.retain_rows_read + self.forget_rows_read
 
     def __add__(self, other: Cost) -> Cost:
         pairs = {n: (getattr(self, n), getattr(other, n)) for n in NAMES}

@@ -69,8 +69,10 @@ class ForgetRequest:
         for client in sorted(rows):
             named = list(rows[client])
             require(client in sizes, "clients", f"one of the {len(sizes)} clients", client)
-            odd = [row for row in named if not isinstance(row, (int, np.integer)) or isinstance(row, bool)]
-            require(not odd, "rows", "whole numbers", odd[:5])
+            outlier = [
+                row for row in named if not isinstance(row, (int, np.integer)) or isinstance(row, bool)
+            ]
+            require(not outlier, "rows", "whole numbers", outlier[:5])
             outside = [row for row in named if not 0 <= row < sizes[client]]
             bounds = f"positions from 0 to {sizes[client] - 1} for client {client}"
             require(not outside, "rows", bounds, outside[:5])
@@ -126,10 +128,10 @@ class ForgetRequest:
         clients = {*self.rows, *other.rows}
         return ForgetRequest.of_samples({k: sorted({*self.of(k), *other.of(k)}) for k in clients}, sizes)
 
-    def without(self, gone: ForgetRequest) -> ForgetRequest:
-        """What is left of this request without the rows `gone`; a client left with none has left it."""
-        rows = {k: tuple(sorted(set(v) - set(gone.of(k)))) for k, v in self.rows.items()}
-        return ForgetRequest({k: v for k, v in rows.items() if v}, self.withdrawn - gone.withdrawn)
+    def without(self, removed: ForgetRequest) -> ForgetRequest:
+        """What is left of this request without the rows `removed`; a client left with none has left it."""
+        rows = {k: tuple(sorted(set(v) - set(removed.of(k)))) for k, v in self.rows.items()}
+        return ForgetRequest({k: v for k, v in rows.items() if v}, self.withdrawn - removed.withdrawn)
 
 
 def _repeats(named: Sequence[int]) -> bool:
@@ -140,10 +142,10 @@ def _repeats(named: Sequence[int]) -> bool:
 class RowSplit:
     """Which of a client's rows an instruction is about, as positions.
 
-    `forget` are the rows of the request being served, `gone` those of earlier requests, which
-    nobody touches again; `leaves` says that all rows are to be forgotten (then both are empty).
+    `forget` are the rows of the request being served, `removed` those of earlier requests, which
+    nobody touches again; `withdraws` says that all rows are to be forgotten (then both are empty).
     """
 
     forget: tuple[int, ...] = ()
-    gone: tuple[int, ...] = ()
-    leaves: bool = False
+    removed: tuple[int, ...] = ()
+    withdraws: bool = False

@@ -4,7 +4,7 @@ from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, moved
 from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
 from fedlaf.data.request_specs import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients
-from fedlaf.data.row_access import Looked
+from fedlaf.data.row_access import RowAccessLog
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "FashionSample",
     "Iid",
     "LabelledRows",
-    "Looked",
     "Noise",
     "Partition",
     "QuantitySkew",
     "RemoveClasses",
     "RemoveSamples",
     "RemoveWrongLabels",
+    "RowAccessLog",
     "Rows",
     "Shards",
     "Source",

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlaf.data.row_access import Looked
+from fedlaf.data.row_access import RowAccessLog
 
 
 class _Inputs:
-    def __init__(self, x: Tensor, looked: Looked | None = None) -> None:
-        self._x, self._looked = x, looked
+    def __init__(self, x: Tensor, access_log: RowAccessLog | None = None) -> None:
+        self._x, self._access_log = x, access_log
 
     @property
     def x(self) -> Tensor:
         """The inputs; rows of a client note that they were looked at."""
-        if self._looked is not None:
-            self._looked.note()
+        if self._access_log is not None:
+            self._access_log.note()
         return self._x
 
     def __len__(self) -> int:
@@ -30,28 +30,28 @@ class Rows(_Inputs):
 
     def at(self, positions: Tensor) -> Rows:
         """The rows at `positions` (int64 [M])."""
-        return Rows(self._x[positions], self._looked and self._looked.at(positions))
+        return Rows(self._x[positions], self._access_log and self._access_log.at(positions))
 
 
 class LabelledRows(_Inputs):
     """Inputs, uint8 [N, channels, height, width], with labels `y`, int64 [N]."""
 
-    def __init__(self, x: Tensor, y: Tensor, looked: Looked | None = None) -> None:
-        super().__init__(x, looked)
+    def __init__(self, x: Tensor, y: Tensor, access_log: RowAccessLog | None = None) -> None:
+        super().__init__(x, access_log)
         self.y = y
 
     def at(self, positions: Tensor) -> LabelledRows:
         """The rows at `positions` (int64 [M])."""
-        looked = self._looked and self._looked.at(positions)
-        return LabelledRows(self._x[positions], self.y[positions], looked)
+        access_log = self._access_log and self._access_log.at(positions)
+        return LabelledRows(self._x[positions], self.y[positions], access_log)
 
     def unlabelled(self) -> Rows:
         """The same inputs, as the type that has no labels."""
-        return Rows(self._x, self._looked)
+        return Rows(self._x, self._access_log)
 
-    def noting(self, looked: Looked) -> LabelledRows:
-        """The same rows, which note in `looked` when their inputs are taken."""
-        return LabelledRows(self._x, self.y, looked)
+    def logged_in(self, access_log: RowAccessLog) -> LabelledRows:
+        """The same rows, which note in `access_log` when their inputs are taken."""
+        return LabelledRows(self._x, self.y, access_log)
 
 
 @dataclass(frozen=True)

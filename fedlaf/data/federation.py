@@ -17,7 +17,7 @@ from fedlaf.core.types import ClientId, Indices
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels, plant
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows
 from fedlaf.data.partition import Partition
-from fedlaf.data.row_access import Looked
+from fedlaf.data.row_access import RowAccessLog
 from fedlaf.data.sources import Source, load_once
 
 
@@ -46,9 +46,9 @@ class ClientData:
         """The rows at `positions`, with labels."""
         return self.rows.at(torch.tensor(list(positions), dtype=torch.int64))
 
-    def noting(self, looked: Looked) -> ClientData:
-        """The same rows, which note in `looked` when their inputs are taken."""
-        return ClientData(self.rows.noting(looked))
+    def logged_in(self, access_log: RowAccessLog) -> ClientData:
+        """The same rows, which note in `access_log` when their inputs are taken."""
+        return ClientData(self.rows.logged_in(access_log))
 
     def _kept(self, but: Sequence[int]) -> torch.Tensor:
         kept = torch.ones(len(self.rows), dtype=torch.bool)

@@ -14,7 +14,7 @@ from fedlaf.core.seeding import numpy_stream
 from fedlaf.core.types import ClientId
 
 
-class Demand(Protocol):
+class RequestSpec(Protocol):
     """What a user asks for, before it is held against a federation."""
 
     @property
@@ -22,7 +22,7 @@ class Demand(Protocol):
         """The training round after which it arrives; None is after the last one."""
 
     @property
-    def leaver(self) -> str:
+    def availability(self) -> str:
         """Whether its clients are `online` to help with forgetting, or `offline`."""
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:
@@ -35,7 +35,7 @@ class WithdrawClients:
 
     clients: Sequence[ClientId]
     round: int | None = None
-    leaver: str = "online"
+    availability: str = "online"
 
     def __post_init__(self) -> None:
         _require_named("clients", self.clients)
@@ -63,7 +63,7 @@ class RemoveSamples:
     rows: Mapping[ClientId, Sequence[int]] | None = None
     seed: int = 0
     round: int | None = None
-    leaver: str = "online"
+    availability: str = "online"
 
     def __post_init__(self) -> None:
         one = (self.share is None) != (self.rows is None)
@@ -103,7 +103,7 @@ class RemoveClasses:
     classes: Sequence[int]
     clients: Sequence[ClientId] | None = None
     round: int | None = None
-    leaver: str = "online"
+    availability: str = "online"
 
     def __post_init__(self) -> None:
         _require_named("classes", self.classes)
@@ -120,7 +120,7 @@ class RemoveWrongLabels:
 
     clients: Sequence[ClientId] | None = None
     round: int | None = None
-    leaver: str = "online"
+    availability: str = "online"
 
     def __post_init__(self) -> None:
         _require_arrival(self)
@@ -131,7 +131,7 @@ class RemoveWrongLabels:
 
 
 def schedule(
-    demands: Sequence[Demand], holdings: Holdings, rounds: int
+    specs: Sequence[RequestSpec], holdings: Holdings, rounds: int
 ) -> tuple[tuple[int, ForgetRequest], ...]:
     """The demands as (training round, request), in the order of their arrival.
 
@@ -140,33 +140,33 @@ def schedule(
     the federation without a row, and for clients that are offline but stay.
     """
     sizes = {k: holdings.size(k) for k in range(len(holdings.labels))}
-    gone = ForgetRequest()
+    removed = ForgetRequest()
     served: list[tuple[int, ForgetRequest]] = []
-    for demand in sorted(demands, key=lambda d: rounds if d.round is None else d.round):
-        at = rounds if demand.round is None else demand.round
+    for spec in sorted(specs, key=lambda d: rounds if d.round is None else d.round):
+        at = rounds if spec.round is None else spec.round
         require(at <= rounds, "round", f"a training round from 1 to {rounds}", at)
-        asked = demand.resolve(holdings)
+        asked = spec.resolve(holdings)
         # A removal that names nobody means the clients that are still there.
-        named = getattr(demand, "clients", None) or getattr(demand, "rows", None) or ()
-        again = sorted(gone.withdrawn & {int(k) for k in named})
+        named = getattr(spec, "clients", None) or getattr(spec, "rows", None) or ()
+        again = sorted(removed.withdrawn & {int(k) for k in named})
         require(not again, "clients", "clients that have not withdrawn earlier", again)
-        asked = asked.without(gone)
-        require(bool(asked.rows), "request", "at least one row to forget", _name(demand))
-        gone = gone.joined(asked, sizes)
-        left = sum(sizes.values()) - sum(len(rows) for rows in gone.rows.values())
-        require(left > 0, "request", "at least one row to remain", _name(demand))
+        asked = asked.without(removed)
+        require(bool(asked.rows), "request", "at least one row to forget", _name(spec))
+        removed = removed.joined(asked, sizes)
+        left = sum(sizes.values()) - sum(len(rows) for rows in removed.rows.values())
+        require(left > 0, "request", "at least one row to remain", _name(spec))
         # Whoever has no row left has withdrawn, whatever the form of the last demand.
-        leavers = frozenset(k for k in asked.rows if k in gone.withdrawn)
-        offline = demand.leaver == "offline"
-        stays = sorted(asked.rows.keys() - leavers)
+        withdrawing = frozenset(k for k in asked.rows if k in removed.withdrawn)
+        offline = spec.availability == "offline"
+        stays = sorted(asked.rows.keys() - withdrawing)
         expected = "online where clients stay with other rows"
-        require(not (offline and stays), "leaver", expected, demand.leaver)
-        served.append((at, ForgetRequest(asked.rows, leavers, offline)))
+        require(not (offline and stays), "availability", expected, spec.availability)
+        served.append((at, ForgetRequest(asked.rows, withdrawing, offline)))
     return tuple(served)
 
 
-def _name(demand: Demand) -> str:
-    return type(demand).__name__
+def _name(spec: RequestSpec) -> str:
+    return type(spec).__name__
 
 
 def _require_named(key: str, named: object) -> None:
@@ -177,7 +177,9 @@ def _require_named(key: str, named: object) -> None:
             raise InvalidValue(key, "whole numbers of at least 0", value)
 
 
-def _require_arrival(demand: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:
-    if demand.round is not None:
-        require_count("round", demand.round)
-    require(demand.leaver in ("online", "offline"), "leaver", "online or offline", demand.leaver)
+def _require_arrival(spec: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:
+    if spec.round is not None:
+        require_count("round", spec.round)
+    require(
+        spec.availability in ("online", "offline"), "availability", "online or offline", spec.availability
+    )

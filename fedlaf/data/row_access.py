@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 
-class Looked:
+class RowAccessLog:
     """Marks of a client's P rows, and which of them a selection stands for (int64 [N], None: all)."""
 
     def __init__(self, marks: Tensor, positions: Tensor | None = None) -> None:
         self.marks, self._positions = marks, positions
 
     @classmethod
-    def nowhere(cls, rows: int) -> Looked:
+    def nowhere(cls, rows: int) -> RowAccessLog:
         """No row of `rows` was looked at yet."""
         return cls(torch.zeros(rows, dtype=torch.bool))
 
-    def at(self, chosen: Tensor) -> Looked:
+    def at(self, chosen: Tensor) -> RowAccessLog:
         """The marks of a part of the selection: positions in it, or a mask over it."""
         here = chosen.cpu()
         if self._positions is None:
-            return Looked(self.marks, here.nonzero().flatten() if here.dtype == torch.bool else here)
-        return Looked(self.marks, self._positions[here])
+            return RowAccessLog(self.marks, here.nonzero().flatten() if here.dtype == torch.bool else here)
+        return RowAccessLog(self.marks, self._positions[here])
 
     def note(self) -> None:
         """The whole selection was looked at."""

@@ -5,31 +5,31 @@ from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sid
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, spaced
-from fedlaf.evaluation.retrain_spread import Between, between, yardstick
-from fedlaf.evaluation.splits import KINDS, Subjects, removed_classes, subjects_of
+from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
+from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, splits_for
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
 
 __all__ = [
     "KINDS",
-    "Between",
     "Evaluation",
+    "EvaluationSplits",
     "Gate",
     "Predictions",
-    "Subjects",
+    "RetrainSpread",
     "Verdict",
-    "between",
     "digest",
     "evaluate",
     "inside",
     "judged",
     "likelihood_ratios",
+    "mean_spread",
     "membership_attacks",
     "predict",
     "probabilities",
     "removed_classes",
     "sides_of",
     "spaced",
-    "subjects_of",
-    "yardstick",
+    "splits_for",
+    "spread",
     "zero_retrain_forgetting",
 ]

@@ -18,7 +18,7 @@ from fedlaf.core.types import Indices
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.evaluation.membership import LEAF, fitted_trees, sorted_rows
 from fedlaf.evaluation.predictions import Predictions
-from fedlaf.evaluation.splits import Subjects
+from fedlaf.evaluation.splits import EvaluationSplits
 
 Scores = npt.NDArray[np.float64]
 """The higher, the rather a member; [N]."""
@@ -40,28 +40,28 @@ class Sides:
     out: Indices
 
 
-def sides_of(subjects: Subjects, most: int) -> Sides:
+def sides_of(splits: EvaluationSplits, most: int) -> Sides:
     """At most `most` rows of each side, drawn once for all models; both sides that are known are equal."""
     stream = numpy_stream(0, "membership attacks")
-    test = stream.permutation(len(subjects.test))
+    test = stream.permutation(len(splits.test))
     half = len(test) // 2
-    known = min(len(subjects.retained), half, most)
-    members = stream.permutation(len(subjects.retained))[:known]
-    forgotten = stream.permutation(len(subjects.forgotten))[:most]
-    return Sides(members, test[:known], forgotten, test[half:][:most])
+    known = min(len(splits.retain), half, most)
+    members = stream.permutation(len(splits.retain))[:known]
+    forget = stream.permutation(len(splits.forget))[:most]
+    return Sides(members, test[:known], forget, test[half:][:most])
 
 
-def membership_attacks(found: Predictions, subjects: Subjects, sides: Sides) -> dict[str, float]:
+def membership_attacks(found: Predictions, splits: EvaluationSplits, sides: Sides) -> dict[str, float]:
     """AUC, TPR at 1 % FPR and balanced accuracy, in percent, of four attacks on one model.
 
     `loss` (Yeom et al., CSF 2018), `entropy` and `confidence` (Song and Mittal, USENIX Security 2021)
     are thresholds, `trees` is the boosted trees on sorted probabilities of Shen et al. (ICLR 2024).
     """
     measures: dict[str, float] = {}
-    places = (("retained", sides.known_in), ("test", sides.known_out), ("forgotten", sides.in_))
+    places = (("retain", sides.known_in), ("test", sides.known_out), ("forget", sides.in_))
     rows = [(kind, at) for kind, at in (*places, ("test", sides.out))]
     seen = [found.of(kind)[at] for kind, at in rows]
-    labels = [getattr(subjects, kind).y.numpy()[at] for kind, at in rows]
+    labels = [getattr(splits, kind).y.numpy()[at] for kind, at in rows]
     for name, score in SCORES.items():
         given = [score(p, y) for p, y in zip(seen, labels, strict=True)]
         measures |= figures(name, given[2], given[3], threshold(given[0], given[1]))
@@ -69,7 +69,7 @@ def membership_attacks(found: Predictions, subjects: Subjects, sides: Sides) -> 
 
 
 def likelihood_ratios(
-    found: Predictions, references: Sequence[Predictions], subjects: Subjects, sides: Sides
+    found: Predictions, references: Sequence[Predictions], splits: EvaluationSplits, sides: Sides
 ) -> dict[str, float]:
     """RMIA with models that never saw a scored row: the same three figures; the threshold is one half.
 
@@ -81,7 +81,7 @@ def likelihood_ratios(
         return {}
 
     def ratio(kind: str, at: Indices) -> Scores:
-        labels = getattr(subjects, kind).y.numpy()[at]
+        labels = getattr(splits, kind).y.numpy()[at]
         out = np.mean([_true(model.of(kind)[at], labels) for model in references], axis=0)
         both = ((1 + OFFLINE) * out + (1 - OFFLINE)) / 2
         return np.asarray(_true(found.of(kind)[at], labels) / both)
@@ -95,7 +95,7 @@ def likelihood_ratios(
 
     if len(population) == 0:
         return {f"mia_rmia_{figure}": nan for figure in FIGURES}
-    return figures("rmia", scores("forgotten", sides.in_), scores("test", sides.out), 0.5)
+    return figures("rmia", scores("forget", sides.in_), scores("test", sides.out), 0.5)
 
 
 def figures(name: str, members: Scores, others: Scores, least: float) -> dict[str, float]:

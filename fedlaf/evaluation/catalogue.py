@@ -68,19 +68,19 @@ def _distance(title: str, digits: int, *, decides: bool, brief: bool = True) -> 
 
 
 CATALOGUE: dict[str, Measure] = {
-    "accuracy_retained": Measure("accuracy, remaining rows (%)", Group.ACCURACY, Sense.UTILITY),
-    "accuracy_forgotten": Measure("accuracy, forgotten rows (%)", Group.ACCURACY, Sense.TRACE),
+    "accuracy_retain": Measure("accuracy, remaining rows (%)", Group.ACCURACY, Sense.UTILITY),
+    "accuracy_forget": Measure("accuracy, forgotten rows (%)", Group.ACCURACY, Sense.TRACE),
     "accuracy_test": Measure("accuracy, test rows (%)", Group.ACCURACY, Sense.UTILITY),
     "accuracy_test_kept": Measure("accuracy, test rows of kept classes (%)", Group.ACCURACY, Sense.UTILITY),
     "accuracy_test_removed": Measure(
         "accuracy, test rows of removed classes (%)", Group.ACCURACY, Sense.TRACE
     ),
     "backdoor_success": Measure("backdoor success (%)", Group.ACCURACY, Sense.TRACE),
-    "js_retained": _distance("JS to retrained, remaining (bits)", 4, decides=True),
-    "js_forgotten": _distance("JS to retrained, forgotten (bits)", 4, decides=True),
+    "js_retain": _distance("JS to retrained, remaining (bits)", 4, decides=True),
+    "js_forget": _distance("JS to retrained, forgotten (bits)", 4, decides=True),
     "js_test": _distance("JS to retrained, test (bits)", 4, decides=True),
-    "l2_retained": _distance("L2 of representations, remaining", 2, decides=False, brief=False),
-    "l2_forgotten": _distance("L2 of representations, forgotten", 2, decides=False, brief=False),
+    "l2_retain": _distance("L2 of representations, remaining", 2, decides=False, brief=False),
+    "l2_forget": _distance("L2 of representations, forgotten", 2, decides=False, brief=False),
     "l2_test": _distance("L2 of representations, test", 2, decides=False, brief=False),
     "tow": Measure("ToW (1 is retrained)", Group.DISTANCE, Sense.LIKENESS, 3, decides=False),
     "gap": _distance("mean distance to retrained (points)", 1, decides=False),
@@ -88,8 +88,8 @@ CATALOGUE: dict[str, Measure] = {
     **{f"mia_{name}_{figure}": _attack(name, figure) for name, figure in product(ATTACKS, FIGURES)},
     "zrf": Measure("ZRF (likeness to untrained)", Group.INSIDE, Sense.ABSENCE, 4),
     "relearn_steps": Measure("steps to relearn", Group.INSIDE, Sense.ABSENCE),
-    "probe_forgotten": Measure("linear probe, forgotten rows (%)", Group.INSIDE, Sense.TRACE),
-    "cka_forgotten": Measure("CKA to retrained, lowest layer", Group.INSIDE, Sense.LIKENESS, 4),
+    "probe_forget": Measure("linear probe, forgotten rows (%)", Group.INSIDE, Sense.TRACE),
+    "cka_forget": Measure("CKA to retrained, lowest layer", Group.INSIDE, Sense.LIKENESS, 4),
     "sde": Measure("SDE of split halves (1e-4 HSIC)", Group.INSIDE, Sense.TRACE, 2),
     "sde_out": Measure("SDE, splits like unseen rows (%)", Group.INSIDE, Sense.ABSENCE, decides=False),
 }

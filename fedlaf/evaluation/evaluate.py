@@ -19,9 +19,9 @@ from fedlaf.evaluation.measures import (
 )
 from fedlaf.evaluation.membership import attack_success
 from fedlaf.evaluation.predictions import Predictions
-from fedlaf.evaluation.splits import LABELLED, Subjects
+from fedlaf.evaluation.splits import LABELLED, EvaluationSplits
 
-PERCENT = ("accuracy_retained", "accuracy_forgotten", "accuracy_test", "backdoor_success", "attack_success")
+PERCENT = ("accuracy_retain", "accuracy_forget", "accuracy_test", "backdoor_success", "attack_success")
 ACCURACIES = PERCENT[:3]
 
 
@@ -48,28 +48,32 @@ class Evaluation:
 
 
 def evaluate(
-    found: Predictions, subjects: Subjects, reference: Predictions | None = None, *, asr: str | None = None
+    found: Predictions,
+    splits: EvaluationSplits,
+    reference: Predictions | None = None,
+    *,
+    asr: str | None = None,
 ) -> Evaluation:
     """The measures of one model; divergences only where there is a reference, ASR only where a
     protocol for it is named.
     """
     measures = {
-        "accuracy_retained": accuracy(found.retained, subjects.retained.y.numpy()),
-        "accuracy_forgotten": accuracy(found.forgotten, subjects.forgotten.y.numpy()),
-        "accuracy_test": accuracy(found.test, subjects.test.y.numpy()),
+        "accuracy_retain": accuracy(found.retain, splits.retain.y.numpy()),
+        "accuracy_forget": accuracy(found.forget, splits.forget.y.numpy()),
+        "accuracy_test": accuracy(found.test, splits.test.y.numpy()),
     }
     if found.triggered is not None:
-        measures["backdoor_success"] = backdoor_success(found.triggered, subjects.target)
-    measures |= _by_removed_class(found, subjects)
+        measures["backdoor_success"] = backdoor_success(found.triggered, splits.target)
+    measures |= _by_removed_class(found, splits)
     if asr is not None:
-        measures["attack_success"] = attack_success(found.retained, found.forgotten, found.test, asr)
+        measures["attack_success"] = attack_success(found.retain, found.forget, found.test, asr)
     if reference is not None:
-        measures |= relative(found, reference, subjects)
+        measures |= relative(found, reference, splits)
     layers = {} if reference is None else layers_alike(found.grams, reference.grams)
-    return Evaluation(measures, by_class(found, subjects), layers)
+    return Evaluation(measures, by_class(found, splits), layers)
 
 
-def relative(found: Predictions, reference: Predictions, subjects: Subjects) -> dict[str, float]:
+def relative(found: Predictions, reference: Predictions, splits: EvaluationSplits) -> dict[str, float]:
     """The measures that two models have together: JS divergences, distances of representations where
     both have them, and ToW.
     """
@@ -79,25 +83,25 @@ def relative(found: Predictions, reference: Predictions, subjects: Subjects) -> 
             inner = found.represented[kind], reference.represented[kind]
             measures[f"l2_{kind}"] = l2_distance(*inner)
     if alike := layers_alike(found.grams, reference.grams):
-        measures["cka_forgotten"] = min(alike.values())
+        measures["cka_forget"] = min(alike.values())
     ours, theirs = (
-        [accuracy(model.of(kind), getattr(subjects, kind).y.numpy()) for kind in LABELLED]
+        [accuracy(model.of(kind), getattr(splits, kind).y.numpy()) for kind in LABELLED]
         for model in (found, reference)
     )
     return {**measures, "tow": tug_of_war(ours, theirs)}
 
 
-def by_class(found: Predictions, subjects: Subjects) -> dict[str, tuple[float, ...]]:
+def by_class(found: Predictions, splits: EvaluationSplits) -> dict[str, tuple[float, ...]]:
     """Accuracy in percent on each class of each kind of rows."""
     classes = found.test.shape[1]
-    labels = {kind: getattr(subjects, kind).y.numpy() for kind in LABELLED}
+    labels = {kind: getattr(splits, kind).y.numpy() for kind in LABELLED}
     return {kind: accuracy_by_class(found.of(kind), labels[kind], classes) for kind in LABELLED}
 
 
-def _by_removed_class(found: Predictions, subjects: Subjects) -> dict[str, float]:
+def _by_removed_class(found: Predictions, splits: EvaluationSplits) -> dict[str, float]:
     """Where whole classes are forgotten: test accuracy without them, and on them."""
-    labels = subjects.test.y.numpy()
-    on = np.isin(labels, subjects.removed)
+    labels = splits.test.y.numpy()
+    on = np.isin(labels, splits.removed)
     if not on.any():
         return {}
     return {

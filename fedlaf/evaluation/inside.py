@@ -113,8 +113,8 @@ def split_halves(represented: Mapping[str, npt.NDArray[np.float32]]) -> dict[str
         drawn = [stream.permutation(len(rows))[: 2 * half] for _ in range(HALVES)]
         parts = [rows[at].astype(np.float64) for at in drawn]
         found[kind] = np.array([hsic(part[:half], part[half:]) for part in parts])
-    far, near = (np.abs(found["forgotten"] - found[k].mean()) for k in ("retained", "test"))
-    return {"sde": 1e4 * float(found["forgotten"].mean()), "sde_out": 100.0 * float((near < far).mean())}
+    forget, retain = (np.abs(found["forget"] - found[k].mean()) for k in ("retain", "test"))
+    return {"sde": 1e4 * float(found["forget"].mean()), "sde_out": 100.0 * float((retain < forget).mean())}
 
 
 def probed(represented: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
@@ -133,8 +133,8 @@ def probed(represented: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) 
     return 100.0 * float(probe.score(represented[1::2], labels[1::2]))
 
 
-def relearned(model: Classifier, weights: Weights, rows: LabelledRows, goal: float) -> float:
-    """Steps of training on the forgotten rows until their accuracy is `goal` percent; 200 at most.
+def relearned(model: Classifier, weights: Weights, rows: LabelledRows, target: float) -> float:
+    """Steps of training on the forgotten rows until their accuracy is `target` percent; 200 at most.
 
     As the steps behind the anamnesis index of Chundawat et al. (IEEE TIFS 2023).
     """
@@ -143,7 +143,7 @@ def relearned(model: Classifier, weights: Weights, rows: LabelledRows, goal: flo
     checked = rows.at(torch.from_numpy(spaced(len(rows), CHECKED)))
     stream = torch_stream(0, "relearning")
     for step in range(STEPS):
-        if right(model, checked) >= goal:
+        if right(model, checked) >= target:
             return float(step)
         batch = rows.at(torch.randint(len(rows), (BATCH,), generator=stream))
         model.train()

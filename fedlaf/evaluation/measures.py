@@ -76,15 +76,15 @@ def zero_retrain_forgetting(found: Probabilities, untrained: Probabilities) -> f
     return 1.0 - js_divergence(found, untrained)
 
 
-def rho(to_retrained: float, between: Sequence[float]) -> float:
+def rho(to_retrained: float, spread: Sequence[float]) -> float:
     """Whether there is anything to forget: JS of the original model to the retrained one over the 90th
     percentile of JS between retrainings; up to 1 the original is no further than a retraining.
 
     NaN without retrainings, infinite when they are all the same and the original is not.
     """
-    if not between:
+    if not spread:
         return float("nan")
-    scatter = float(np.percentile(between, 90))
+    scatter = float(np.percentile(spread, 90))
     if scatter > 0:
         return to_retrained / scatter
     return float("inf") if to_retrained > 0 else 0.0

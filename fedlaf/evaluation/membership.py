@@ -17,9 +17,7 @@ LEAF = 20
 """Rows that a leaf of the histogram trees holds at least: with fewer of each kind they cannot split."""
 
 
-def attack_success(
-    retained: Probabilities, forgotten: Probabilities, test: Probabilities, protocol: str
-) -> float:
+def attack_success(retain: Probabilities, forget: Probabilities, test: Probabilities, protocol: str) -> float:
     """ASR: percentage that an attack gets right of forgotten rows (members) and as many test rows.
 
     Gradient-boosted trees (100) on the sorted softmax [N, C] learn to tell remaining rows from test
@@ -29,16 +27,16 @@ def attack_success(
     """
     stream = numpy_stream(0, "membership")
     order = stream.permutation(len(test))
-    count = min(MOST, len(retained), len(test) // 2)
+    count = min(MOST, len(retain), len(test) // 2)
     scored_test = order[count:] if protocol == "split" else stream.permutation(len(test))
-    scored = min(len(forgotten), len(scored_test))
+    scored = min(len(forget), len(scored_test))
     if count < LEAF or scored < 1:
         return float("nan")
-    members = retained[stream.choice(len(retained), count, replace=False)]
+    members = retain[stream.choice(len(retain), count, replace=False)]
     attack = _trees(protocol)
     attack.fit(sorted_rows(members, test[order[:count]]), np.repeat([1, 0], count))
-    chosen = stream.choice(len(forgotten), scored, replace=False)
-    guessed = attack.predict(sorted_rows(forgotten[chosen], test[scored_test[:scored]]))
+    chosen = stream.choice(len(forget), scored, replace=False)
+    guessed = attack.predict(sorted_rows(forget[chosen], test[scored_test[:scored]]))
     return 100.0 * float((guessed == np.repeat([1, 0], scored)).mean())
 
 

@@ -13,7 +13,7 @@ import torch
 from fedlaf.core.types import Weights
 from fedlaf.data import as_input
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.evaluation.splits import KINDS, LABELLED, Subjects
+from fedlaf.evaluation.splits import KINDS, LABELLED, EvaluationSplits
 from fedlaf.models import Classifier
 
 CHUNK = 250
@@ -29,8 +29,8 @@ class Predictions:
     the positions `spaced` of it. `grams` has Gram matrices of layers on forgotten rows, where asked for.
     """
 
-    retained: Probabilities
-    forgotten: Probabilities
+    retain: Probabilities
+    forget: Probabilities
     test: Probabilities
     triggered: Probabilities | None = None
     represented: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -59,10 +59,10 @@ class Predictions:
         return cls(**kinds, represented=inner, grams=grams)
 
 
-def digest(weights: Weights, subjects: Subjects) -> str:
+def digest(weights: Weights, splits: EvaluationSplits) -> str:
     """A hash of all that predictions depend on, but for the network's structure."""
     found = hashlib.sha256()
-    kinds = {name: getattr(subjects, name) for name in KINDS}
+    kinds = {name: getattr(splits, name) for name in KINDS}
     rows = {name: kind.x.numpy() for name, kind in kinds.items() if kind is not None}
     for name, array in (*weights.items(), *rows.items()):
         found.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -76,7 +76,9 @@ def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
 
 
 @torch.no_grad()
-def predict(model: Classifier, weights: Weights, subjects: Subjects, *, represented: int = 0) -> Predictions:
+def predict(
+    model: Classifier, weights: Weights, splits: EvaluationSplits, *, represented: int = 0
+) -> Predictions:
     """Load `weights` into `model` and predict all subjects, in evaluation mode.
 
     Of at most `represented` rows of each kind with labels the representations are kept too.
@@ -86,15 +88,15 @@ def predict(model: Classifier, weights: Weights, subjects: Subjects, *, represen
     kinds: dict[str, Probabilities] = {}
     inner: dict[str, npt.NDArray[np.float32]] = {}
     for kind in KINDS:
-        rows = getattr(subjects, kind)
+        rows = getattr(splits, kind)
         if rows is None:
             continue
         most = represented if kind in LABELLED else 0
         kinds[kind], held = _outputs(model, rows.x, spaced(len(rows), most))
         if most:
             inner[kind] = held
-    retained, forgotten, test = (kinds[kind] for kind in LABELLED)
-    return Predictions(retained, forgotten, test, kinds.get("triggered"), inner)
+    retain, forget, test = (kinds[kind] for kind in LABELLED)
+    return Predictions(retain, forget, test, kinds.get("triggered"), inner)
 
 
 @torch.no_grad()

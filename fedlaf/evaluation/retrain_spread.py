@@ -10,13 +10,13 @@ from math import isnan, nan
 from fedlaf.evaluation.catalogue import distance
 from fedlaf.evaluation.evaluate import Evaluation, evaluate, relative
 from fedlaf.evaluation.predictions import Predictions
-from fedlaf.evaluation.splits import Subjects
+from fedlaf.evaluation.splits import EvaluationSplits
 
 GAP = "gap"
 
 
 @dataclass(frozen=True)
-class Between:
+class RetrainSpread:
     """Distances of each pair of models retrained from other seeds, by measure."""
 
     pairs: tuple[Mapping[str, float], ...] = ()
@@ -44,22 +44,22 @@ Retrained = tuple[Predictions, Evaluation]
 """A retrained model: what it predicts, and the measures that it has by itself."""
 
 
-def between(retrained: Sequence[Retrained], subjects: Subjects) -> Between:
+def spread(retrained: Sequence[Retrained], splits: EvaluationSplits) -> RetrainSpread:
     """The distances of all pairs; none with fewer than two models."""
     pairs = combinations(retrained, 2)
-    return Between(tuple(apart(one, other, subjects) for one, other in pairs))
+    return RetrainSpread(tuple(apart(one, other, splits) for one, other in pairs))
 
 
-def apart(one: Retrained, other: Retrained, subjects: Subjects) -> dict[str, float]:
+def apart(one: Retrained, other: Retrained, splits: EvaluationSplits) -> dict[str, float]:
     """Distances of two models by measure; `gap` is the mean distance that either has to the other."""
     left, right = one[1].measures, other[1].measures
-    both = relative(other[0], one[0], subjects)
+    both = relative(other[0], one[0], splits)
     found = {name: distance(name, value, left.get(name, nan)) for name, value in {**right, **both}.items()}
     return {**found, GAP: other[1].gap(one[1])}
 
 
-def yardstick(
-    retrained: Sequence[Predictions], subjects: Subjects, *, asr: str | None = None
+def mean_spread(
+    retrained: Sequence[Predictions], splits: EvaluationSplits, *, asr: str | None = None
 ) -> Mapping[str, float]:
     """Each measure's mean distance over all pairs of models; empty with fewer than two."""
-    return between([(seen, evaluate(seen, subjects, asr=asr)) for seen in retrained], subjects).mean
+    return spread([(seen, evaluate(seen, splits, asr=asr)) for seen in retrained], splits).mean

@@ -11,7 +11,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.data import LabelledRows, Rows
 from fedlaf.data.federation import Federation
 
-KINDS = ("retained", "forgotten", "test", "triggered")
+KINDS = ("retain", "forget", "test", "triggered")
 """The kinds of rows that are predicted; there may be no triggered ones."""
 
 LABELLED = KINDS[:3]
@@ -19,52 +19,52 @@ LABELLED = KINDS[:3]
 
 
 @dataclass(frozen=True)
-class Subjects:
+class EvaluationSplits:
     """The rows that models are measured on; `triggered` are test rows with the trigger, or None,
     `removed` the classes of which no row remains.
     """
 
-    retained: LabelledRows
-    forgotten: LabelledRows
+    retain: LabelledRows
+    forget: LabelledRows
     test: LabelledRows
     triggered: Rows | None = None
     target: int = -1
     removed: tuple[int, ...] = ()
 
-    def some(self, rows: int) -> Subjects:
+    def some(self, rows: int) -> EvaluationSplits:
         """At most the first `rows` of each kind: enough for a curve."""
         few = torch.arange(rows)
         triggered = self.triggered and self.triggered.at(few[: len(self.triggered)])
-        kinds = [r.at(few[: len(r)]) for r in (self.retained, self.forgotten, self.test)]
-        return replace(self, retained=kinds[0], forgotten=kinds[1], test=kinds[2], triggered=triggered)
+        kinds = [r.at(few[: len(r)]) for r in (self.retain, self.forget, self.test)]
+        return replace(self, retain=kinds[0], forget=kinds[1], test=kinds[2], triggered=triggered)
 
 
-def subjects_of(federation: Federation, request: ForgetRequest, gone: ForgetRequest) -> Subjects:
+def splits_for(federation: Federation, request: ForgetRequest, removed: ForgetRequest) -> EvaluationSplits:
     """The rows of a request's measurement: what it forgets, what remains, and the test set.
 
-    Rows `gone` in earlier requests are in neither.
+    Rows `removed` in earlier requests are in neither.
     """
-    retained, forgotten = [], []
+    retain_parts, forget_parts = [], []
     for k in range(len(federation)):
         data = federation.client(k)
         asked = request.of(k)
         if asked:
-            forgotten.append(data.rows.at(torch.tensor(asked)))
-        kept = data.labelled(sorted({*asked, *gone.of(k)}))
+            forget_parts.append(data.rows.at(torch.tensor(asked)))
+        kept = data.labelled(sorted({*asked, *removed.of(k)}))
         if len(kept):
-            retained.append(kept)
+            retain_parts.append(kept)
     test = federation.dataset.test
     triggered, target = None, -1
     if federation.trigger is not None:
         target = federation.trigger.target
         triggered = Rows(federation.trigger.applied(test.x[test.y != target]))
-    near, far = _joined(retained), _joined(forgotten)
-    return Subjects(near, far, test, triggered, target, removed_classes(near, far))
+    retain, forget = _joined(retain_parts), _joined(forget_parts)
+    return EvaluationSplits(retain, forget, test, triggered, target, removed_classes(retain, forget))
 
 
-def removed_classes(retained: LabelledRows, forgotten: LabelledRows) -> tuple[int, ...]:
+def removed_classes(retain: LabelledRows, forget: LabelledRows) -> tuple[int, ...]:
     """The classes of forgotten rows of which no row remains, in their order."""
-    return tuple(np.setdiff1d(forgotten.y.numpy(), retained.y.numpy()).tolist())
+    return tuple(np.setdiff1d(forget.y.numpy(), retain.y.numpy()).tolist())
 
 
 def _joined(parts: list[LabelledRows]) -> LabelledRows:

@@ -14,7 +14,7 @@ from fedlaf.core.errors import require_number
 from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
 from fedlaf.evaluation.evaluate import Evaluation
 from fedlaf.evaluation.measures import rho
-from fedlaf.evaluation.retrain_spread import Between
+from fedlaf.evaluation.retrain_spread import RetrainSpread
 
 ROUNDING = 1e-9
 
@@ -28,7 +28,7 @@ class Word(StrEnum):
     WORSE = "worse"
     BETTER = "better"
     APART = "apart"
-    UNKNOWN = "no yardstick"
+    UNKNOWN = "no reference seeds"
 
 
 FAILURES = {
@@ -78,13 +78,13 @@ class Verdict:
     gate: str | None = None
 
 
-def judged(models: Mapping[str, Evaluation], between: Between, gate: Gate) -> Verdict:
+def judged(models: Mapping[str, Evaluation], spread: RetrainSpread, gate: Gate) -> Verdict:
     """The verdict on the unlearned model, from the measures of all."""
     unlearned, retrained = models["unlearned"], models.get("retrained")
     if retrained is None:
         return Verdict(("no reference",), "no verdict: there is no retrained model to be held against")
     original = models.get("original")
-    limits = between.largest
+    limits = spread.largest
     values = {**unlearned.measures, "gap": unlearned.gap(retrained)}
     known = retrained.measures
     distances = {name: distance(name, v, known.get(name, nan)) for name, v in values.items()}
@@ -96,9 +96,9 @@ def judged(models: Mapping[str, Evaluation], between: Between, gate: Gate) -> Ve
     fault, there_was = None, nan
     if original is not None:
         fault = gate.fault(original.measures["accuracy_test"], known["accuracy_test"])
-        there_was = rho(original.measures["js_forgotten"], between.of("js_forgotten"))
+        there_was = rho(original.measures["js_forget"], spread.of("js_forget"))
     outcome = outcomes(words, there_was, fault)
-    line = _line(words, there_was, fault, (distances["gap"], between.mean.get("gap", nan)))
+    line = _line(words, there_was, fault, (distances["gap"], spread.mean.get("gap", nan)))
     return Verdict(outcome, line, words, distances, limits, there_was, fault)
 
 
@@ -123,11 +123,11 @@ def outcomes(words: Mapping[str, Word], there_was: float, fault: str | None) -> 
     """What a request comes to; several things may have gone wrong at once."""
     said = ["original no good"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
-        return (*said, "no yardstick")
+        return (*said, "no reference seeds")
     if there_was <= 1:
         said.append("nothing to forget")
     failed = [text for kind, text in FAILURES.items() if _deciding(words, kind)]
-    return (*said, *(failed or ["within the yardstick"]))
+    return (*said, *(failed or ["within the spread of retrainings"]))
 
 
 def _deciding(words: Mapping[str, Word], kind: Word) -> list[str]:
@@ -138,7 +138,8 @@ def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: 
     parts = [f"the original is no good ({fault}), so this says little"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
         parts.append(
-            f"no verdict without a yardstick (evaluation.yardstick=2 gives one); mean distance {gaps[0]:.1f}"
+            "no verdict without reference seeds (evaluation.reference_seeds=2 gives one); "
+            f"mean distance {gaps[0]:.1f}"
         )
         return "; ".join(parts)
     if there_was <= 1:
@@ -146,7 +147,7 @@ def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: 
     failed = {text: _deciding(words, kind) for kind, text in FAILURES.items() if _deciding(words, kind)}
     parts += [f"{text} ({', '.join(CATALOGUE[n].short for n in names)})" for text, names in failed.items()]
     if not failed:
-        parts.append("within the yardstick: as retraining from another seed")
+        parts.append("within the spread of retrainings: as close as retraining from another seed")
     counted = [name for name, found in words.items() if CATALOGUE[name].decides]
     within = sum(words[name] in (Word.WITHIN, Word.BETTER) for name in counted)
     told = (

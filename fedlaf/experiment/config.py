@@ -37,7 +37,7 @@ class GateConfig:
 @dataclass
 class EvaluationConfig:
     """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
-    `asr` names the protocol of the membership attack, null leaves it out; `yardstick` is how many
+    `asr` names the protocol of the membership attack, null leaves it out; `reference_seeds` is how many
     more times is retrained, from other seeds. Attacks and representations take `most_rows` of each
     kind; `on_demand` names the costly measures that are wanted.
     """
@@ -45,7 +45,7 @@ class EvaluationConfig:
     curve_rows: int = 400
     reference: str = "each"
     asr: str | None = None
-    yardstick: int = 0
+    reference_seeds: int = 0
     most_rows: int = 2000
     on_demand: list[str] = field(default_factory=list)
     gate: GateConfig = field(default_factory=GateConfig)
@@ -63,7 +63,7 @@ class Config:
     deterministic: bool = True
     timeout: float = 3600.0
     resume: str | None = None
-    record: Any = "auto"
+    history: Any = "auto"
     data: Any = MISSING
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
@@ -184,8 +184,8 @@ def _refused(error: InstantiationException, key: str) -> InvalidValue:
 def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
     parent = cause.parent_node
     known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    near = difflib.get_close_matches(str(cause.key), known, n=1)
-    expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    retain = difflib.get_close_matches(str(cause.key), known, n=1)
+    expected = f"did you mean {retain[0]}?" if retain else f"known here: {', '.join(known)}"
     return f"{override}: no such key {str(cause.key)!r}; {expected}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedlaf.client.runtime import measured_model
 from fedlaf.core.types import Weights
-from fedlaf.evaluation import Subjects, evaluate, predict
+from fedlaf.evaluation import EvaluationSplits, evaluate, predict
 from fedlaf.experiment.plan import Plan
 from fedlaf.method.contract import RoundRecord
 from fedlaf.report import Point
@@ -13,7 +13,9 @@ from fedlaf.report import Point
 class Curve:
     """Measures on a few rows after each round that changes the weights."""
 
-    def __init__(self, stage: str, plan: Plan, few: Subjects | None, skip: int, weights: Weights) -> None:
+    def __init__(
+        self, stage: str, plan: Plan, few: EvaluationSplits | None, skip: int, weights: Weights
+    ) -> None:
         self.stage, self.plan, self.few, self.round = stage, plan, few, skip
         self.last = weights
         self.passes = 0.0

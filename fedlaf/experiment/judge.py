@@ -10,12 +10,11 @@ from fedlaf.client.runtime import device_of, measured_model
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import (
-    Between,
     Evaluation,
+    EvaluationSplits,
     Predictions,
-    Subjects,
+    RetrainSpread,
     Verdict,
-    between,
     digest,
     evaluate,
     inside,
@@ -26,23 +25,24 @@ from fedlaf.evaluation import (
     probabilities,
     sides_of,
     spaced,
+    spread,
     zero_retrain_forgetting,
 )
 from fedlaf.evaluation.attacks import Sides
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.experiment.checkpoints import Shelf
+from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.plan import Plan
 
-RETRAINED, AGAIN = "retrained", "yardstick"
-"""The model retrained from the run's seed, and the start of the names of those from other seeds."""
+RETRAINED, REFERENCE = "retrained", "reference"
+"""The model retrained from the run's seed, and the start of the names of those from reference seeds."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What was measured of a request's models, the distances between retrainings, and the verdict."""
 
     models: Mapping[str, Evaluation]
-    between: Between
+    spread: RetrainSpread
     verdict: Verdict
 
 
@@ -51,51 +51,51 @@ class Judge:
     """Measures the models of one request on its rows."""
 
     plan: Plan
-    shelf: Shelf
+    store: CheckpointStore
     name: str
-    subjects: Subjects
+    splits: EvaluationSplits
 
-    def judged(self, models: Mapping[str, Weights]) -> Judged:
+    def judge(self, models: Mapping[str, Weights]) -> Judgement:
         """The measures of all models but the retrainings from other seeds, and the verdict."""
         seen = {model: self._predicted(model, weights) for model, weights in models.items()}
-        retrained = [model for model in seen if model.startswith((RETRAINED, AGAIN))]
+        retrained = [model for model in seen if model.startswith((RETRAINED, REFERENCE))]
         own = {model: self._own(model, seen, models) for model in seen}
-        scatter = between([(seen[m], Evaluation(own[m])) for m in retrained], self.subjects)
+        scatter = spread([(seen[m], Evaluation(own[m])) for m in retrained], self.splits)
         reference = seen.get(RETRAINED)
         found = {}
-        for model in (model for model in seen if not model.startswith(AGAIN)):
-            both = evaluate(seen[model], self.subjects, reference)
+        for model in (model for model in seen if not model.startswith(REFERENCE)):
+            both = evaluate(seen[model], self.splits, reference)
             found[model] = replace(both, measures={**both.measures, **own[model]})
-        return Judged(found, scatter, judged(found, scatter, self.plan.gate))
+        return Judgement(found, scatter, judged(found, scatter, self.plan.gate))
 
     def _own(
         self, model: str, seen: Mapping[str, Predictions], models: Mapping[str, Weights]
     ) -> dict[str, float]:
         """The measures that a model has by itself, or against models that none is held against."""
         found, sides = seen[model], self._sides
-        own = dict(evaluate(found, self.subjects, asr=self.plan.asr).measures)
-        own |= membership_attacks(found, self.subjects, sides)
+        own = dict(evaluate(found, self.splits, asr=self.plan.asr).measures)
+        own |= membership_attacks(found, self.splits, sides)
         # Each is attacked with the same references; a reference itself, with the other retrainings.
-        others = [m for m in seen if m != model and m.startswith(AGAIN)]
-        if model.startswith(AGAIN):
+        others = [m for m in seen if m != model and m.startswith(REFERENCE)]
+        if model.startswith(REFERENCE):
             others += [RETRAINED]
-        own |= likelihood_ratios(found, [seen[m] for m in others], self.subjects, sides)
-        own["zrf"] = zero_retrain_forgetting(found.forgotten, self._untrained)
+        own |= likelihood_ratios(found, [seen[m] for m in others], self.splits, sides)
+        own["zrf"] = zero_retrain_forgetting(found.forget, self._untrained)
         return own | self._on_demand(found, models[model], seen.get("original"))
 
     def _on_demand(
         self, found: Predictions, weights: Weights, original: Predictions | None
     ) -> dict[str, float]:
-        wanted, rows = self.plan.on_demand, self.subjects.forgotten
+        wanted, rows = self.plan.on_demand, self.splits.forget
         own: dict[str, float] = {}
         if "halves" in wanted:
             own |= inside.split_halves(found.represented)
         if "probe" in wanted:
             labels = rows.y.numpy()[spaced(len(rows), self.plan.most_rows)]
-            own["probe_forgotten"] = inside.probed(found.represented["forgotten"], labels)
+            own["probe_forget"] = inside.probed(found.represented["forget"], labels)
         if "relearn" in wanted and original is not None:
-            goal = inside.goal_of(original.forgotten, rows)
-            own["relearn_steps"] = inside.relearned(measured_model(self.plan.spec), weights, rows, goal)
+            target = inside.goal_of(original.forget, rows)
+            own["relearn_steps"] = inside.relearned(measured_model(self.plan.spec), weights, rows, target)
         return own
 
     def _predicted(self, model: str, weights: Weights) -> Predictions:
@@ -103,23 +103,23 @@ class Judge:
         if model == "unlearned":
             return self._made(weights)
         asked = {"most_rows": self.plan.most_rows, "layers": "layers" in self.plan.on_demand}
-        rows_and_weights = digest(weights, self.subjects)
-        made_from = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)
-        return self.shelf.predictions(f"{self.name}-{model}", made_from, lambda: self._made(weights))
+        rows_and_weights = digest(weights, self.splits)
+        fingerprint = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)
+        return self.store.predictions(f"{self.name}-{model}", fingerprint, lambda: self._made(weights))
 
     def _made(self, weights: Weights) -> Predictions:
         network = measured_model(self.plan.spec)
-        found = predict(network, weights, self.subjects, represented=self.plan.most_rows)
+        found = predict(network, weights, self.splits, represented=self.plan.most_rows)
         if "layers" not in self.plan.on_demand:
             return found
-        return replace(found, grams=inside.grams(network, weights, self.subjects.forgotten.x))
+        return replace(found, grams=inside.grams(network, weights, self.splits.forget.x))
 
     @cached_property
     def _sides(self) -> Sides:
-        return sides_of(self.subjects, self.plan.most_rows)
+        return sides_of(self.splits, self.plan.most_rows)
 
     @cached_property
     def _untrained(self) -> Probabilities:
         """What a model that has learned nothing says of the forgotten rows."""
         network = self.plan.fresh(seed_for(self.plan.seed, "untrained"))
-        return probabilities(network.to(device_of(self.plan.spec)), self.subjects.forgotten.x)
+        return probabilities(network.to(device_of(self.plan.spec)), self.splits.forget.x)

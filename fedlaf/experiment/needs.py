@@ -1,4 +1,4 @@
-"""What a method needs, held against what there is: refused before anything runs, else given."""
+"""What a method needs, checked against what there is before anything runs, and handed over at the request."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fedlaf.core.errors import InvalidValue
 from fedlaf.core.types import Weights
 from fedlaf.data import as_input
 from fedlaf.data.federation import build
-from fedlaf.method.contract import Given, Need, Roster, Runnable
-from fedlaf.method.update_history import Keep, Kept, Records
+from fedlaf.method.contract import ClientRegistry, Method, MethodInputs, Need
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
 from fedlaf.models import Classifier
 
 
-def check_needs(method: Runnable, roster: Roster, name: str, *, server_rows: int) -> None:
-    """Raise InvalidValue when the roster's request, or what the server has, is not what a method needs."""
-    request = roster.request
-    if Need.LEAVER in method.needs and request.offline:
-        expected = f"online for forget={name}, which needs {Need.LEAVER}"
-        raise InvalidValue("request.leaver", expected, "offline")
+def check_needs(method: Method, registry: ClientRegistry, name: str, *, server_rows: int) -> None:
+    """Raise InvalidValue when the request, or what the server has, does not meet a method's needs."""
+    request = registry.request
+    if Need.ONLINE in method.needs and request.offline:
+        expected = f"online for forget={name}, which needs {Need.ONLINE}"
+        raise InvalidValue("request.availability", expected, "offline")
     stay = sorted(set(request.clients) - request.withdrawn)
     if Need.WHOLE in method.needs and stay:
         expected = f"{Need.WHOLE}, all that forget={name} can serve"
@@ -29,27 +29,27 @@ def check_needs(method: Runnable, roster: Roster, name: str, *, server_rows: int
         raise InvalidValue("server_rows", f"at least 1 for forget={name}, which needs {Need.SERVER_ROWS}", 0)
 
 
-def kept_for(method: Runnable, record: Any) -> Keep:
-    """What training keeps: what the method needs, and what `record` lists for later runs.
+def history_spec_for(method: Method, history: Any) -> HistorySpec:
+    """What training keeps: what the method needs, and what the key `history` lists for later runs.
 
     Raises InvalidValue for what is neither `auto` nor a list of kinds.
     """
-    if record == "auto":
-        return method.keeps
-    if not isinstance(record, list):
-        raise InvalidValue("record", "auto, or a list", record)
-    return method.keeps.joined(Keep.of(record))
+    if history == "auto":
+        return method.history_spec
+    if not isinstance(history, list):
+        raise InvalidValue("history", "auto, or a list", history)
+    return method.history_spec.joined(HistorySpec.of(history))
 
 
-def given_to(
-    method: Runnable, roster: Roster, kept: Sequence[Kept], start: Callable[[], Weights], *,
-    spec: ClientSpec,
-) -> Given:  # fmt: skip
-    """What the method's needs name, and how much the server had to keep for it."""
-    needs, federation = method.needs, build(spec.federation)
+def inputs_for(
+    method: Method, registry: ClientRegistry, handles: Sequence[HistoryHandle], start: Callable[[], Weights],
+    *, spec: ClientSpec,
+) -> MethodInputs:  # fmt: skip
+    """What the method's needs name, and how many bytes the server had to keep for it."""
+    needs, wanted, federation = method.needs, method.history_spec, build(spec.federation)
     weights = start() if Need.START in needs else None
-    folders = [one.folder for one in kept]
-    records = Records(folders, method.keeps, roster.gone.withdrawn) if method.keeps else None
+    folders = [handle.folder for handle in handles]
+    history = UpdateHistory(folders, wanted, registry.removed.withdrawn) if wanted else None
     rows = federation.on_server() if Need.SERVER_ROWS in needs else None
     device = device_of(spec)
 
@@ -58,6 +58,6 @@ def given_to(
         return spec.model.build(shape, classes, seed).to(device)
 
     stored = sum(array.nbytes for array in (weights or {}).values())
-    stored += records.nbytes if records else 0
+    stored += history.nbytes if history else 0
     stored += rows.x.nbytes if rows else 0
-    return Given(weights, records, as_input(rows.x, device) if rows else None, fresh, stored)
+    return MethodInputs(weights, history, as_input(rows.x, device) if rows else None, fresh, stored)

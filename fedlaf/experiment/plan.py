@@ -20,34 +20,34 @@ from fedlaf.evaluation import Gate
 from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import made, only_known, plain
-from fedlaf.experiment.needs import check_needs, kept_for
-from fedlaf.method.contract import Roster, Runnable, Trainable
-from fedlaf.method.update_history import Keep
+from fedlaf.experiment.needs import check_needs, history_spec_for
+from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
+from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the story is told from."""
+    """All that a run is made from."""
 
     spec: ClientSpec
     federation: Federation
-    train: Trainable
+    train: TrainingMethod
     schedule: tuple[tuple[int, ForgetRequest], ...]
-    method: Runnable
+    method: Method
     engine: Any
     seed: int
     timeout: float
     curve_rows: int
     reference: str
     asr: str | None
-    yardstick: int
+    reference_seeds: int
     most_rows: int
     on_demand: tuple[str, ...]
     gate: Gate
     method_name: str
     resume: Path | None
-    keep: Keep
+    history: HistorySpec
     config: Mapping[str, Any]
 
     def fresh(self, seed: int) -> Classifier:
@@ -78,19 +78,19 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")
     federation = _located(lambda: build(spec.federation), "data")
-    train: Trainable = made(config, "train")
-    method: Runnable = made(config, "forget")
-    demands = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
-    served = _located(lambda: schedule(demands, federation.holdings, train.rounds), "request")
+    train: TrainingMethod = made(config, "train")
+    method: Method = made(config, "forget")
+    specs = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
+    scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
-    _check_methods(train, method, served, federation, name)
+    _check_methods(train, method, scheduled, federation, name)
     return Plan(
-        spec, federation, train, served, method, made(config, "engine"), config.seed,
+        spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
-        config.evaluation.asr, config.evaluation.yardstick, config.evaluation.most_rows,
+        config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
         tuple(config.evaluation.on_demand), _gate(config),
-        name, Path(config.resume) if config.resume else None, kept_for(method, plain(config)["record"]),
-        plain(config),
+        name, Path(config.resume) if config.resume else None,
+        history_spec_for(method, plain(config)["history"]), plain(config),
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def _check_scalars(config: DictConfig) -> None:
     require_count("clients", config.clients)
     require_number("timeout", config.timeout, above=0)
     require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
-    require_count("evaluation.yardstick", config.evaluation.yardstick, at_least=0)
+    require_count("evaluation.reference_seeds", config.evaluation.reference_seeds, at_least=0)
     when = config.evaluation.reference
     require(when in ("each", "last"), "evaluation.reference", "each or last", when)
     asr = config.evaluation.asr
@@ -131,20 +131,20 @@ def _check_scalars(config: DictConfig) -> None:
 
 
 def _check_methods(
-    train: Trainable,
-    method: Runnable,
-    served: tuple[tuple[int, ForgetRequest], ...],
+    train: TrainingMethod,
+    method: Method,
+    scheduled: tuple[tuple[int, ForgetRequest], ...],
     federation: Federation,
     name: str,
 ) -> None:
-    roster = Roster({}, federation.sizes)
-    _located(lambda: train.checked(roster), "train")
-    gone = ForgetRequest()
-    for at, request in served:
-        asked = Roster({}, federation.sizes, request, gone, at)
+    registry = ClientRegistry({}, federation.sizes)
+    _located(lambda: train.check(registry), "train")
+    removed = ForgetRequest()
+    for at, request in scheduled:
+        asked = ClientRegistry({}, federation.sizes, request, removed, at)
         check_needs(method, asked, name, server_rows=len(federation.on_server()))
-        _located(lambda asked=asked: method.checked(asked), "forget")  # type: ignore[misc]
-        gone = gone.joined(request, federation.sizes)
+        _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
+        removed = removed.joined(request, federation.sizes)
 
 
 def _located(call: Any, section: str) -> Any:

@@ -19,13 +19,13 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest, RowSplit
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.update_history import Keep, Kept, Recorder, Records
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
 
 
 class Need(StrEnum):
     """What a method must be given beside the model."""
 
-    LEAVER = "the forgetting clients online"
+    ONLINE = "the forgetting clients online"
     LABELS = "labels"
     WHOLE = "clients that leave with all their rows"
     START = "the start weights"
@@ -36,7 +36,7 @@ class Need(StrEnum):
 
 
 @dataclass(frozen=True)
-class Roster:
+class ClientRegistry:
     """What the server knows of its clients: nodes, row counts, the request, what is gone, and how
     many rounds were `trained` before the request.
     """
@@ -44,38 +44,38 @@ class Roster:
     nodes: Mapping[ClientId, int]
     sizes: Mapping[ClientId, int]
     request: ForgetRequest = field(default_factory=ForgetRequest)
-    gone: ForgetRequest = field(default_factory=ForgetRequest)
+    removed: ForgetRequest = field(default_factory=ForgetRequest)
     trained: int = 0
 
     @cached_property
     def present(self) -> list[ClientId]:
         """Clients that have not withdrawn in an earlier request, in partition order."""
-        return sorted(set(self.sizes) - self.gone.withdrawn)
+        return sorted(set(self.sizes) - self.removed.withdrawn)
 
     @cached_property
-    def forgetting(self) -> list[ClientId]:
+    def forget_clients(self) -> list[ClientId]:
         """Clients with rows to forget, in partition order."""
         return [k for k in self.present if self.request.of(k)]
 
     @cached_property
-    def remaining(self) -> list[ClientId]:
+    def retain_clients(self) -> list[ClientId]:
         """Clients with rows that remain, in partition order."""
-        return [k for k in self.present if self.remaining_rows(k) > 0]
+        return [k for k in self.present if self.retain_rows(k) > 0]
 
     @property
-    def served(self) -> Roster:
+    def after_request(self) -> ClientRegistry:
         """The roster after the request: its rows are gone."""
-        return replace(self, request=ForgetRequest(), gone=self.gone.joined(self.request, self.sizes))
+        return replace(self, request=ForgetRequest(), removed=self.removed.joined(self.request, self.sizes))
 
-    def remaining_rows(self, client: ClientId) -> int:
+    def retain_rows(self, client: ClientId) -> int:
         """Rows of `client` that are neither gone nor to be forgotten."""
-        return self.sizes[client] - len(self.gone.of(client)) - len(self.request.of(client))
+        return self.sizes[client] - len(self.removed.of(client)) - len(self.request.of(client))
 
     def split(self, client: ClientId) -> RowSplit:
         """The client's rows as an instruction names them."""
-        leaves = client in self.request.withdrawn
-        forget = () if leaves else self.request.of(client)
-        return RowSplit(forget, self.gone.of(client), leaves)
+        withdraws = client in self.request.withdrawn
+        forget = () if withdraws else self.request.of(client)
+        return RowSplit(forget, self.removed.of(client), withdraws)
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,21 @@ OnRound = Callable[[RoundRecord, Weights], None]
 
 
 @dataclass(frozen=True)
-class Given:
+class MethodInputs:
     """What a method is given beside the model: what its `needs` name, and `fresh`, a network of the
     federation's kind with initial weights drawn from a seed.
 
-    `inputs` are the server's rows without labels, float32 [N, c, h, w] in [0, 1]; `nbytes` is what all
+    `server_rows` are the server's rows without labels, float32 [N, c, h, w] in [0, 1]; `nbytes` is what all
     that takes on the server.
     """
 
     start: Weights | None = None
-    records: Records | None = None
-    inputs: torch.Tensor | None = None
+    history: UpdateHistory | None = None
+    server_rows: torch.Tensor | None = None
     fresh: Callable[[int], torch.nn.Module] | None = None
     nbytes: int = 0
 
-    def the(self, name: str) -> Any:
+    def require(self, name: str) -> Any:
         """What is called `name`. Raises LookupError when the method's `needs` did not name it."""
         value = getattr(self, name)
         if value is None:
@@ -121,18 +121,18 @@ class Stage:
     """One stage: its name, which names the random streams too, its seed and its clients.
 
     `skip` rounds of the first phase were done before (training that goes on after a request);
-    `on_round` is told of each round as it ends. `given` is what the method needs beside the model,
-    `recorder` keeps what is needed of this stage later.
+    `on_round` is told of each round as it ends. `inputs` are what the method needs beside the model,
+    `history_writer` keeps what is needed of this stage later.
     """
 
     name: str
     seed: int
-    roster: Roster
+    registry: ClientRegistry
     skip: int = 0
     timeout: float = 3600.0
     on_round: OnRound | None = None
-    given: Given = field(default_factory=Given)
-    recorder: Recorder | None = None
+    inputs: MethodInputs = field(default_factory=MethodInputs)
+    history_writer: HistoryWriter | None = None
 
 
 @dataclass(frozen=True)
@@ -154,55 +154,58 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """The weights after a stage, what it took, what was noticed, and what was kept for later."""
 
     weights: Weights
     cost: Cost
     records: tuple[RoundRecord, ...]
     findings: tuple[Finding, ...] = ()
-    kept: Kept | None = None
+    history: HistoryHandle | None = None
 
 
 class RequestStopped(RoundFailed):
-    """A request whose result cannot be right; `outcome` has the weights from before it."""
+    """A request whose result cannot be right; `result` has the weights from before it."""
 
-    def __init__(self, stage: str, finding: Finding, outcome: Outcome) -> None:
-        self.finding, self.outcome = finding, outcome
+    def __init__(self, stage: str, finding: Finding, result: StageResult) -> None:
+        self.finding, self.result = finding, result
         super().__init__(finding.stopping(stage))
 
 
-class Runnable(Protocol):
+class Method(Protocol):
     """What the pipeline needs of a method."""
 
     needs: ClassVar[frozenset[Need]]
 
     @property
-    def keeps(self) -> Keep:
+    def history_spec(self) -> HistorySpec:
         """What training must keep for it."""
 
-    def total_rounds(self, roster: Roster) -> int:
+    def total_rounds(self, registry: ClientRegistry) -> int:
         """Rounds over all phases, for progress."""
 
-    def checked(self, roster: Roster) -> None:
+    def client_steps(self, registry: ClientRegistry) -> frozenset[str]:
+        """Names of the client steps that it calls."""
+
+    def check(self, registry: ClientRegistry) -> None:
         """Raise InvalidValue when the method cannot serve the roster's request."""
 
-    def run(self, grid: Grid, weights: Weights, stage: Stage) -> Outcome:
+    def run(self, grid: Grid, weights: Weights, stage: Stage) -> StageResult:
         """Run all phases. Raises RoundFailed."""
 
 
-class Trainable(Runnable, Protocol):
+class TrainingMethod(Method, Protocol):
     """What the pipeline needs of a training method: it can stop at a round, to be continued."""
 
     @property
     def rounds(self) -> int:
         """Rounds of a whole training."""
 
-    def until(self, rounds: int) -> Trainable:
+    def until(self, rounds: int) -> TrainingMethod:
         """The same method, stopping after `rounds` rounds."""
 
 
-def asked(records: Sequence[RoundRecord]) -> tuple[ClientId, ...]:
+def clients_asked(records: Sequence[RoundRecord]) -> tuple[ClientId, ...]:
     """The clients that were asked for anything over `records`, in order."""
     return tuple(sorted({client for record in records for client in record.asked}))
 

@@ -24,7 +24,7 @@ KINDS = ("updates", "last", "magnitudes")
 
 
 @dataclass(frozen=True)
-class Keep:
+class HistorySpec:
     """What is kept: updates of every `every`-th round from the first on (0: none) of the `share` of its
     clients whose updates are largest, each client's `last` model, its sum of absolute updates (`magnitudes`).
     """
@@ -39,7 +39,7 @@ class Keep:
         require_number("share", self.share, above=0, at_most=1)
 
     @classmethod
-    def of(cls, kinds: Iterable[str]) -> Keep:
+    def of(cls, kinds: Iterable[str]) -> HistorySpec:
         """All of the `kinds`, by name. Raises InvalidValue for an unknown one."""
         named = list(kinds)
         unknown = [kind for kind in named if kind not in KINDS]
@@ -49,13 +49,13 @@ class Keep:
     def __bool__(self) -> bool:
         return bool(self.every or self.last or self.magnitudes)
 
-    def joined(self, other: Keep) -> Keep:
+    def joined(self, other: HistorySpec) -> HistorySpec:
         """What serves both."""
-        share = max((keep.share for keep in (self, other) if keep.every), default=1.0)
+        share = max((spec.share for spec in (self, other) if spec.every), default=1.0)
         last, magnitudes = self.last or other.last, self.magnitudes or other.magnitudes
-        return Keep(gcd(self.every, other.every), share, last, magnitudes)
+        return HistorySpec(gcd(self.every, other.every), share, last, magnitudes)
 
-    def covers(self, other: Keep) -> bool:
+    def covers(self, other: HistorySpec) -> bool:
         """Whether what this keeps is enough for `other`."""
         updates = self.every > 0 and other.every % self.every == 0 and self.share >= other.share
         enough = not other.every or updates
@@ -67,44 +67,44 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Kept:
+class HistoryHandle:
     """A folder of records and what was kept in it."""
 
-    keep: Keep
+    spec: HistorySpec
     folder: Path
 
 
 @dataclass
-class Recorder:
+class HistoryWriter:
     """Writes what a training stage keeps; what an earlier attempt left in the folder goes."""
 
-    kept: Kept
+    handle: HistoryHandle
     _rows: dict[ClientId, int] = field(default_factory=dict, init=False)
     _norms: dict[ClientId, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        shutil.rmtree(self.kept.folder, ignore_errors=True)
-        self.kept.folder.mkdir(parents=True)
+        shutil.rmtree(self.handle.folder, ignore_errors=True)
+        self.handle.folder.mkdir(parents=True)
 
     def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
         """A client's answer in a round."""
-        keep, folder = self.kept.keep, self.kept.folder
+        spec, folder = self.handle.spec, self.handle.folder
         update = {k: np.asarray(trained[k] - sent[k]) for k in sent}
         self._rows[client], self._norms[client] = rows, norm(update)
-        if keep.at(round_):
+        if spec.at(round_):
             _save(_of_round(folder, round_) / _file(client), update)
-        if keep.last:
+        if spec.last:
             _save(folder / "last" / _file(client), trained)
-        if keep.magnitudes:
+        if spec.magnitudes:
             path = folder / "magnitudes" / _file(client)
             before = load_file(path) if path.is_file() else {}
             _save(path, {k: np.asarray(np.abs(v) + before.get(k, 0)) for k, v in update.items()})
 
     def end(self, round_: int) -> None:
         """The round is over: who took part is noted, and updates that are too small go."""
-        if self.kept.keep.at(round_):
-            folder = _of_round(self.kept.folder, round_)
-            large = _largest(self._norms, self.kept.keep.share)
+        if self.handle.spec.at(round_):
+            folder = _of_round(self.handle.folder, round_)
+            large = _largest(self._norms, self.handle.spec.share)
             for client in set(self._norms) - set(large):
                 (folder / _file(client)).unlink()
             index = {"rows": self._rows, "norms": self._norms}
@@ -113,14 +113,14 @@ class Recorder:
 
 
 @dataclass(frozen=True)
-class Records:
-    """What training kept, as a method sees it: as much of it as `keep` says, nothing of clients that
-    have withdrawn (`gone`), whatever else is there.
+class UpdateHistory:
+    """What training kept, as a method sees it: as much of it as `spec` says, nothing of clients that
+    have withdrawn (`removed`), whatever else is there.
     """
 
     folders: Sequence[Path]
-    keep: Keep
-    gone: frozenset[ClientId] = frozenset()
+    spec: HistorySpec
+    removed: frozenset[ClientId] = frozenset()
 
     @property
     def rounds(self) -> list[int]:
@@ -131,13 +131,13 @@ class Records:
         """Rows of each client that took part in a round, its weight in the mean."""
         index = json.loads((self._places[round_] / "index.json").read_text())["rows"]
         return {int(k): rows for k, rows in sorted(index.items(), key=lambda kv: int(kv[0]))
-                if int(k) not in self.gone}  # fmt: skip
+                if int(k) not in self.removed}  # fmt: skip
 
     def clients(self, round_: int) -> list[ClientId]:
         """Clients whose updates of a round are there, in partition order."""
         norms = json.loads((self._places[round_] / "index.json").read_text())["norms"]
-        large = _largest({int(k): value for k, value in norms.items()}, self.keep.share)
-        return [k for k in large if k not in self.gone]
+        large = _largest({int(k): value for k, value in norms.items()}, self.spec.share)
+        return [k for k in large if k not in self.removed]
 
     def update(self, round_: int, client: ClientId) -> Weights:
         """Trained minus sent, of a client in a round."""
@@ -164,25 +164,25 @@ class Records:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of arrays that the server must hold for `keep`: those of all clients, for it cannot
+        """Bytes of arrays that the server must hold for `spec`: those of all clients, for it cannot
         know who will leave.
         """
         size = sum(_size(self._places[t] / _file(k)) for t in self.rounds for k in self.clients(t))
         for kind in ("last", "magnitudes"):
-            if getattr(self.keep, kind):
+            if getattr(self.spec, kind):
                 files = {file.name: file for folder in self.folders for file in (folder / kind).iterdir()}
                 size += sum(_size(files[_file(k)]) for k in self._recorded(kind))
         return size
 
     def _recorded(self, kind: str) -> list[ClientId]:
         names = {file.stem for folder in self.folders for file in (folder / kind).iterdir()}
-        return [k for k in sorted(int(name.partition("-")[2]) for name in names) if k not in self.gone]
+        return [k for k in sorted(int(name.partition("-")[2]) for name in names) if k not in self.removed]
 
     @cached_property
     def _places(self) -> dict[int, Path]:
         found = (path for folder in self.folders for path in (folder / "updates").glob("round-*"))
         numbered = {int(path.name.partition("-")[2]): path for path in found}
-        return {round_: path for round_, path in numbered.items() if self.keep.at(round_)}
+        return {round_: path for round_, path in numbered.items() if self.spec.at(round_)}
 
 
 def norm(weights: Weights) -> float:

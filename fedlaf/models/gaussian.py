@@ -31,9 +31,9 @@ class Gaussian(nn.Module):
 
     def forward(self, representation: Tensor, noise: Tensor | None = None) -> Reconstruction:
         """Whitened deviations [N, D] from the mean as the goal, zeros as what is decoded."""
-        goal = (representation - self.shift) @ self.whiten
-        none = goal[:, :0]
-        return Reconstruction(torch.zeros_like(goal), goal, none, none)
+        target = (representation - self.shift) @ self.whiten
+        none = target[:, :0]
+        return Reconstruction(torch.zeros_like(target), target, none, none)
 
     @torch.no_grad()
     def fit(self, mean: Tensor, second: Tensor) -> None:

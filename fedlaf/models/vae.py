@@ -14,7 +14,7 @@ class Reconstruction(NamedTuple):
     """Reconstruction and its goal [N, D] in the VAE's own units; mean and log variance [N, Z]."""
 
     decoded: Tensor
-    goal: Tensor
+    target: Tensor
     mean: Tensor
     log_variance: Tensor
 
@@ -46,11 +46,11 @@ class Vae(nn.Module):
 
         Without noise z is the mean.
         """
-        goal = (representation - self.shift) / self.scale
-        hidden = self.encoder(goal)
+        target = (representation - self.shift) / self.scale
+        hidden = self.encoder(target)
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         z = mean if noise is None else mean + torch.exp(0.5 * log_variance) * noise
-        return Reconstruction(self.decoder(z), goal, mean, log_variance)
+        return Reconstruction(self.decoder(z), target, mean, log_variance)
 
 
 def build_vae(dims: int, latent: int, decoder: str, seed: int) -> Vae:

@@ -2,37 +2,37 @@
 
 from fedlaf.objectives.classification import Ascend, Distil, Fit
 from fedlaf.objectives.laf import Forget, Noise, Represent
-from fedlaf.objectives.laf_targets import Aim, Align
+from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.objectives.logit_objectives import (
-    Cross,
+    AdversarialRelabel,
     DistilBoth,
+    FedOsdGradients,
     Hold,
-    Mislead,
     NegGrad,
-    Oppose,
     Push,
-    Recall,
+    RandomTeacherLogits,
     Shrink,
+    TeacherLogits,
     Unroll,
 )
 
 __all__ = [
-    "Aim",
-    "Align",
+    "AdversarialRelabel",
+    "Alignment",
     "Ascend",
-    "Cross",
     "Distil",
     "DistilBoth",
+    "FedOsdGradients",
     "Fit",
     "Forget",
     "Hold",
-    "Mislead",
     "NegGrad",
     "Noise",
-    "Oppose",
     "Push",
-    "Recall",
+    "RandomTeacherLogits",
     "Represent",
     "Shrink",
+    "TargetRule",
+    "TeacherLogits",
     "Unroll",
 ]

@@ -94,5 +94,5 @@ class Distil:
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """T^2 KL(teacher || student) of logits [N, C], mean over rows (Hinton et al., 2015)."""
         soft = functional.log_softmax(student / self.temperature, 1)
-        goal = functional.softmax(teacher / self.temperature, 1)
-        return self.temperature**2 * functional.kl_div(soft, goal, reduction="batchmean")
+        target = functional.softmax(teacher / self.temperature, 1)
+        return self.temperature**2 * functional.kl_div(soft, target, reduction="batchmean")

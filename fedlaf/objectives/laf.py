@@ -25,9 +25,9 @@ class Represent:
 
     `epochs` is per round for h, `own_epochs` in all for h_f. `standardise` shifts and scales
     representations by mean and deviation over the clients' rows that h learns: `rows` says `all`
-    or `retained`. `most_rows` is how many of its remaining rows, drawn once, a client uses for the
+    or `retain`. `most_rows` is how many of its remaining rows, drawn once, a client uses for the
     request (None: all). `error` reduces the squared error over D by `sum` (published) or `mean`;
-    `share_forgotten` averages h_f over the forgetting clients, by way of the server. `density`
+    `share_h_f` averages h_f over the forgetting clients, by way of the server. `density`
     `gaussian` puts a mean and a covariance in the place of each VAE: exact from one round of moments.
     """
 
@@ -41,7 +41,7 @@ class Represent:
     lr: float = 1e-3
     kl_weight: float = 0.025
     batch_size: int = 32
-    share_forgotten: bool = False
+    share_h_f: bool = False
     most_rows: int | None = None
     density: str = "vae"
 
@@ -49,9 +49,9 @@ class Represent:
         require_one_of("decoder", self.decoder, DECODERS)
         require_one_of("error", self.error, REDUCTIONS)
         require_one_of("density", self.density, DENSITIES)
-        require_one_of("rows", self.rows, ("all", "retained"))
-        private = not self.share_forgotten or self.density == "vae"
-        require(private, "share_forgotten", "false with density=gaussian", self.share_forgotten)
+        require_one_of("rows", self.rows, ("all", "retain"))
+        private = not self.share_h_f or self.density == "vae"
+        require(private, "share_forget", "false with density=gaussian", self.share_h_f)
         for name in ("latent", "epochs", "own_epochs", "batch_size"):
             require_count(name, getattr(self, name))
         require_number("lr", self.lr, above=0)
@@ -68,7 +68,7 @@ class Forget:
     the alignment's rate on their sum, with half the passes; `two_stage` all rounds of L_UE before
     those of L_RA.
 
-    `sides` `both` uses remaining and forgotten rows, `retained` the former alone (recovery).
+    `sides` `both` uses remaining and forgotten rows, `retain` the former alone (recovery).
     `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean. `weighting` `none`
     is published; `oddness` weighs a forgotten row by its reconstruction error under h, over their
     mean: what is special about the leaver moves most, what looks like everyone's least.
@@ -96,7 +96,7 @@ class Forget:
         require_number("temperature", self.temperature, above=0)
         require_count("batch_size", self.batch_size)
         require_count("steps", self.steps)
-        require_one_of("sides", self.sides, ("both", "retained"))
+        require_one_of("sides", self.sides, ("both", "retain"))
         require_one_of("updates", self.updates, UPDATES)
         both = self.lr_unlearning > 0 and self.lr_alignment > 0
         require(both or self.updates == "alternate", "updates", "alternate with one loss", self.updates)
@@ -116,22 +116,22 @@ class Forget:
         return error / mean if mean > 0 else torch.ones_like(error)
 
     def unlearning(
-        self, retained: Tensor, forgotten: Tensor, weights: Tensor, h: Density, h_f: Density, noise: Noise
+        self, retain: Tensor, forget: Tensor, weights: Tensor, h: Density, h_f: Density, noise: Noise
     ) -> Tensor:
         """L_UE for student representations [N_r, D] and [N_f, D], forgotten rows weighted [N_f]."""
-        near = laf_losses.reconstruction_error(h(retained, noise.of(len(retained))), self.error)
-        far = laf_losses.reconstruction_error(h_f(forgotten, noise.of(len(forgotten))), self.error)
-        return laf_losses.unlearning_retained(near) + laf_losses.unlearning_forgotten(far, weights)
+        retain = laf_losses.reconstruction_error(h(retain, noise.of(len(retain))), self.error)
+        forget = laf_losses.reconstruction_error(h_f(forget, noise.of(len(forget))), self.error)
+        return laf_losses.unlearning_retain(retain) + laf_losses.unlearning_forget(forget, weights)
 
-    def alignment(self, retained: Tensor, forgotten: Tensor, weights: Tensor) -> Tensor:
+    def alignment(self, retain: Tensor, forget: Tensor, weights: Tensor) -> Tensor:
         """L_RA for distances [N_r] and [N_f], forgotten rows weighted [N_f].
 
         A client without remaining rows in its step weights its term as if it had as many as it
         has forgotten ones; under Adam a factor of the whole loss changes nothing.
         """
-        weight = len(retained) or len(forgotten)
-        return laf_losses.alignment_retained(retained) + laf_losses.alignment_forgotten(
-            forgotten, weight, self.temperature, weights
+        weight = len(retain) or len(forget)
+        return laf_losses.alignment_retain(retain) + laf_losses.alignment_forget(
+            forget, weight, self.temperature, weights
         )
 
 

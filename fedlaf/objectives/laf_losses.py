@@ -19,16 +19,16 @@ def elbo(fit: Reconstruction, kl_weight: float) -> Tensor:
 
     KL is that of N(mean, exp(log_variance)) to N(0, 1), summed over Z, mean over the batch.
     """
-    if len(fit.goal) == 0:
+    if len(fit.target) == 0:
         return fit.decoded.sum()
-    squared = (fit.decoded - fit.goal).square().sum(1).mean()
+    squared = (fit.decoded - fit.target).square().sum(1).mean()
     kl = 0.5 * (fit.mean.square() + fit.log_variance.exp() - 1.0 - fit.log_variance).sum(1).mean()
     return squared + kl_weight * kl
 
 
 def reconstruction_error(fit: Reconstruction, reduction: str) -> Tensor:
     """M [N]: the squared reconstruction error of each row, `sum` (published) or `mean` over D."""
-    squared = (fit.decoded - fit.goal).square()
+    squared = (fit.decoded - fit.target).square()
     return squared.sum(1) if reduction == "sum" else squared.mean(1)
 
 
@@ -37,12 +37,12 @@ def score(error: Tensor) -> Tensor:
     return torch.exp(error / (error + 1.0))
 
 
-def unlearning_retained(error: Tensor) -> Tensor:
+def unlearning_retain(error: Tensor) -> Tensor:
     """The term of L_UE over remaining rows: sum of phi(m(x; h)), errors [N]."""
     return score(error).sum()
 
 
-def unlearning_forgotten(error: Tensor, weights: Tensor | None = None) -> Tensor:
+def unlearning_forget(error: Tensor, weights: Tensor | None = None) -> Tensor:
     """The term of L_UE over forgotten rows: -sum_j w_j phi(m(x_j; h_f)), errors [N].
 
     `weights` [N] are ours; without them the term is the published one, w = 1.
@@ -55,22 +55,22 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return 1.0 - torch.cosine_similarity(student, teacher, dim=1)
 
 
-def relative_distance(student: Tensor, goal: Tensor) -> Tensor:
+def relative_distance(student: Tensor, target: Tensor) -> Tensor:
     """|student - goal|^2 / |goal|^2 [N] of representations [N, D]: unlike the cosine's it sees lengths."""
-    return (student - goal).square().sum(1) / goal.square().sum(1).clamp_min(1e-12)
+    return (student - target).square().sum(1) / target.square().sum(1).clamp_min(1e-12)
 
 
-def alignment_retained(distance: Tensor) -> Tensor:
+def alignment_retain(distance: Tensor) -> Tensor:
     """The term of L_RA over remaining rows: sum of d_i, distances [N]."""
     return distance.sum()
 
 
-def alignment_forgotten(
-    distance: Tensor, retained: int, temperature: float, weights: Tensor | None = None
+def alignment_forget(
+    distance: Tensor, retain: int, temperature: float, weights: Tensor | None = None
 ) -> Tensor:
     """The term of L_RA over forgotten rows: -|B_r| log sum_j w_j exp(d_j / tau), distances [N].
 
-    `retained` is |B_r|, the number of remaining rows in the step. `weights` [N] are ours; without
+    `retain` is |B_r|, the number of remaining rows in the step. `weights` [N] are ours; without
     them the term is the published one, w = 1.
     """
     if len(distance) == 0:
@@ -79,4 +79,4 @@ def alignment_forgotten(
     if weights is not None:
         # The floor keeps a row of weight 0 out without an infinite gradient.
         exponent = exponent + torch.log(weights.clamp_min(1e-9))
-    return -retained * torch.logsumexp(exponent, dim=0)
+    return -retain * torch.logsumexp(exponent, dim=0)

@@ -30,20 +30,20 @@ DISTANCES = {"relative": laf_losses.relative_distance, "cosine": laf_losses.cosi
 
 
 @dataclass(frozen=True)
-class Aim:
-    """How goals are found.
+class TargetRule:
+    """How targets of forget rows are found.
 
-    A forgotten row is odd when its reconstruction error under h is above that of all but `tail` of
-    the remaining rows. Where odd rows are at least twice as frequent as among remaining ones, what
-    they have in common is taken out, up to `reach` times of it. `strength` and `against` scale the
-    shift of classes (see `class_shift`); with 0 for both there is none.
+    A forget row is an outlier when its reconstruction error under h is above that of all but a share
+    `outlier_quantile` of the retain rows. Where outliers are at least twice as frequent as among retain rows,
+    their common direction is projected out, up to `max_projection` times their mean component along it.
+    `strength` and `negative_weight` scale the shift of classes (see `class_shift`); 0 for both is none.
     """
 
-    tail: float = 0.05
-    special: bool = True
-    reach: float = 1.5
+    outlier_quantile: float = 0.05
+    project_outliers: bool = True
+    max_projection: float = 1.5
     strength: float = 2.5
-    against: float = 2.0
+    negative_weight: float = 2.0
     threshold: float = 0.0
     latent: int = 8
     decoder: str = "linear"
@@ -51,31 +51,31 @@ class Aim:
     density: str = "vae"
 
     def __post_init__(self) -> None:
-        require_number("tail", self.tail, above=0, at_most=0.5)
-        require_number("reach", self.reach, above=0)
+        require_number("outlier_quantile", self.outlier_quantile, above=0, at_most=0.5)
+        require_number("max_projection", self.max_projection, above=0)
         require_number("strength", self.strength, at_least=0)
-        require_number("against", self.against, at_least=0)
+        require_number("negative_weight", self.negative_weight, at_least=0)
 
-    def odd(self, errors: Tensor) -> Tensor:
-        """Which rows [N] are odd, from their errors [N]; none unless they are frequent."""
-        odd = errors > self.threshold
-        frequent = len(odd) > 0 and float(odd.float().mean()) >= 2 * self.tail
-        return odd if self.special and frequent else torch.zeros_like(odd)
+    def outlier(self, errors: Tensor) -> Tensor:
+        """Which rows [N] are outliers, from their errors [N]; none unless they are frequent."""
+        outlier = errors > self.threshold
+        frequent = len(outlier) > 0 and float(outlier.float().mean()) >= 2 * self.outlier_quantile
+        return outlier if self.project_outliers and frequent else torch.zeros_like(outlier)
 
     @torch.no_grad()
-    def goals(self, teacher: Tensor, h: Density) -> tuple[Tensor, Tensor]:
-        """Goals [N, D] of forgotten rows with the teacher's representations [N, D], and who is odd [N]."""
-        odd = self.odd(laf_losses.reconstruction_error(h(teacher), self.error))
+    def targets(self, teacher: Tensor, h: Density) -> tuple[Tensor, Tensor]:
+        """Targets [N, D] of forget rows from their representations `teacher` [N, D], and the outliers [N]."""
+        outlier = self.outlier(laf_losses.reconstruction_error(h(teacher), self.error))
         units = (teacher - h.shift) / h.scale
-        return without_special_part(units, odd, self.reach) * h.scale + h.shift, odd
+        return without_outlier_direction(units, outlier, self.max_projection) * h.scale + h.shift, outlier
 
 
 @dataclass(frozen=True)
-class Align:
+class Alignment:
     """Local steps of alignment: Adam on the sum of the distances to the goals.
 
     `distance` `cosine` is that of LAF's L_RA; `relative`, |student - goal|^2 / |goal|^2, holds the
-    length too, and with it how sure the model is. `leads` marks the steps that forgetting clients
+    length too, and with it how sure the model is. `warmup` marks the steps that forgetting clients
     take alone, which draw their batches from a stream of their own.
     """
 
@@ -83,7 +83,7 @@ class Align:
     distance: str = "relative"
     batch_size: int = 32
     steps: int = 10
-    leads: bool = False
+    warmup: bool = False
 
     def __post_init__(self) -> None:
         require_number("lr", self.lr, above=0)
@@ -92,57 +92,57 @@ class Align:
         require_count("batch_size", self.batch_size)
         require_count("steps", self.steps)
 
-    def distances(self, student: Tensor, goals: Tensor) -> Tensor:
+    def distances(self, student: Tensor, targets: Tensor) -> Tensor:
         """Distances [N] of representations [N, D] to their goals [N, D]."""
-        return DISTANCES[self.distance](student, goals)
+        return DISTANCES[self.distance](student, targets)
 
 
-def without_special_part(units: Tensor, odd: Tensor, reach: float) -> Tensor:
+def without_outlier_direction(units: Tensor, outlier: Tensor, max_projection: float) -> Tensor:
     """Representations [N, D] in units of the remaining rows' deviation, without what odd rows [N] share.
 
     The special direction leads from the mean of the ordinary rows (of all remaining rows, 0, where
     there are hardly any) to that of the odd ones. An odd row loses its component along it, at most
-    `reach` times what lies between the two means, never less than nothing.
+    `max_projection` times what lies between the two means, never less than nothing.
     """
-    if not odd.any():
+    if not outlier.any():
         return units
-    few = float((~odd).float().mean()) < FEW
-    ordinary = torch.zeros_like(units[0]) if few else units[~odd].mean(0)
-    special = units[odd].mean(0) - ordinary
+    few = float((~outlier).float().mean()) < FEW
+    ordinary = torch.zeros_like(units[0]) if few else units[~outlier].mean(0)
+    special = units[outlier].mean(0) - ordinary
     length = special.norm()
     if length == 0:
         return units
-    along = ((units - ordinary) @ (special / length)).clamp(torch.zeros_like(length), reach * length)
-    goal: Tensor = units - (along * odd)[:, None] * (special / length)
-    return goal
+    along = ((units - ordinary) @ (special / length)).clamp(torch.zeros_like(length), max_projection * length)
+    target: Tensor = units - (along * outlier)[:, None] * (special / length)
+    return target
 
 
-def votes(logits: Tensor, odd: Tensor) -> Tensor:
-    """For each class [C], what rows with these logits [N, C] said for it when they were trained on.
+def predicted_counts(logits: Tensor, outlier: Tensor) -> Tensor:
+    """For each class [C], how many rows with these logits [N, C] were trained on as that class, estimated.
 
-    A row speaks for the class that the model takes it for, with 1; where the model gives that class
-    a probability p below 1/2, most labels of such rows said otherwise, and the vote is 2 p - 1 < 0. Of
-    odd rows [N], whose goals are a guess, doubt says nothing: they do not vote against.
+    A row counts 1 for its predicted class; where the model gives that class a probability p below 1/2, most
+    labels of such rows were others, and it counts 2 p - 1 < 0. Outliers [N], whose targets are a guess, never
+    count negatively.
     """
     probability, taken = logits.softmax(1).max(1)
     vote = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
-    vote = torch.where(odd, vote.clamp_min(0), vote)
+    vote = torch.where(outlier, vote.clamp_min(0), vote)
     return logits.new_zeros(logits.shape[1]).index_add_(0, taken, vote)
 
 
-def class_shift(remaining: Tensor, forgotten: Tensor, strength: float, against: float) -> Tensor:
-    """By how much each class's logit [C] changes when forgotten rows take their votes back; mean 0.
+def class_shift(remaining: Tensor, forget: Tensor, strength: float, negative_weight: float) -> Tensor:
+    """By how much each class's logit [C] changes when the forget rows' counts are taken back; mean 0.
 
-    With the odds o = f / (r + 1) of positive votes f of the forgotten and r of the remaining rows it is
-    -strength * o up to KNEE and -strength * KNEE * (1 + log(o / KNEE)) beyond, at most MOST strengths; votes
-    against a class raise it, +against * |f| / (r + 1), at most by `against`: a class may vanish, but not take
-    over. Where few rows go it is, with strength 1, the change of the log prior, log(r / (r + f)); trained
-    networks are surer than their priors, so the strength is more, and a class that keeps no row must go.
+    With the odds o = f / (r + 1) of positive counts f of the forget and r of the retain rows it is
+    -strength * o up to KNEE and -strength * KNEE * (1 + log(o / KNEE)) beyond, at most MOST strengths; a
+    negative count raises the class, +negative_weight * |f| / (r + 1), at most by `negative_weight`. Where few
+    rows go it is, with strength 1, the change of the log prior, log(r / (r + f)); trained networks are surer
+    than their priors, so the strength is more, and a class that keeps no row must go.
     """
-    odds = forgotten / (remaining.clamp_min(0) + 1.0)
+    odds = forget / (remaining.clamp_min(0) + 1.0)
     beyond = KNEE * (1 + (odds / KNEE).clamp_min(1.0).log())
     less = -strength * torch.minimum(odds, beyond).clamp(0.0, MOST)
-    more = -against * odds.clamp(-1.0, 0.0)
+    more = -negative_weight * odds.clamp(-1.0, 0.0)
     shift = less + more
     return shift - shift.mean()
 

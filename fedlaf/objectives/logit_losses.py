@@ -16,7 +16,7 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
     return temperature**2 * (wanted.exp() * (wanted - given)).sum(1)
 
 
-def disbelief(logits: Tensor, labels: Tensor) -> Tensor:
+def unlearning_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """-sum_c y_c log(1 - p_c / 2) [N] of logits [N, C] and labels [N].
 
     It falls to 0 with the label's probability and is log 2 at most, unlike a cross-entropy that is

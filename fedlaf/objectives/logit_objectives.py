@@ -48,7 +48,7 @@ class Local:
 
     uses: ClassVar[tuple[bool, bool]] = (True, True)
     """Whether remaining and forgotten rows are used."""
-    taught: ClassVar[bool] = True
+    teacher: ClassVar[bool] = True
     """Whether rows have teachers, which an earlier round must have left with the client."""
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Objective(Local, ABC, Generic[B_contra]):
     """A loss of the student's logits on batches of one type."""
 
     @abstractmethod
-    def loss(self, near: B_contra, far: B_contra) -> Tensor:
+    def loss(self, retain: B_contra, forget: B_contra) -> Tensor:
         """The loss of a step on remaining (near) and forgotten (far) rows; either may be empty."""
 
 
@@ -96,11 +96,11 @@ class NegGrad(Supervised):
     """Minus the cross-entropy of forgotten rows: training backwards (NegGrad; Golatkar et al., CVPR 2020)."""
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)
-    taught: ClassVar[bool] = False
+    teacher: ClassVar[bool] = False
 
-    def loss(self, near: LabelledBatch, far: LabelledBatch) -> Tensor:
+    def loss(self, retain: LabelledBatch, forget: LabelledBatch) -> Tensor:
         """-CE(forgotten)."""
-        return -functional.cross_entropy(far.student, far.labels)
+        return -functional.cross_entropy(forget.student, forget.labels)
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ class Push(LabelFree):
         super().__post_init__()
         require_number("temperature", self.temperature, above=0)
 
-    def loss(self, near: Batch, far: Batch) -> Tensor:
+    def loss(self, retain: Batch, forget: Batch) -> Tensor:
         """-KL(original || student) of forgotten rows."""
-        return -logit_losses.mean(logit_losses.divergence(far.teacher, far.student, self.temperature))
+        return -logit_losses.mean(logit_losses.divergence(forget.teacher, forget.student, self.temperature))
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ class Hold(Supervised):
         require(self.alpha + self.gamma > 0, "gamma", "alpha or gamma above 0", self.gamma)
         require_number("temperature", self.temperature, above=0)
 
-    def loss(self, near: LabelledBatch, far: LabelledBatch) -> Tensor:
+    def loss(self, retain: LabelledBatch, forget: LabelledBatch) -> Tensor:
         """Alpha KL(original || student) + gamma CE of remaining rows."""
-        kept = logit_losses.mean(logit_losses.divergence(near.teacher, near.student, self.temperature))
-        return self.alpha * kept + self.gamma * functional.cross_entropy(near.student, near.labels)
+        kept = logit_losses.mean(logit_losses.divergence(retain.teacher, retain.student, self.temperature))
+        return self.alpha * kept + self.gamma * functional.cross_entropy(retain.student, retain.labels)
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ class DistilBoth(LabelFree):
         super().__post_init__()
         require_number("temperature", self.temperature, above=0)
 
-    def loss(self, near: Batch, far: Batch) -> Tensor:
+    def loss(self, retain: Batch, forget: Batch) -> Tensor:
         """Mean of KL(teacher || student) over the rows of the step."""
-        apart = [logit_losses.divergence(b.teacher, b.student, self.temperature) for b in (near, far)]
+        apart = [logit_losses.divergence(b.teacher, b.student, self.temperature) for b in (retain, forget)]
         return logit_losses.mean(torch.cat(apart))
 
 
@@ -172,18 +172,18 @@ class DistilBoth(LabelFree):
 class Shrink(LabelFree):
     """Cross-entropy of forgotten rows to the class that their teacher names: the nearest wrong one.
 
-    Chen et al., CVPR 2023, eq. 4. The teacher was found with labels (`Cross`); the steps read none.
+    Chen et al., CVPR 2023, eq. 4. Labels were read when the teacher was found (`AdversarialRelabel`).
     """
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)
 
-    def loss(self, near: Batch, far: Batch) -> Tensor:
+    def loss(self, retain: Batch, forget: Batch) -> Tensor:
         """CE(forgotten, argmax of the teacher)."""
-        return functional.cross_entropy(far.student, far.teacher.argmax(1))
+        return functional.cross_entropy(forget.student, forget.teacher.argmax(1))
 
 
 @dataclass(frozen=True)
-class Recall:
+class TeacherLogits:
     """The teacher is the original model, for both kinds of rows: its logits, computed once.
 
     A client uses the same `share` of its remaining rows, at least one, through the whole request.
@@ -196,12 +196,12 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class Mislead(Recall):
+class RandomTeacherLogits(TeacherLogits):
     """The same, but the teacher of forgotten rows is a randomly initialised model, one for all clients."""
 
 
 @dataclass(frozen=True)
-class Cross:
+class AdversarialRelabel:
     """The teacher of forgotten rows is the original model across the boundary, the true class left out.
 
     One step of size `epsilon` per pixel (of 1) along the sign of the loss's gradient (Chen et al.,
@@ -215,9 +215,9 @@ class Cross:
 
 
 @dataclass(frozen=True)
-class Oppose:
-    """Gradients at the global model for FedOSD: of `disbelief` over forgotten rows, of the cross-entropy over
-    remaining ones. Each is the mean over `share` of the client's rows of that kind, drawn anew each round.
+class FedOsdGradients:
+    """Gradients at the global model for FedOSD: of `unlearning_cross_entropy` over forget rows, of the
+    cross-entropy over retain rows. Each is the mean over `share` of the client's rows of that kind, drawn anew each round.
     """
 
     share: float = 0.1

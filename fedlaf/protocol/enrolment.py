@@ -10,11 +10,11 @@ from flwr.serverapp import Grid
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.types import ClientId
-from fedlaf.method.contract import Roster
-from fedlaf.protocol.messages import Action, Instruction, decode_reply, encode_instruction
+from fedlaf.method.contract import ClientRegistry
+from fedlaf.protocol.messages import Instruction, decode_reply, encode_instruction
 
 
-def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
+def enrol(grid: Grid, *, expected: int, timeout: float) -> ClientRegistry:
     """Ask every node who it is; the roster is ordered by partition, whatever the node ids are.
 
     Nodes of a deployment come when they come: they are waited for, up to `timeout` seconds. Raises
@@ -22,7 +22,7 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     """
     told = Instruction({}, {}, 0, "enrol", 0)
     asked = [
-        Message(encode_instruction(told), node, Action.ENROL) for node in _nodes(grid, expected, timeout)
+        Message(encode_instruction(told), node, "query.enrol") for node in _nodes(grid, expected, timeout)
     ]
     found: list[tuple[ClientId, int, int]] = []
     for message in grid.send_and_receive(asked, timeout=timeout):
@@ -34,15 +34,15 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> Roster:
     clients = [client for client, _, _ in found]
     if clients != list(range(expected)):
         raise RoundFailed(f"expected partitions 0 to {expected - 1} to enrol, got {clients}")
-    return Roster({k: node for k, node, _ in found}, {k: rows for k, _, rows in found})
+    return ClientRegistry({k: node for k, node, _ in found}, {k: rows for k, _, rows in found})
 
 
-def check_rows(roster: Roster, expected: Mapping[ClientId, int]) -> None:
+def check_rows(registry: ClientRegistry, expected: Mapping[ClientId, int]) -> None:
     """Raise RoundFailed when a client holds another number of rows than the server takes it to hold."""
     for client, rows in expected.items():
-        if roster.sizes[client] != rows:
+        if registry.sizes[client] != rows:
             raise RoundFailed(
-                f"client {client} holds {roster.sizes[client]} rows where {rows} were expected: "
+                f"client {client} holds {registry.sizes[client]} rows where {rows} were expected: "
                 "its node has another configuration or other data"
             )
 

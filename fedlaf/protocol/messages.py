@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedlaf.core.cost import NAMES as COSTS
+from fedlaf.core.cost import Cost
 from fedlaf.core.request import RowSplit
 from fedlaf.core.types import ClientId, Numbers, Weights
 from fedlaf.protocol.arrays import HeldArray
@@ -23,45 +24,18 @@ PARTITION = "partition-id"
 """Key of a node's configuration that holds its partition id (Flower's own name for it)."""
 
 
-class Action(StrEnum):
-    """Message types: Flower's category, then our handler's name."""
-
-    ENROL = "query.enrol"
-    FIT = "train.fit"
-    TEACH = "train.teach"
-    REPRESENT = "train.represent"
-    REPRESENT_OWN = "train.represent_own"
-    SCORE = "train.score"
-    AIM = "train.aim"
-    SETTLE = "train.settle"
-    ALIGN = "train.align"
-    FORGET = "train.forget"
-    GRADIENT = "train.gradient"
-    ASCEND = "train.ascend"
-    NEGGRAD = "train.neggrad"
-    RECALL = "train.recall"
-    PUSH = "train.push"
-    HOLD = "train.hold"
-    MISLEAD = "train.mislead"
-    DISTIL = "train.distil"
-    CROSS = "train.cross"
-    SHRINK = "train.shrink"
-    OPPOSE = "train.oppose"
-    UNROLL = "train.unroll"
-
-
-class Part(StrEnum):
-    """Names of the array records: the whole vocabulary of arrays on the wire."""
+class Part:
+    """Names of the array records that the shipped methods use; a method may have names of its own."""
 
     MODEL = "model"
     EXTRACTOR = "extractor"
     HEAD = "head"
-    VOTES = "votes"
+    PREDICTED_COUNTS = "predicted_counts"
     SHIFT = "shift"
     VAE = "h"
-    FORGOTTEN_VAE = "h_f"
-    RETAINED_GRADIENT = "retained_gradient"
-    FORGOTTEN_GRADIENT = "forgotten_gradient"
+    FORGET_VAE = "h_f"
+    RETAIN_GRADIENT = "retain_gradient"
+    FORGET_GRADIENT = "forget_gradient"
     SUM = "sum"
 
 
@@ -73,18 +47,18 @@ class MeanRequest:
     `fedlaf.protocol.replies`), or take no notice.
     """
 
-    part: Part
+    part: str
     most: int
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a client is told: arrays, settings of the phase, its rows, and the names of its streams.
+    """What a client is told: arrays, settings of the phase, its rows, and the names of its random streams.
 
-    `run` tells stages with the same streams apart (training and retraining), for the ledger of cost.
+    `run` tells stages with the same streams apart (training and retraining), so that rows are counted once.
     """
 
-    arrays: Mapping[Part, ArrayRecord]
+    arrays: Mapping[str, ArrayRecord]
     settings: Mapping[str, Any]
     seed: int
     stage: str
@@ -93,18 +67,24 @@ class Instruction:
     mean: MeanRequest | None = None
     run: str = ""
 
-    def weights(self, part: Part) -> Weights:
+    def weights(self, part: str) -> Weights:
         """The arrays of one part. Raises KeyError when it was not sent."""
         return unpack(self.arrays[part])
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a client answers: arrays, numbers, and (filled in by the server) who it is."""
+    """What a client answers: arrays, numbers, what it cost, and (filled in by the server) who it is."""
 
-    arrays: Mapping[Part, Weights] = field(default_factory=dict)
+    arrays: Mapping[str, Weights] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
     client: ClientId = -1
+
+    @property
+    def count_numbers(self) -> int:
+        """How many numbers it took on the wire."""
+        return len(self.numbers) + sum(bool(value) for value in self.cost.numbers().values())
 
 
 S = TypeVar("S")
@@ -138,13 +118,13 @@ def settings_from_config(kind: type[S], config: Mapping[str, Any]) -> S:
 def encode_instruction(told: Instruction) -> RecordDict:
     """An instruction as the content of a message."""
     order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
-    order["leaves"] = told.rows.leaves
-    order["forget"], order["gone"] = list(told.rows.forget), list(told.rows.gone)
+    order["withdraws"] = told.rows.withdraws
+    order["forget"], order["removed"] = list(told.rows.forget), list(told.rows.removed)
     if told.run:
         order["run"] = told.run
     if told.mean is not None:
         order["mean"], order["most"] = str(told.mean.part), told.mean.most
-    records: dict[str, Any] = {str(part): record for part, record in told.arrays.items()}
+    records: dict[str, Any] = {part: record for part, record in told.arrays.items()}
     records["order"] = ConfigRecord(order)
     shared = isinstance(told.settings, ConfigRecord)
     records["settings"] = told.settings if shared else settings_record(told.settings)
@@ -161,12 +141,12 @@ def decode_instruction(message: Message) -> Instruction:
     content = message.content
     order: Any = content.config_records["order"]
     return Instruction(
-        {Part(name): record for name, record in content.array_records.items()},
+        dict(content.array_records),
         dict(content.config_records["settings"]),
         int(order["seed"]),
         str(order["stage"]),
         int(order["round"]),
-        RowSplit(tuple(order["forget"]), tuple(order["gone"]), bool(order["leaves"])),
+        RowSplit(tuple(order["forget"]), tuple(order["removed"]), bool(order["withdraws"])),
         requested_mean(message),
         str(order.get("run", "")),
     )
@@ -180,13 +160,14 @@ def tag_run(message: Message, run: str) -> None:
 def requested_mean(message: Message) -> MeanRequest | None:
     """Whether an instruction's replies may come as sums."""
     order: Any = message.content.config_records["order"]
-    return MeanRequest(Part(order["mean"]), int(order["most"])) if "mean" in order else None
+    return MeanRequest(str(order["mean"]), int(order["most"])) if "mean" in order else None
 
 
 def encode_reply(reply: Reply, to: Message) -> Message:
     """A reply as a message that answers `to`."""
-    records: dict[str, Any] = {str(part): pack(weights) for part, weights in reply.arrays.items()}
-    records["numbers"] = MetricRecord({k: float(v) for k, v in reply.numbers.items()})
+    records: dict[str, Any] = {part: pack(weights) for part, weights in reply.arrays.items()}
+    spent = {name: value for name, value in reply.cost.numbers().items() if value}
+    records["numbers"] = MetricRecord({k: float(v) for k, v in {**reply.numbers, **spent}.items()})
     return Message(RecordDict(records), reply_to=to)
 
 
@@ -194,9 +175,9 @@ SUMMED = "summed"
 """Number of a light reply: how many rows weigh in the sum that it brings, 0 where it brings none."""
 
 
-def strip_arrays(reply: Message, part: Part) -> None:
+def strip_arrays(reply: Message, part: str) -> None:
     """Take a part out of a reply: it is in a sum that another brings."""
-    reply.content.pop(str(part))
+    reply.content.pop(part)
     reply.content.metric_records["numbers"][SUMMED] = 0.0
 
 
@@ -210,8 +191,9 @@ def decode_reply(message: Message, client: ClientId) -> Reply:
     """The reply that a message carries, from `client`. Raises KeyError or ValueError for a malformed one."""
     content = message.content
     numbers = {k: float(v) for k, v in content.metric_records["numbers"].items()}  # type: ignore[arg-type]
-    arrays = {Part(name): unpack(record) for name, record in content.array_records.items()}
-    return Reply(arrays, numbers, client)
+    arrays = {name: unpack(record) for name, record in content.array_records.items()}
+    cost = Cost.of(numbers)
+    return Reply(arrays, {k: v for k, v in numbers.items() if k not in COSTS}, cost, client)
 
 
 def size_in_bytes(content: RecordDict) -> int:

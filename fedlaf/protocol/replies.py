@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, Message
 
-from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers, Weights
 from fedlaf.protocol.exact_mean import Mean, TooLarge
 from fedlaf.protocol.messages import (
@@ -47,7 +46,7 @@ def fault_of(reply: Reply, sent: Mapping[Any, Weights]) -> str | None:
     return None
 
 
-class Fold:
+class StreamingMean:
     """The mean of one part over replies, exact in any order; replies lose the part on the way."""
 
     def __init__(self, wanted: MeanRequest, sent: Weights) -> None:
@@ -55,7 +54,7 @@ class Fold:
         self.mean = Mean(sent, wanted.most)
 
     def take(self, reply: Reply) -> str | None:
-        """Fold a reply in, be it a client's own or one that brings the sum of others; or say why not."""
+        """Add a reply, a client's own or one that carries the sum of others; gives why it cannot be added."""
         part = self.wanted.part
         if Part.SUM in reply.arrays:
             self.mean.join(reply.arrays[Part.SUM], int(reply.numbers[SUMMED]))
@@ -69,12 +68,12 @@ class Fold:
         return None
 
 
-class Summing:
+class PartialSum:
     """A worker's part of a fold: its replies come out light, and one of them brings their sum."""
 
     def __init__(self, wanted: MeanRequest, sent: ArrayRecord) -> None:
         self.sent = unpack(sent)
-        self.fold = Fold(wanted, self.sent)
+        self.fold = StreamingMean(wanted, self.sent)
 
     def lighten(self, message: Message) -> str | None:
         """Take the arrays out of a reply and into the sum; or say why the reply must be refused."""
@@ -90,14 +89,14 @@ class Summing:
         attach_sum(message, self.fold.mean.sums, self.fold.mean.weight)
 
 
-def light(reply: Reply) -> Reply:
+def without_arrays(reply: Reply) -> Reply:
     """A reply whose arrays are in a mean, or in a sum that another brought."""
     return replace(reply, arrays={}, numbers={k: v for k, v in reply.numbers.items() if k != SUMMED})
 
 
 def means(replies: Sequence[Reply]) -> Numbers:
     """The mean of each number over the replies that have it; costs are summed elsewhere."""
-    names = {name for reply in replies for name in reply.numbers} - set(Cost().numbers())
+    names = {name for reply in replies for name in reply.numbers}
     found = {}
     for name in sorted(names):
         values = [reply.numbers[name] for reply in replies if name in reply.numbers]

@@ -14,7 +14,7 @@ from fedlaf.protocol.grids import Relay
 from fedlaf.protocol.messages import tag_run
 
 
-class Noted(Relay):
+class TaggedGrid(Relay):
     """A grid whose messages say which run of a stage they belong to; all else is the inner grid's.
 
     Clients count each row once in a run, and training and retraining have the same streams.
@@ -41,7 +41,7 @@ class Noted(Relay):
         return sent
 
 
-class Once:
+class DistinctRowCounter:
     """Clients say how many rows they have looked at so far; only what is more than before is a cost."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Once:
     def counted(self, client: ClientId, cost: Cost) -> Cost:
         """The cost of a client's answer, with the rows that it had not looked at before."""
         before = self._most.get(client, (0.0, 0.0))
-        now = (cost.retained_rows_read, cost.forgotten_rows_read)
+        now = (cost.retain_rows_read, cost.forget_rows_read)
         self._most[client] = (max(before[0], now[0]), max(before[1], now[1]))
         new = [after - seen for after, seen in zip(self._most[client], before, strict=True)]
-        return replace(cost, retained_rows_read=new[0], forgotten_rows_read=new[1])
+        return replace(cost, retain_rows_read=new[0], forget_rows_read=new[1])

@@ -2,7 +2,18 @@
 
 from fedlaf.report.console import Watch, bars, tell, watching
 from fedlaf.report.files import replace, write
-from fedlaf.report.report import Point, Report, Served
+from fedlaf.report.report import Point, Report, RequestResult
 from fedlaf.report.scatter import compared
 
-__all__ = ["Point", "Report", "Served", "Watch", "bars", "compared", "replace", "tell", "watching", "write"]
+__all__ = [
+    "Point",
+    "Report",
+    "RequestResult",
+    "Watch",
+    "bars",
+    "compared",
+    "replace",
+    "tell",
+    "watching",
+    "write",
+]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf.report.plot import COLOURS, save
-from fedlaf.report.report import MEASURES, Report, Served
+from fedlaf.report.report import MEASURES, Report, RequestResult
 from fedlaf.report.tables import Rows, markdown
 
 LABELS = {
@@ -20,9 +20,9 @@ PANELS = {"accuracy_test": ("original", "unlearned", "retrained"), "gap": ("orig
 MARKERS = {"original": "s", "unlearned": "o", "retrained": "^"}
 
 
-def compared(report: Report) -> dict[int, Served]:
+def compared(report: Report) -> dict[int, RequestResult]:
     """Requests with a retrained model, by their number; none when there is only one."""
-    asked = enumerate((served for served in report.served if served.clients), 1)
+    asked = enumerate((served for served in report.results if served.clients), 1)
     found = {number: served for number, served in asked if "retrained" in served.models}
     return found if len(found) > 1 else {}
 
@@ -87,7 +87,7 @@ def _line(axis: Any, model: str, values: list[tuple[int, float]]) -> None:
     axis.plot(x, y, color=COLOURS[model], marker=MARKERS[model], markersize=5, label=LABELS[model])
 
 
-def who(served: Served) -> str:
+def who(served: RequestResult) -> str:
     """The clients that forget, briefly."""
     clients = served.clients
     return f"client {clients[0]}" if len(clients) == 1 else f"{len(clients)} clients"

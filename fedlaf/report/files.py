@@ -25,7 +25,7 @@ def write(report: Report, folder: Path) -> None:
 def document(report: Report, *, picture: bool = True) -> str:
     """The report as Markdown, with the plot where there is one."""
     parts = [f"# fedlaf: {report.method}, seed {report.seed}"]
-    for served in report.served:
+    for served in report.results:
         parts += [f"## {title(served)}", markdown(measure_rows(served))]
         if served.costs:
             parts.append(markdown(cost_rows(served)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedlaf.report.report import MEASURES, Point, Report
 
-PANELS = ("accuracy_test", "accuracy_forgotten", "backdoor_success")
+PANELS = ("accuracy_test", "accuracy_forget", "backdoor_success")
 COLOURS = {"original": "0.45", "unlearned": "#c1272d", "retrained": "#0072b2"}
 
 
@@ -48,9 +48,9 @@ def _panel(axis: Any, report: Report, measure: str, curves: dict[str, list[Point
         y = [point.measures[measure] for point in points]
         marker = "o" if label == "unlearned" else None
         axis.plot(x, y, color=COLOURS[label], label=label, marker=marker, markersize=3)
-    goal = report.served[last_request(report)].measure(measure, "retrained")
-    if goal is not None:
-        axis.axhline(goal, color=COLOURS["retrained"], linestyle=":", linewidth=1)
+    target = report.results[last_request(report)].measure(measure, "retrained")
+    if target is not None:
+        axis.axhline(target, color=COLOURS["retrained"], linestyle=":", linewidth=1)
     axis.axvline(0, color="0.8", linewidth=1, zorder=0)
     axis.set_title(MEASURES[measure], fontsize=10)
     axis.set_xlabel("client passes since the request (thousands)", fontsize=9)
@@ -60,7 +60,7 @@ def _panel(axis: Any, report: Report, measure: str, curves: dict[str, list[Point
 
 def last_request(report: Report) -> int:
     """Place of the last request in the report; -1 when there was none."""
-    return max((place for place, served in enumerate(report.served) if served.clients), default=-1)
+    return max((place for place, served in enumerate(report.results) if served.clients), default=-1)
 
 
 def curves_of(report: Report) -> dict[str, list[Point]]:
@@ -73,7 +73,7 @@ def curves_of(report: Report) -> dict[str, list[Point]]:
         return {}
     before = 0.0
     training: list[Point] = []
-    rounds = report.served[last].round
+    rounds = report.results[last].round
     for stage in training_stages(report, rounds):
         points = [p for p in report.curves if p.stage == stage and p.round <= rounds]
         training += [Point(p.stage, p.round, before + p.passes, p.measures) for p in points]
@@ -87,5 +87,5 @@ def curves_of(report: Report) -> dict[str, list[Point]]:
 
 def training_stages(report: Report, rounds: int) -> list[str]:
     """Names of the stages in which the model was trained up to round `rounds`, in order."""
-    starts = sorted({served.round for served in report.served if served.round < rounds})
+    starts = sorted({served.round for served in report.results if served.round < rounds})
     return ["train", *(f"train-from-{start}" for start in starts)]

@@ -25,8 +25,8 @@ COSTS = {
     "client_seconds": "client seconds",
     "labels_read": "labels read",
     "rows_read": "different rows read",
-    "retained_rows_read": "  of these remaining",
-    "forgotten_rows_read": "  of these to be forgotten",
+    "retain_rows_read": "  of these remaining",
+    "forget_rows_read": "  of these to be forgotten",
     "rounds": "rounds",
     "bytes_stored": "bytes stored on the server",
     "client_memory": "peak memory, largest client (MB)",
@@ -48,12 +48,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Served:
+class RequestResult:
     """One request: when it came, whom it concerned, how models compare, what it cost.
 
     `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
-    `yardstick` has each measure's mean distance between retrainings of other seeds, if asked for.
+    `spread` has each measure's mean distance between retrainings of other seeds, if asked for.
     `took_part` has the clients that were asked for anything, for forgetting and for retraining.
     """
 
@@ -67,7 +67,7 @@ class Served:
     answers: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     stopped: bool = False
-    yardstick: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ class Report:
 
     seed: int
     method: str
-    served: tuple[Served, ...]
+    results: tuple[RequestResult, ...]
     curves: tuple[Point, ...]
     training: Cost
     seconds: Mapping[str, float]
@@ -108,7 +108,7 @@ class Report:
     @property
     def stopped(self) -> str | None:
         """Why the run ended before its time, in a line."""
-        last = self.served[-1] if self.served else None
+        last = self.results[-1] if self.results else None
         if last is None or not last.stopped:
             return None
         return last.findings[-1].stopping(last.name)
@@ -119,7 +119,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "seed": report.seed,
         "method": report.method,
-        "requests": [_served(served) for served in report.served],
+        "requests": [_served(served) for served in report.results],
         "training": report.training.numbers(),
         "seconds": dict(report.seconds),
         "versions": dict(report.versions),
@@ -131,7 +131,7 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _served(served: Served) -> dict[str, Any]:
+def _served(served: RequestResult) -> dict[str, Any]:
     names = [m for m in MODELS if m in served.models]
     return {
         "name": served.name,
@@ -142,7 +142,7 @@ def _served(served: Served) -> dict[str, Any]:
         "models": {m: _plain({k: served.measure(k, m) for k in MEASURES}) for m in names},
         "by_class": {m: _classes(served.models[m].by_class) for m in names},
         "layers": {m: dict(served.models[m].layers) for m in names if served.models[m].layers},
-        "yardstick": _plain(served.yardstick),
+        "spread": _plain(served.spread),
         "verdict": _verdict(served.verdict),
         "costs": {m: _cost(cost) for m, cost in served.costs.items()},
         "took_part": {m: list(clients) for m, clients in served.took_part.items()},

@@ -21,16 +21,16 @@ def compared(report: Report, folder: Path) -> Report:
     """The report with a finding when it and its siblings, the runs of the same multirun that differ
     from it in the seed alone, scatter in their mean distance to the retrained model.
     """
-    if not report.served or (gap := report.served[-1].measure("gap", "unlearned")) is None or isnan(gap):
+    if not report.results or (gap := report.results[-1].measure("gap", "unlearned")) is None or isnan(gap):
         return report
     gaps = [gap, *_siblings(report, folder)]
     found = interval(gaps)
     if len(gaps) < ENOUGH or not found.scatters:
         return report
     told = f"mean distances {', '.join(f'{g:.1f}' for g in gaps)} over {len(gaps)} seeds: no mean says much"
-    last = report.served[-1]
+    last = report.results[-1]
     finding = Finding("scatters over seeds", last.name, report.seed, told)
-    return replace(report, served=(*report.served[:-1], replace(last, findings=(*last.findings, finding))))
+    return replace(report, results=(*report.results[:-1], replace(last, findings=(*last.findings, finding))))
 
 
 def _siblings(report: Report, folder: Path) -> list[float]:

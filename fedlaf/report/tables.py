@@ -11,12 +11,12 @@ from rich.table import Table
 from fedlaf.core.cost import PEAKS
 from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.evaluation.verdict import Word
-from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, Served
+from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, RequestResult
 
 Rows = list[list[str]]
 
 BETWEEN = "between retrainings"
-"""Title of the yardstick: the distance of models retrained from other seeds."""
+"""Title of the spread: the distance of models retrained from other seeds."""
 DISTANCE, VERDICT = "distance", "verdict"
 TITLES = 35
 """Characters that a title has on the console, so that numbers are wrapped last."""
@@ -26,30 +26,30 @@ MEGABYTE = 1e6
 GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
 
 
-def measure_rows(served: Served, *, brief: bool = False) -> Rows:
+def measure_rows(served: RequestResult, *, brief: bool = False) -> Rows:
     """A header, then one row a measure that any model has.
 
-    The distance to the retrained model, the yardstick and the verdict come last, where there are any;
+    The distance to the retrained model, the spread and the verdict come last, where there are any;
     `brief` leaves out what only the files show.
     """
-    verdict, between = served.verdict, served.yardstick
+    verdict, spread = served.verdict, served.spread
     judges = bool(verdict and any(w is not Word.UNKNOWN for w in verdict.words.values()))
     header = ["", *MODELS]
     header += [DISTANCE] if verdict and verdict.distances else []
-    header += [BETWEEN] if between else []
+    header += [BETWEEN] if spread else []
     rows = [[*header, *([VERDICT] if judges else [])]]
     for name, measure in CATALOGUE.items():
         values = [served.measure(name, model) for model in MODELS]
         if (brief and not measure.brief) or all(value is None for value in values):
             continue
         values += [verdict.distances.get(name)] if verdict and verdict.distances else []
-        values += [between.get(name)] if between else []
+        values += [spread.get(name)] if spread else []
         word = [str(verdict.words.get(name, ""))] if verdict and judges else []
         rows.append([measure.title, *(_number(value, measure.digits) for value in values), *word])
     return rows
 
 
-def class_rows(served: Served) -> Rows:
+def class_rows(served: RequestResult) -> Rows:
     """A header, then a row for each class: accuracy on test rows and on forgotten rows, by model.
 
     Empty without more than one class.
@@ -57,7 +57,7 @@ def class_rows(served: Served) -> Rows:
     models = [model for model in MODELS if model in served.models and served.models[model].by_class]
     if not models:
         return []
-    kinds = [kind for kind in ("test", "forgotten") if kind in served.models[models[0]].by_class]
+    kinds = [kind for kind in ("test", "forget") if kind in served.models[models[0]].by_class]
     rows = [["class", *(f"{kind}, {model}" for kind in kinds for model in models)]]
     found = [served.models[model].by_class[kind] for kind in kinds for model in models]
     for number, values in enumerate(zip(*found, strict=True)):
@@ -65,7 +65,7 @@ def class_rows(served: Served) -> Rows:
     return rows
 
 
-def layer_rows(served: Served) -> Rows:
+def layer_rows(served: RequestResult) -> Rows:
     """A header, then a row for each layer: its likeness to the retrained model's; empty if not asked for."""
     models = [model for model in MODELS if model in served.models and served.models[model].layers]
     if not models:
@@ -78,7 +78,7 @@ def layer_rows(served: Served) -> Rows:
     ]
 
 
-def cost_rows(served: Served) -> Rows:
+def cost_rows(served: RequestResult) -> Rows:
     """A header, then one row a cost: forgetting, retraining, and the one as a share of the other."""
     rows = [["cost", "unlearning", "retraining", "share"]]
     for name, title in COSTS.items():
@@ -100,7 +100,7 @@ def cost_rows(served: Served) -> Rows:
     return rows
 
 
-def title(served: Served) -> str:
+def title(served: RequestResult) -> str:
     """What was asked, in a line."""
     if not served.clients:
         return f"{served.name}: training went on to round {served.round}"
@@ -118,7 +118,7 @@ def title(served: Served) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Print both tables of each request."""
-    for served in report.served:
+    for served in report.results:
         console.print(_table(title(served), measure_rows(served, brief=True)))
         if served.costs:
             console.print(_table(None, cost_rows(served)))
@@ -128,7 +128,7 @@ def show(report: Report, console: Console) -> None:
             console.print(f"answers of clients: {dict(served.answers)}")
 
 
-def remarks(served: Served) -> list[str]:
+def remarks(served: RequestResult) -> list[str]:
     """The verdict, and what was noticed while the request was served, a line each."""
     lines = [f"verdict: {served.verdict.line}"] if served.verdict else []
     lines += [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
@@ -146,13 +146,15 @@ def markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _who_took_part(served: Served) -> str:
+def _who_took_part(served: RequestResult) -> str:
     asked = served.took_part.get("unlearned", ())
-    leavers = [k for k in served.clients if k in asked]
+    withdrawing = [k for k in served.clients if k in asked]
     told = "nobody" if not asked else _few("client", tuple(asked))
     if not served.clients:
         return f"asked to forget: {told}"
-    forgetting = "all" if len(leavers) == len(served.clients) else f"{len(leavers)} of {len(served.clients)}"
+    forgetting = (
+        "all" if len(withdrawing) == len(served.clients) else f"{len(withdrawing)} of {len(served.clients)}"
+    )
     return f"asked while forgetting: {told} ({forgetting} of those that forget)"
 
 

@@ -63,7 +63,7 @@ def moved(weights: Weights, direction: Weights, rate: float) -> Weights:
     return {k: np.asarray(there.get(k, v)).astype(v.dtype) for k, v in weights.items()}
 
 
-def aside(gradient: Weights, others: Sequence[Weights]) -> Weights:
+def orthogonal_to(gradient: Weights, others: Sequence[Weights]) -> Weights:
     """The gradient without its part in the span of the others, at the gradient's length; double precision.
 
     Nothing (zeros) when it lies in their span. The basis is that of a QR decomposition of the others at unit
@@ -99,7 +99,7 @@ def inner(left: Weights, right: Weights) -> float:
     return float(sum(np.vdot(left[k], right[k]) for k in left))
 
 
-def closing_the_way_back(now: Weights, proposed: Weights, start: Weights, origin: Weights) -> Weights:
+def remove_reverting_component(now: Weights, proposed: Weights, start: Weights, origin: Weights) -> Weights:
     """`proposed` without the part of its update from `now` that leads from `start` back to `origin`.
 
     The update loses its component along (start - origin) when it points home; an idea of FedOSD's

@@ -12,20 +12,20 @@ import torch
 from fedlaf.core.errors import require_count
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import Need
 from fedlaf.models import EXTRACTOR, HEAD, Gaussian, build_vae
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.objectives.laf_targets import TargetRule
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
-from fedlaf.strategies.base.method import ForgetStrategy, check_cohort
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import ForgetStrategy
 
-S = TypeVar("S", Aim, Forget)
+S = TypeVar("S", TargetRule, Forget)
 
 
 @dataclass(frozen=True)
-class Teaching(ForgetStrategy):
+class DensityMethod(ForgetStrategy):
     """Clients keep the trained model's representations and learn h from them, a VAE or a Gaussian.
 
     Strict throughout, because a missing party biases the result; one panel of clients.
@@ -35,25 +35,20 @@ class Teaching(ForgetStrategy):
     represent_rounds: int = 10
     cohort: int | None = None
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE})
 
     def __post_init__(self) -> None:
         require_count("represent_rounds", self.represent_rounds)
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
-    def checked(self, roster: Roster) -> None:
-        """Raise InvalidValue for a cohort larger than the federation."""
-        if self.cohort is not None:
-            check_cohort(self.cohort, roster)
-
     def teaching(self) -> list[Phase]:
         """The teacher's representations, then h; a Gaussian is there after the first."""
-        learners = Who.BOTH if self.represent.rows == "all" else Who.REMAINING
-        plan = [self._phase("teach", Action.TEACH, 1, Who.BOTH, self.represent)]
+        learners = Who.BOTH if self.represent.rows == "all" else Who.RETAIN
+        plan = [self._phase("teach", "teach", 1, Who.BOTH, self.represent)]
         if self.represent.density == "vae":
             rounds = self.represent_rounds
-            plan.append(self._phase("represent", Action.REPRESENT, rounds, learners, self.represent))
+            plan.append(self._phase("represent", "represent", rounds, learners, self.represent))
         return plan
 
     def _with_density(self, settings: S) -> S:
@@ -61,18 +56,18 @@ class Teaching(ForgetStrategy):
         h = self.represent
         return replace(settings, latent=h.latent, decoder=h.decoder, error=h.error, density=h.density)
 
-    def _phase(self, name: str, action: Action, rounds: int, who: Who, settings: object) -> Phase:
-        return Phase(name, action, rounds, who, settings, self.cohort, panel=True)
+    def _phase(self, name: str, step: str, rounds: int, who: Who, settings: object) -> Phase:
+        return Phase(name, step, rounds, who, settings, self.cohort, fixed_cohort=True)
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The extractor to teach, then h."""
-        if phase.action is Action.TEACH:
+        if phase.step == "teach":
             return {Part.EXTRACTOR: extractor_of(state.weights)}
         return {Part.VAE: state.aux["h"]}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Moments become the first h, VAEs their mean."""
-        if phase.action is Action.TEACH:
+        if phase.step == "teach":
             return self._taught(state, replies)
         return averaged_density(state, replies, Part.VAE, "h")
 
@@ -101,7 +96,7 @@ class Teaching(ForgetStrategy):
         return weights
 
 
-def averaged_density(state: ServerState, replies: Sequence[Reply], part: Part, name: str) -> ServerState:
+def averaged_density(state: ServerState, replies: Sequence[Reply], part: str, name: str) -> ServerState:
     """The state with the mean of the replies' densities, by rows, under `name`."""
     learned = [reply for reply in replies if part in reply.arrays and reply.numbers["rows"] > 0]
     if not learned:  # every client keeps its own
@@ -111,21 +106,21 @@ def averaged_density(state: ServerState, replies: Sequence[Reply], part: Part, n
     return replace(state, aux={**state.aux, name: mean})
 
 
-def joined(replies: Sequence[Reply], forgetting_share: float, part: Part = Part.EXTRACTOR) -> Weights:
-    """The new extractor (or other part): forgetting clients weigh `forgetting_share` in all, by forgotten
+def joined(replies: Sequence[Reply], forget_share: float, part: str = Part.EXTRACTOR) -> Weights:
+    """The new extractor (or other part): forgetting clients weigh `forget_share` in all, by forgotten
     rows; the others the rest, by remaining rows; a side that is empty leaves all to the other.
     """
-    forgetting = [reply for reply in replies if reply.numbers["forgotten"] > 0]
-    others = [reply for reply in replies if reply.numbers["forgotten"] == 0]
+    forgetting = [reply for reply in replies if reply.numbers["forget"] > 0]
+    others = [reply for reply in replies if reply.numbers["forget"] == 0]
     if not others:
-        return mean_extractor(forgetting, "forgotten", part)
+        return mean_extractor(forgetting, "forget", part)
     if not forgetting:
-        return mean_extractor(others, "retained", part)
-    remaining, left = mean_extractor(others, "retained", part), mean_extractor(forgetting, "forgotten", part)
-    return aggregate.blend(remaining, left, forgetting_share)
+        return mean_extractor(others, "retain", part)
+    remaining, left = mean_extractor(others, "retain", part), mean_extractor(forgetting, "forget", part)
+    return aggregate.blend(remaining, left, forget_share)
 
 
-def mean_extractor(replies: Sequence[Reply], rows: str, part: Part = Part.EXTRACTOR) -> Weights:
+def mean_extractor(replies: Sequence[Reply], rows: str, part: str = Part.EXTRACTOR) -> Weights:
     """The mean of the replies' extractors (or other part), weighted by their number `rows`."""
     return aggregate.weighted_mean(
         [reply.arrays[part] for reply in replies], [reply.numbers[rows] for reply in replies]

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.update_history import Records
+from fedlaf.method.update_history import UpdateHistory
 
 Sums = dict[str, np.ndarray]
 """Arrays in double precision."""
 
 
-def mean_update(records: Records, round_: int, clients: Iterable[ClientId]) -> Weights | None:
+def mean_update(history: UpdateHistory, round_: int, clients: Iterable[ClientId]) -> Weights | None:
     """The mean of the stored updates of `clients` in a round, weighted by rows, in double precision; None
     when none of theirs is there.
     """
-    wanted, rows = set(clients), records.rows(round_)
+    wanted, rows = set(clients), history.rows(round_)
     total: Weights = {}
     weight = 0
-    for client, update in records.updates(round_):
+    for client, update in history.updates(round_):
         if client in wanted:
             weight += rows[client]
             total = {k: total.get(k, 0) + rows[client] * v.astype(np.float64) for k, v in update.items()}

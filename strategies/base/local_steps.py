@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Need, Roster
+from fedlaf.method.contract import Need
 from fedlaf.objectives.classification import Fit
-from fedlaf.protocol.messages import Action, Part, Reply
-from fedlaf.strategies.base.method import ForgetStrategy, check_cohort
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import ForgetStrategy
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,24 @@ class LocalSteps(ForgetStrategy):
 
     cohort: int | None = None
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LEAVER, Need.LABELS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS})
 
     def __post_init__(self) -> None:
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
-    def checked(self, roster: Roster) -> None:
-        """Raise InvalidValue for a cohort larger than the federation."""
-        if self.cohort is not None:
-            check_cohort(self.cohort, roster)
-
     def _phase(
-        self, name: str, action: Action, who: Who, settings: object, rounds: int = 1, mean: Part | None = None
+        self, name: str, step: str, who: Who, settings: object, rounds: int = 1, mean: str | None = None
     ) -> Phase:
-        return Phase(name, action, rounds, who, settings, self.cohort, panel=True, mean=mean)
+        return Phase(name, step, rounds, who, settings, self.cohort, fixed_cohort=True, mean=mean)
 
-    def sends(self, phase: Phase, state: ServerState) -> Mapping[Part, Weights]:
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The whole model."""
         return {Part.MODEL: state.weights}
 
-    def tells(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
         """The settings, and how many rounds were before: each draws batches of its own."""
-        return {**super().tells(phase, state), "turn": state.aux.get("turn", 0)}
+        return {**super().config(phase, state), "turn": state.aux.get("turn", 0)}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the models, where that is what the phase is for."""
@@ -71,9 +66,9 @@ class Recovering(LocalSteps):
         super().__post_init__()
         require_count("recover_rounds", self.recover_rounds, at_least=0)
 
-    def recovery(self, mean: Part | None = Part.MODEL) -> list[Phase]:
+    def recovery(self, mean: str | None = Part.MODEL) -> list[Phase]:
         """Nothing for 0 rounds."""
         if self.recover_rounds == 0:
             return []
-        phase = self._phase("recover", Action.FIT, Who.REMAINING, self.recover, self.recover_rounds, mean)
+        phase = self._phase("recover", "fit", Who.RETAIN, self.recover, self.recover_rounds, mean)
         return [phase]

@@ -10,38 +10,37 @@ from typing import Any
 from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import numpy_stream
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.contract import Given, Roster
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.method.contract import ClientRegistry, MethodInputs
 
 
 class Who(StrEnum):
     """Which clients a phase asks."""
 
-    REMAINING = "clients with rows that remain"
-    FORGETTING = "clients with rows to forget"
+    RETAIN = "clients with rows that remain"
+    FORGET = "clients with rows to forget"
     BOTH = "clients with either"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """`rounds` rounds in which the clients `who` run the handler `action` with `settings`.
+    """`rounds` rounds in which the clients `who` run the handler `step` with `settings`.
 
     `cohort` limits how many clients are asked per round, beside those that forget (None: all);
-    with `panel` they are the same in all rounds of the stage. In a `strict` phase every answer
+    with `fixed_cohort` they are the same in all rounds of the stage. In a `strict` phase every answer
     counts: a client that fails is asked once more, then the run stops. Where all that the method
     needs of the replies is the `mean` of one part, weighted by rows, `aggregate` is given one reply,
     which holds it.
     """
 
     name: str
-    action: Action
+    step: str
     rounds: int
     who: Who
     settings: object
     cohort: int | None = None
     strict: bool = True
-    panel: bool = False
-    mean: Part | None = None
+    fixed_cohort: bool = False
+    mean: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,22 @@ class ServerState:
     weights: Weights
     round: int = 0
     aux: Mapping[str, Any] = field(default_factory=dict)
-    given: Given = field(default_factory=Given)
+    inputs: MethodInputs = field(default_factory=MethodInputs)
     cost: Cost = field(default_factory=Cost)
 
 
-def sampled(phase: Phase, roster: Roster, seed: int, stage: str, round_: int) -> list[ClientId]:
+def sampled(phase: Phase, registry: ClientRegistry, seed: int, stage: str, round_: int) -> list[ClientId]:
     """The clients that a round asks, in partition order: all that must, a cohort of the others."""
-    forgetting = roster.forgetting
+    forgetting = registry.forget_clients
     asked_anyway = set(forgetting)
-    others = [k for k in roster.remaining if k not in asked_anyway]
-    if phase.who is Who.REMAINING:
-        forgetting = [k for k in forgetting if roster.remaining_rows(k) > 0]
-    elif phase.who is Who.FORGETTING:
+    others = [k for k in registry.retain_clients if k not in asked_anyway]
+    if phase.who is Who.RETAIN:
+        forgetting = [k for k in forgetting if registry.retain_rows(k) > 0]
+    elif phase.who is Who.FORGET:
         others = []
     if phase.cohort is not None and phase.cohort < len(others):
-        draw = ("panel",) if phase.panel else (phase.name, "cohort", round_)
+        draw = ("panel",) if phase.fixed_cohort else (phase.name, "cohort", round_)
         stream = numpy_stream(seed, stage, *draw)
         others = [int(k) for k in stream.choice(others, phase.cohort, replace=False)]
-    absent = set(roster.request.clients) if roster.request.offline else set()
+    absent = set(registry.request.clients) if registry.request.offline else set()
     return sorted({*forgetting, *others} - absent)

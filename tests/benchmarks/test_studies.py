@@ -56,10 +56,12 @@ def test_published_variants_are_the_published_preset() -> None:
 @pytest.mark.parametrize("name", study_losses.STUDIES)
 def test_studies_of_the_published_losses_start_from_their_tuned_preset(name: str) -> None:
     plan = plan_of(name)
-    assert study_plan.composed(plan.overrides).forget == study_plan.composed(("forget=laf_repel",)).forget
+    assert (
+        study_plan.composed(plan.overrides).forget == study_plan.composed(("forget=laf_tuned_losses",)).forget
+    )
     (default,) = (v for v, default in plan.variants() if default)
     base, job = plan.base(0), plan.job(default, True, 0)
-    assert base == plan_of("aim").base(0), "the base run is one for all methods"
+    assert base == plan_of("assign_targets").base(0), "the base run is one for all methods"
     assert job.config is not None
     assert base.made(job.config)
 
@@ -82,7 +84,10 @@ def test_a_study_without_its_default_gets_a_row_for_it() -> None:
 
 
 def test_extra_overrides_of_the_method_leave_the_base_run_alone() -> None:
-    plan, plain = plan_of("aim", "forget.cohort=3", "train.rounds=5"), plan_of("aim", "train.rounds=5")
+    plan, plain = (
+        plan_of("assign_targets", "forget.cohort=3", "train.rounds=5"),
+        plan_of("assign_targets", "train.rounds=5"),
+    )
     assert plan.base(1) == plain.base(1)
     assert "train.rounds=5" in plan.base(1).overrides
     variant = Variant("v", ("forget.align_rounds=9",))

@@ -20,7 +20,7 @@ from benchmarks.studies import STUDIES
 from benchmarks.study_kinds import Study, Sweep
 from benchmarks.study_plan import slug
 
-BRIEF = ("forget.represent_rounds=1", "forget.lead_steps=2", "forget.align.steps=2",
+BRIEF = ("forget.represent_rounds=1", "forget.warmup_steps=2", "forget.align.steps=2",
          "forget.represent.most_rows=20")  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_a_run_of_another_configuration_is_made_again(runs: Runs, tmp_path: Path
     start(tmp_path, seeds="0")
     stale = tmp_path / "runs" / EXPECTED[2] / "report.json"
     left = json.loads(stale.read_text())
-    left["config"]["forget"]["forgetting_share"] = 0.123  # as if a default had changed since
+    left["config"]["forget"]["forget_share"] = 0.123  # as if a default had changed since
     stale.write_text(json.dumps(left))
     start(tmp_path, seeds="0")
     assert runs.where().count(EXPECTED[2]) == 2

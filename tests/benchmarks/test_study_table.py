@@ -10,13 +10,13 @@ import pytest
 from scipy import stats
 
 from benchmarks.study_runs import Done
-from benchmarks.study_table import against, result, table, words
+from benchmarks.study_table import negative_weight, result, table, words
 from fedlaf.report.intervals import Interval, interval
 
 
 def report(gap: float = 2.0, **config: Any) -> dict[str, Any]:
     """A report whose unlearned model is `gap` above the retrained one, its original 8 above."""
-    names = ("accuracy_test", "accuracy_forgotten", "backdoor_success")
+    names = ("accuracy_test", "accuracy_forget", "backdoor_success")
     models = {
         model: {**dict.fromkeys(names, 50.0 + more), "gap": abs(more)}
         for model, more in (("original", 8.0), ("unlearned", gap), ("retrained", 0.0))
@@ -80,16 +80,16 @@ def test_differences_to_the_default_are_paired_by_seed() -> None:
     )
     other = result("other", {0: Done(report(-1.5)), 1: Done(report(4.7)), 2: Done(report(99.0))})
     half = stats.sem([0.5, 0.7]) * stats.t.ppf(0.975, 1)
-    found = against(other, default)
+    found = negative_weight(other, default)
     assert (found.mean, found.half) == pytest.approx((0.6, half))
-    assert isnan(against(result("none", {}), default).mean)
+    assert isnan(negative_weight(result("none", {}), default).mean)
     assert " | +0.60 ± 1.27 | " in table([default, other])
     assert "seed by seed" in words([default, other], [0, 1])
 
 
 def test_rows_of_other_references_are_not_paired() -> None:
     rows = [result("mine", {0: Done(report(1.0))}, default=True), result("other", {0: Done(report(2.0))})]
-    assert "against" not in table(rows, paired=False)
-    assert "against" not in words(rows, [0], paired=False).lower()
+    assert "negative_weight" not in table(rows, paired=False)
+    assert "negative_weight" not in words(rows, [0], paired=False).lower()
     lost = [result("mine", {0: Done(None, "lost")}, default=True), rows[1]]
-    assert "against" not in table(lost)
+    assert "negative_weight" not in table(lost)

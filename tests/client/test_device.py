@@ -22,7 +22,7 @@ from fedlaf.data import LabelledRows, moved
 from fedlaf.method.contract import Stage
 from fedlaf.objectives.classification import Fit
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_adam import LafAdam
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -87,10 +87,10 @@ def test_rows_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) 
 def story(device: str, **more: object) -> dict[str, Weights]:
     """Train, and forget client 0."""
     spec = replace(small_spec(rows=200), device=device, **more)  # type: ignore[arg-type]
-    grid, roster = enrolled(spec)
-    trained = FedAvg(rounds=2, fit=Fit()).run(grid, initial_weights(spec), Stage("train", 0, roster))
-    asked = replace(roster, request=ForgetRequest.of_clients([0], roster.sizes))
-    left = AimedLaf().run(grid, trained.weights, Stage("request-1", 0, asked))
+    grid, registry = enrolled(spec)
+    trained = FedAvg(rounds=2, fit=Fit()).run(grid, initial_weights(spec), Stage("train", 0, registry))
+    asked = replace(registry, request=ForgetRequest.of_clients([0], registry.sizes))
+    left = LafAdam().run(grid, trained.weights, Stage("request-1", 0, asked))
     return {"trained": trained.weights, "left": left.weights}
 
 

@@ -13,13 +13,13 @@ from fedlaf.client import ClientSpec
 from fedlaf.core.cost import Cost
 from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
-from fedlaf.data import LabelledRows, Looked
-from fedlaf.method.contract import Roster, Stage
+from fedlaf.data import LabelledRows, RowAccessLog
+from fedlaf.method.contract import ClientRegistry, Stage
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Represent
-from fedlaf.protocol.row_counts import Noted, Once
+from fedlaf.protocol.row_counts import DistinctRowCounter, TaggedGrid
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_adam import LafAdam
 
 MB = 1_000_000
 
@@ -28,39 +28,43 @@ MB = 1_000_000
 
 
 def test_only_rows_whose_inputs_are_taken_are_noted() -> None:
-    looked = Looked.nowhere(10)
-    rows = LabelledRows(torch.arange(10).view(10, 1, 1, 1), torch.arange(10)).noting(looked)
+    access_log = RowAccessLog.nowhere(10)
+    rows = LabelledRows(torch.arange(10).view(10, 1, 1, 1), torch.arange(10)).logged_in(access_log)
     few = rows.at(torch.tensor([8, 2, 5, 1]))
     assert len(few) == 4
-    assert not looked.marks.any()
+    assert not access_log.marks.any()
     assert few.at(torch.tensor([0, 3])).unlabelled().at(torch.tensor([1, 1])).x.flatten().tolist() == [1, 1]
-    assert looked.marks.nonzero().flatten().tolist() == [1]
+    assert access_log.marks.nonzero().flatten().tolist() == [1]
     mask = torch.zeros(4, dtype=torch.bool)
     mask[2] = True
     assert few.at(mask).x.flatten().tolist() == [5]
     assert rows.at(mask.repeat(3)[:10]).x.flatten().tolist() == [2, 6]
-    assert looked.marks.nonzero().flatten().tolist() == [1, 2, 5, 6]
-    assert rows.x.shape[0] == looked.marks.sum() == 10
+    assert access_log.marks.nonzero().flatten().tolist() == [1, 2, 5, 6]
+    assert rows.x.shape[0] == access_log.marks.sum() == 10
 
 
 # ---- on the clients
 
 
 def read(cost: Cost) -> tuple[float, float]:
-    return cost.retained_rows_read, cost.forgotten_rows_read
+    return cost.retain_rows_read, cost.forget_rows_read
 
 
-def trained(spec: ClientSpec, rounds: int, fit: Fit, roster: Roster, grid: object, run: str) -> Cost:
-    stage = Stage("train", 0, roster)
-    return FedAvg(rounds, fit=fit).run(Noted(grid, run), initial_weights(spec), stage).cost  # type: ignore[arg-type]
+def trained(
+    spec: ClientSpec, rounds: int, fit: Fit, registry: ClientRegistry, grid: object, run: str
+) -> Cost:
+    stage = Stage("train", 0, registry)
+    return FedAvg(rounds, fit=fit).run(TaggedGrid(grid, run), initial_weights(spec), stage).cost  # type: ignore[arg-type]
 
 
 def test_training_reads_each_row_once_however_many_rounds_and_epochs() -> None:
     spec = small_spec(rows=80)
-    grid, roster = enrolled(spec)
-    assert read(trained(spec, 2, Fit(epochs=2), roster, grid, "train")) == (80, 0)
+    grid, registry = enrolled(spec)
+    assert read(trained(spec, 2, Fit(epochs=2), registry, grid, "train")) == (80, 0)
     # Retraining has the same streams as training, and is another run: it counts anew.
-    left = Roster(roster.nodes, roster.sizes, gone=ForgetRequest.of_clients([1], roster.sizes))
+    left = ClientRegistry(
+        registry.nodes, registry.sizes, removed=ForgetRequest.of_clients([1], registry.sizes)
+    )
     assert read(trained(spec, 2, Fit(), left, grid, "retrain-1")) == (60, 0)
     # Whoever looks at all of its rows has nothing to remember.
     assert not any(context.state for context in grid.contexts.values())  # type: ignore[attr-defined]
@@ -68,9 +72,9 @@ def test_training_reads_each_row_once_however_many_rounds_and_epochs() -> None:
 
 def test_parts_add_up_to_what_was_looked_at() -> None:
     spec = small_spec(rows=80)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     few = [
-        trained(spec, rounds, Fit(share=0.5, batch_size=10), roster, grid, f"run-{rounds}")
+        trained(spec, rounds, Fit(share=0.5, batch_size=10), registry, grid, f"run-{rounds}")
         for rounds in (1, 4)
     ]
     assert read(few[0]) == (40, 0)
@@ -78,30 +82,32 @@ def test_parts_add_up_to_what_was_looked_at() -> None:
 
 
 def test_once_counts_what_is_more_than_before() -> None:
-    once = Once()
+    once = DistinctRowCounter()
     told = [(3, 0), (5, 2), (4, 2), (5, 9)]
-    counted = [once.counted(7, Cost(retained_rows_read=r, forgotten_rows_read=f, rounds=1)) for r, f in told]
+    counted = [once.counted(7, Cost(retain_rows_read=r, forget_rows_read=f, rounds=1)) for r, f in told]
     assert [read(c) for c in counted] == [(3, 0), (2, 2), (0, 0), (0, 7)]
-    assert read(once.counted(8, Cost(retained_rows_read=3))) == (3, 0)
+    assert read(once.counted(8, Cost(retain_rows_read=3))) == (3, 0)
     assert counted[1].rounds == 1
 
 
 def test_a_share_of_labels_reads_a_share_of_the_rows() -> None:
     spec = small_spec(rows=80)
-    grid, roster = enrolled(spec)
-    cost = trained(spec, 3, Fit(labels=0.25), roster, grid, "train")
+    grid, registry = enrolled(spec)
+    cost = trained(spec, 3, Fit(labels=0.25), registry, grid, "train")
     assert read(cost) == (20, 0)
     assert cost.labels_read == 60
 
 
-def test_forgetting_reads_the_forgotten_rows_and_of_the_others_what_it_is_allowed() -> None:
+def test_forgetting_reads_the_forget_rows_and_of_the_others_what_it_is_allowed() -> None:
     spec = small_spec(rows=80)
-    grid, roster = enrolled(spec)
-    request = ForgetRequest.of_samples({0: list(range(7)), 2: [3]}, roster.sizes)
-    asked = Roster(roster.nodes, roster.sizes, request)
-    method = AimedLaf(represent=Represent(density="gaussian", rows="retained", most_rows=5))
+    grid, registry = enrolled(spec)
+    request = ForgetRequest.of_samples({0: list(range(7)), 2: [3]}, registry.sizes)
+    asked = ClientRegistry(registry.nodes, registry.sizes, request)
+    method = LafAdam(represent=Represent(density="gaussian", rows="retain", most_rows=5))
     recording = RecordingGrid(grid)
-    outcome = method.run(Noted(recording, "request-1"), initial_weights(spec), Stage("request-1", 0, asked))
+    outcome = method.run(
+        TaggedGrid(recording, "request-1"), initial_weights(spec), Stage("request-1", 0, asked)
+    )
     assert read(outcome.cost) == (20, 8)  # of four clients, five each
     assert outcome.cost.rows_read == 28
     # Which rows they were stays with the clients.
@@ -112,7 +118,7 @@ def test_forgetting_reads_the_forgotten_rows_and_of_the_others_what_it_is_allowe
 
 def test_the_noted_grid_is_the_inner_one() -> None:
     grid, _ = enrolled(small_spec(rows=80))
-    noted = Noted(grid, "x")
+    noted = TaggedGrid(grid, "x")
     assert list(noted.get_node_ids()) == list(grid.get_node_ids())
     assert noted.run is grid.run
 
@@ -143,7 +149,7 @@ def test_a_peak_is_that_of_its_own_time_and_reaches_those_around_it() -> None:
 
 def test_clients_report_their_peak() -> None:
     spec = small_spec(rows=80)
-    grid, roster = enrolled(spec)
-    cost = trained(spec, 1, Fit(), roster, grid, "train")
+    grid, registry = enrolled(spec)
+    cost = trained(spec, 1, Fit(), registry, grid, "train")
     assert cost.client_memory > 10 * MB
     assert cost.gpu_memory == 0

@@ -22,7 +22,7 @@ from fedlaf.models import Cnn, ResNet18, SmallCnn, build_vae
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published import PublishedLaf
 
 
 def rows(count: int, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> LabelledRows:
@@ -95,26 +95,26 @@ def test_augmentation_crops_and_flips_each_row_by_its_own_draw() -> None:
 
 def test_positions_of_a_client_that_leaves_and_of_one_that_stays() -> None:
     assert positions(RowSplit((1, 3), (0,)), 5) == ((1, 3), (0, 1, 3))
-    assert positions(RowSplit((), (0, 2), leaves=True), 4) == ((1, 3), (0, 1, 2, 3))
+    assert positions(RowSplit((), (0, 2), withdraws=True), 4) == ((1, 3), (0, 1, 2, 3))
     assert positions(RowSplit(), 4) == ((), ())
 
 
-def task(model: str, retained: int, forgotten: int) -> Task:
+def task(model: str, retain: int, forget: int) -> Task:
     spec, shape = {
         "cnn": (Cnn(), (1, 28, 28)),
         "resnet": (ResNet18(), (3, 16, 16)),
     }[model]
     built = spec.build(shape, 10, 0)
-    sides = [rows(count, shape, seed).unlabelled() for seed, count in enumerate((retained, forgotten))]
-    taught = [representations.representations(built.extractor, side, 256) for side in sides]
+    sides = [rows(count, shape, seed).unlabelled() for seed, count in enumerate((retain, forget))]
+    teacher = [representations.representations(built.extractor, side, 256) for side in sides]
     vaes = [build_vae(256, 4, "linear", seed) for seed in (1, 2)]
     weights = [torch.ones(len(side)) for side in sides]
-    kinds = [Side(*kind) for kind in zip(sides, taught, weights, strict=True)]
+    kinds = [Side(*kind) for kind in zip(sides, teacher, weights, strict=True)]
     return Task(built.extractor, vaes[0], vaes[1], kinds[0], kinds[1])
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
-@pytest.mark.parametrize("sizes", [(12, 12), (12, 0), (0, 12)], ids=["both", "retained", "forgotten"])
+@pytest.mark.parametrize("sizes", [(12, 12), (12, 0), (0, 12)], ids=["both", "retain", "forget"])
 def test_forgetting_moves_the_extractors_parameters_and_nothing_else(
     model: str, sizes: tuple[int, int]
 ) -> None:
@@ -147,7 +147,7 @@ def test_a_rate_of_zero_leaves_its_loss_out(rate_u: float, rate_a: float) -> Non
 
 
 def test_recovery_uses_remaining_rows_only() -> None:
-    settings = Forget(lr_unlearning=0, lr_alignment=1e-3, batch_size=4, steps=3, sides="retained", latent=4)
+    settings = Forget(lr_unlearning=0, lr_alignment=1e-3, batch_size=4, steps=3, sides="retain", latent=4)
     with_, without = task("cnn", 8, 8), task("cnn", 8, 0)
     _, cost = laf_loop.forget(with_, settings, stream(), stream())
     laf_loop.forget(without, settings, stream(), stream())
@@ -170,13 +170,13 @@ def test_odd_rows_weigh_more_and_the_mean_weight_is_one() -> None:
     stream_ = stream()
     usual = torch.randn(500, 16, generator=stream_)
     usual[:, 4:] = usual[:, :4].repeat(1, 3)  # rows that live in four dimensions
-    odd = torch.randn(20, 16, generator=stream_) * 3
+    outlier = torch.randn(20, 16, generator=stream_) * 3
     h = build_vae(16, 4, "linear", 0)
     representations.fit_vae(h, usual, Represent(latent=4, lr=3e-3), 30, stream_)
-    weights = Forget(weighting="oddness", latent=4).weights(torch.cat([usual[:60], odd]), h)
+    weights = Forget(weighting="oddness", latent=4).weights(torch.cat([usual[:60], outlier]), h)
     assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
     assert float(weights[60:].mean()) > 3 * float(weights[:60].mean())
-    assert torch.equal(Forget().weights(odd, h), torch.ones(20))
+    assert torch.equal(Forget().weights(outlier, h), torch.ones(20))
 
 
 def test_a_vae_learns_what_it_is_shown() -> None:
@@ -194,10 +194,10 @@ def test_a_gpu_comes_to_the_cpus_result() -> None:
     found = []
     for device in ("cpu", "cuda"):
         spec = replace(small_spec(3, rows=300), device=device)
-        grid, roster = enrolled(spec)
-        weights = FedAvg(rounds=1).run(grid, initial_weights(spec), Stage("train", 0, roster)).weights
-        asked = replace(roster, request=ForgetRequest.of_clients([0], roster.sizes))
-        method = Laf(represent_rounds=1, forget_rounds=1, forget_steps=2)
+        grid, registry = enrolled(spec)
+        weights = FedAvg(rounds=1).run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
+        asked = replace(registry, request=ForgetRequest.of_clients([0], registry.sizes))
+        method = PublishedLaf(represent_rounds=1, forget_rounds=1, forget_steps=2)
         found += [weights, method.run(grid, initial_weights(spec), Stage("r", 0, asked)).weights]
     assert furthest(found[0], found[2]) < 1e-3
     assert furthest(found[1], found[3]) < 5e-3

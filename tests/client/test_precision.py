@@ -12,7 +12,7 @@ from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
 
 from fedlaf.client.runtime import measured_model, resident_model
 from fedlaf.client.steps import representations, targets, training
-from fedlaf.client.steps.targets import Goals
+from fedlaf.client.steps.targets import Targets
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
@@ -23,11 +23,11 @@ from fedlaf.models.arrays import weights_of
 from fedlaf.models.precision import FIRST_SCALE
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Align
+from fedlaf.objectives.laf_targets import Alignment
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
-from fedlaf.strategies.laf_published_server import ServerLaf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_published_server import PublishedLafServer
 
 HALF = ("bf16", "fp16")
 
@@ -39,18 +39,24 @@ def stream(seed: int) -> torch.Generator:
 def told(precision: str, **methods: Any) -> dict[str, Weights]:
     """Train, then forget client 0 by each method, from the same trained weights."""
     spec = replace(small_spec(rows=200), precision=precision)
-    grid, roster = enrolled(spec)
-    trained = FedAvg(rounds=2, fit=Fit(lr=1e-2)).run(grid, initial_weights(spec), Stage("train", 0, roster))
-    asked = replace(roster, request=ForgetRequest.of_clients([0], roster.sizes))
+    grid, registry = enrolled(spec)
+    trained = FedAvg(rounds=2, fit=Fit(lr=1e-2)).run(grid, initial_weights(spec), Stage("train", 0, registry))
+    asked = replace(registry, request=ForgetRequest.of_clients([0], registry.sizes))
     found = {name: m.run(grid, trained.weights, Stage("request-1", 0, asked)) for name, m in methods.items()}
     return {"trained": trained.weights, **{name: outcome.weights for name, outcome in found.items()}}
 
 
 VAE = Represent(latent=4)
 METHODS = {
-    "aimed": AimedLaf(represent=VAE, represent_rounds=1, align=Align(steps=4), align_rounds=1, lead_steps=2),
-    "repel": Laf(represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3), forget_steps=3),
-    "server": ServerLaf(represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3, steps=2)),
+    "aimed": LafAdam(
+        represent=VAE, represent_rounds=1, align=Alignment(steps=4), align_rounds=1, warmup_steps=2
+    ),
+    "repel": PublishedLaf(
+        represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3), forget_steps=3
+    ),
+    "server": PublishedLafServer(
+        represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3, steps=2)
+    ),
 }
 
 
@@ -139,9 +145,9 @@ def test_a_vae_and_goals_in_bf16_stay_near_those_in_single() -> None:
         losses.append(representations.fit_vae(vae, rows, Represent(latent=4), 3, stream(2))[0])
         extractor = in_precision(SmallCnn().build((1, 8, 8), 10, 0).extractor, precision)
         x = Rows(torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=stream(3)))
-        sides = (Goals(x, rows), Goals(Rows(x.x[:0]), rows[:0]))
-        numbers, _ = targets.toward(extractor, sides, Align(steps=5), stream(4))
-        students.append(numbers["to_goal_retained"])
+        sides = (Targets(x, rows), Targets(Rows(x.x[:0]), rows[:0]))
+        numbers, _ = targets.toward(extractor, sides, Alignment(steps=5), stream(4))
+        students.append(numbers["to_goal_retain"])
     assert losses[0] != losses[1]
     assert np.isclose(*losses, rtol=0.01)
     assert students[0] != students[1]

@@ -15,7 +15,10 @@ SMALL = (
     'scenario=["data=digits","data.train_rows=200","model=small_cnn","corruption.backdoor.patch=2",'
     '"clients=3","train.rounds=1"]'
 )
-METHODS = ('+methods.brief=["forget=laf","forget.align_rounds=1"]', '+methods.other=["forget=laf_repel"]')
+METHODS = (
+    '+methods.brief=["forget=laf","forget.align_rounds=1"]',
+    '+methods.other=["forget=laf_tuned_losses"]',
+)
 
 
 @pytest.fixture

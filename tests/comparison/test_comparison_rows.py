@@ -22,11 +22,11 @@ WHOLE = {"passes": 200.0, "bytes_down": 40.0, "bytes_up": 60.0, "client_seconds"
 
 def report(test: float, gap: float, passes: float = 50.0) -> dict[str, Any]:
     models = {
-        "unlearned": {"accuracy_test": test, "gap": gap, "js_forgotten": gap / 100, "js_test": 0.01},
+        "unlearned": {"accuracy_test": test, "gap": gap, "js_forget": gap / 100, "js_test": 0.01},
         "retrained": {"accuracy_test": 80.0, "gap": 0.0},
     }
     costs = {"unlearned": {**COST, "passes": passes}, "retrained": WHOLE}
-    return {"requests": [{"models": models, "costs": costs, "yardstick": {"gap": gap / 2}}]}
+    return {"requests": [{"models": models, "costs": costs, "spread": {"gap": gap / 2}}]}
 
 
 def done(method: str, seed: int, told: dict[str, Any] | None, error: str = "") -> Done:
@@ -51,7 +51,7 @@ def test_means_intervals_and_shares_are_those_worked_out_by_hand() -> None:
     # Student's t with one degree of freedom at 97.5 % is 12.706; the standard error of 1 and 3 is 1.
     assert good.gap.half == pytest.approx(12.706, abs=1e-3)
     assert good.apart["accuracy_test"].mean == -1.5
-    assert good.js["js_forgotten"].mean == pytest.approx(0.02)
+    assert good.js["js_forget"].mean == pytest.approx(0.02)
     expected = {"passes": 25.0, "bytes": 20.0, "client_seconds": 50.0, "labels_read": 0.0}
     assert dict(good.shares) == expected
     assert good.gaps == {0: 1.0, 1: 3.0}

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlaf.data import LabelledRows
-from fedlaf.evaluation import Predictions, Subjects, attacks, likelihood_ratios, membership_attacks, sides_of
+from fedlaf.evaluation import (
+    EvaluationSplits,
+    Predictions,
+    attacks,
+    likelihood_ratios,
+    membership_attacks,
+    sides_of,
+)
 from fedlaf.evaluation.attacks import ATTACKS, FIGURES, GAMMA, OFFLINE, figures, threshold
 from fedlaf.evaluation.measures import Probabilities
 
@@ -23,14 +30,16 @@ def softmax(rows: int, seed: int, sharp: float = 1.0) -> Probabilities:
     return np.random.default_rng(seed).dirichlet(np.full(CLASSES, sharp), rows)
 
 
-def subjects(retained: int, forgotten: int, test: int, seed: int = 0) -> Subjects:
+def splits(retain: int, forget: int, test: int, seed: int = 0) -> EvaluationSplits:
     stream = torch.Generator().manual_seed(seed)
-    labels = [torch.randint(CLASSES, (n,), generator=stream) for n in (retained, forgotten, test)]
-    return Subjects(*(LabelledRows(torch.zeros(len(y), 1, 2, 2, dtype=torch.uint8), y) for y in labels))
+    labels = [torch.randint(CLASSES, (n,), generator=stream) for n in (retain, forget, test)]
+    return EvaluationSplits(
+        *(LabelledRows(torch.zeros(len(y), 1, 2, 2, dtype=torch.uint8), y) for y in labels)
+    )
 
 
-def predictions(rows: Subjects, seed: int, sharp: float = 1.0) -> Predictions:
-    counts = (len(rows.retained), len(rows.forgotten), len(rows.test))
+def predictions(rows: EvaluationSplits, seed: int, sharp: float = 1.0) -> Predictions:
+    counts = (len(rows.retain), len(rows.forget), len(rows.test))
     return Predictions(*(softmax(n, seed + i, sharp) for i, n in enumerate(counts)))
 
 
@@ -79,28 +88,26 @@ def test_nobody_to_be_scored_gives_nan_without_a_warning(members: int, others: i
 # ---- which rows
 
 
-@pytest.mark.parametrize(
-    ("retained", "forgotten", "test"), [(90, 30, 60), (10, 30, 61), (90, 300, 1), (5, 1, 2)]
-)
+@pytest.mark.parametrize(("retain", "forget", "test"), [(90, 30, 60), (10, 30, 61), (90, 300, 1), (5, 1, 2)])
 @pytest.mark.parametrize("most", [7, 1000])
-def test_what_is_learned_from_is_never_scored(retained: int, forgotten: int, test: int, most: int) -> None:
-    sides = sides_of(subjects(retained, forgotten, test), most)
+def test_what_is_learned_from_is_never_scored(retain: int, forget: int, test: int, most: int) -> None:
+    sides = sides_of(splits(retain, forget, test), most)
     assert not set(sides.known_out.tolist()) & set(sides.out.tolist())
-    assert len(sides.known_in) == len(sides.known_out) == min(retained, test // 2, most)
-    assert len(sides.in_) == min(forgotten, most)
+    assert len(sides.known_in) == len(sides.known_out) == min(retain, test // 2, most)
+    assert len(sides.in_) == min(forget, most)
     assert len(sides.out) == min(test - test // 2, most)
-    for chosen, size in ((sides.known_in, retained), (sides.in_, forgotten), (sides.out, test)):
+    for chosen, size in ((sides.known_in, retain), (sides.in_, forget), (sides.out, test)):
         assert len(set(chosen.tolist())) == len(chosen)
         assert all(0 <= place < size for place in chosen)
 
 
 def test_only_scored_rows_and_their_labels_move_an_auc() -> None:
-    rows = subjects(80, 40, 100)
+    rows = splits(80, 40, 100)
     sides, found = sides_of(rows, 1000), predictions(rows, 0)
     base = membership_attacks(found, rows, sides)
     test = found.test.copy()
     test[sides.known_out] = softmax(len(sides.known_out), 99)
-    other = membership_attacks(Predictions(softmax(80, 98), found.forgotten, test), rows, sides)
+    other = membership_attacks(Predictions(softmax(80, 98), found.forget, test), rows, sides)
     for name in ("loss", "entropy", "confidence"):  # thresholds may move, the order of rows does not
         assert other[f"mia_{name}_auc"] == base[f"mia_{name}_auc"]
         assert other[f"mia_{name}_tpr"] == base[f"mia_{name}_tpr"]
@@ -110,17 +117,17 @@ def test_only_scored_rows_and_their_labels_move_an_auc() -> None:
 
 
 def test_each_threshold_attack_is_the_plain_one() -> None:
-    rows = subjects(50, 20, 41)
+    rows = splits(50, 20, 41)
     sides, found = sides_of(rows, 1000), predictions(rows, 3, 0.5)
-    forgotten, labels = found.forgotten[sides.in_], rows.forgotten.y.numpy()[sides.in_]
+    forget, labels = found.forget[sides.in_], rows.forget.y.numpy()[sides.in_]
     test, truth = found.test[sides.out], rows.test.y.numpy()[sides.out]
     plain = {
         "loss": [
             [math.log(p[y]) for p, y in zip(*side, strict=True)]
-            for side in ((forgotten, labels), (test, truth))
+            for side in ((forget, labels), (test, truth))
         ],
-        "entropy": [[sum(q * math.log(q) for q in p) for p in side] for side in (forgotten, test)],
-        "confidence": [[max(p) for p in side] for side in (forgotten, test)],
+        "entropy": [[sum(q * math.log(q) for q in p) for p in side] for side in (forget, test)],
+        "confidence": [[max(p) for p in side] for side in (forget, test)],
     }  # fmt: skip
     measured = membership_attacks(found, rows, sides)
     for name, (members, others) in plain.items():
@@ -130,10 +137,10 @@ def test_each_threshold_attack_is_the_plain_one() -> None:
 
 
 def test_a_model_that_is_sure_of_its_members_alone_gives_them_away() -> None:
-    rows = subjects(100, 50, 100)
+    rows = splits(100, 50, 100)
     sure = [
         np.full((n, CLASSES), 0.02) + 0.92 * np.eye(CLASSES)[y]
-        for n, y in ((100, rows.retained.y), (50, rows.forgotten.y))
+        for n, y in ((100, rows.retain.y), (50, rows.forget.y))
     ]
     found = Predictions(*sure, softmax(100, 1, 50.0))
     measures = membership_attacks(found, rows, sides_of(rows, 1000))
@@ -145,7 +152,7 @@ def test_a_model_that_is_sure_of_its_members_alone_gives_them_away() -> None:
 
 
 def test_zero_probability_and_certainty_are_no_trouble() -> None:
-    rows = subjects(50, 20, 80)
+    rows = splits(50, 20, 80)
     certain = [np.eye(CLASSES)[np.zeros(n, int)] for n in (50, 20, 80)]
     measures = membership_attacks(Predictions(*certain), rows, sides_of(rows, 1000))
     assert measures["mia_entropy_auc"] == measures["mia_confidence_auc"] == measures["mia_trees_auc"] == 50
@@ -153,7 +160,7 @@ def test_zero_probability_and_certainty_are_no_trouble() -> None:
 
 
 def test_trees_need_twenty_rows_of_a_kind() -> None:
-    rows = subjects(19, 20, 80)
+    rows = splits(19, 20, 80)
     measures = membership_attacks(predictions(rows, 0), rows, sides_of(rows, 1000))
     assert math.isnan(measures["mia_trees_auc"])
     assert not math.isnan(measures["mia_loss_auc"])
@@ -163,7 +170,7 @@ def test_trees_need_twenty_rows_of_a_kind() -> None:
 
 
 def test_likelihood_ratios_are_the_plain_ones() -> None:
-    rows = subjects(30, 25, 60)
+    rows = splits(30, 25, 60)
     sides, found = sides_of(rows, 1000), predictions(rows, 0, 0.4)
     references = [predictions(rows, seed, 0.4) for seed in (10, 20)]
 
@@ -176,7 +183,7 @@ def test_likelihood_ratios_are_the_plain_ones() -> None:
         beaten = [ratio(kind, place) >= GAMMA * ratio("test", z) for z in sides.known_out]
         return sum(beaten) / len(beaten)
 
-    members = np.array([score("forgotten", place) for place in sides.in_])
+    members = np.array([score("forget", place) for place in sides.in_])
     others = np.array([score("test", place) for place in sides.out])
     expected = figures("rmia", members, others, 0.5)
     assert likelihood_ratios(found, references, rows, sides) == pytest.approx(expected)
@@ -184,7 +191,7 @@ def test_likelihood_ratios_are_the_plain_ones() -> None:
 
 
 def test_without_references_there_are_no_ratios_and_without_a_population_no_value() -> None:
-    rows = subjects(30, 25, 1)
+    rows = splits(30, 25, 1)
     sides, found = sides_of(rows, 1000), predictions(rows, 0)
     assert likelihood_ratios(found, [], rows, sides) == {}
     assert all(math.isnan(v) for v in likelihood_ratios(found, [found], rows, sides).values())
@@ -192,7 +199,7 @@ def test_without_references_there_are_no_ratios_and_without_a_population_no_valu
 
 def test_the_model_itself_as_its_reference_tells_nothing() -> None:
     """With a = 1 all ratios would be one; with a < 1 they grow with the likelihood alone."""
-    rows = subjects(30, 25, 60)
+    rows = splits(30, 25, 60)
     found = Predictions(*(np.full((n, CLASSES), 1 / CLASSES) for n in (30, 25, 60)))
     measures = likelihood_ratios(found, [found], rows, sides_of(rows, 1000))
     assert (measures["mia_rmia_auc"], measures["mia_rmia_tpr"]) == (50, 0)

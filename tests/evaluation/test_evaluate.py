@@ -13,7 +13,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
 from fedlaf.data.federation import Federation, FederationSpec, build
-from fedlaf.evaluation import Evaluation, Predictions, Subjects, digest, evaluate, predict, subjects_of
+from fedlaf.evaluation import Evaluation, EvaluationSplits, Predictions, digest, evaluate, predict, splits_for
 from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence, tug_of_war
 from fedlaf.models import Classifier, SmallCnn
 
@@ -44,13 +44,13 @@ def small_model(seed: int = 0) -> tuple[Classifier, Weights]:
 # ---- subjects
 
 
-def test_subjects_are_what_is_forgotten_what_remains_and_the_test_set() -> None:
+def test_subjects_are_what_is_forget_what_remains_and_the_test_set() -> None:
     federation = build(CLEAN)
     asked = {0: [0, 5, 7], 2: list(range(20))}
-    found = subjects_of(federation, of(federation, asked), ForgetRequest())
-    assert_same(found.forgotten, held(federation, asked))
+    found = splits_for(federation, of(federation, asked), ForgetRequest())
+    assert_same(found.forget, held(federation, asked))
     rest = {0: [i for i in range(20) if i not in asked[0]], 1: list(range(20)), 3: list(range(20))}
-    assert_same(found.retained, held(federation, rest))
+    assert_same(found.retain, held(federation, rest))
     assert_same(found.test, federation.dataset.test)
     assert found.triggered is None
 
@@ -58,23 +58,23 @@ def test_subjects_are_what_is_forgotten_what_remains_and_the_test_set() -> None:
 def test_rows_that_are_gone_are_in_neither() -> None:
     federation = build(CLEAN)
     asked, earlier = {0: [1, 2]}, {0: [0, 19], 1: list(range(20)), 3: [4]}
-    found = subjects_of(federation, of(federation, asked), of(federation, earlier))
-    assert_same(found.forgotten, held(federation, asked))
+    found = splits_for(federation, of(federation, asked), of(federation, earlier))
+    assert_same(found.forget, held(federation, asked))
     rest = {0: list(range(3, 19)), 2: list(range(20)), 3: [i for i in range(20) if i != 4]}
-    assert_same(found.retained, held(federation, rest))
+    assert_same(found.retain, held(federation, rest))
 
 
 def test_subjects_are_measured_as_their_clients_hold_them() -> None:
     wrong = build(replace(CLEAN, wrong_labels=WrongLabels(clients=(1,), share=1.0)))
-    found = subjects_of(wrong, of(wrong, {1: list(range(20))}), ForgetRequest())
-    np.testing.assert_array_equal(found.forgotten.y.numpy(), wrong.labels[1])
+    found = splits_for(wrong, of(wrong, {1: list(range(20))}), ForgetRequest())
+    np.testing.assert_array_equal(found.forget.y.numpy(), wrong.labels[1])
     right = wrong.dataset.train.y.numpy()[wrong.parts[1]]
-    assert (found.forgotten.y.numpy() != right).all()
+    assert (found.forget.y.numpy() != right).all()
 
 
 def test_triggered_rows_are_test_rows_of_other_classes_with_the_trigger() -> None:
     federation = build(BACKDOORED)
-    found = subjects_of(federation, of(federation, {0: [0]}), ForgetRequest())
+    found = splits_for(federation, of(federation, {0: [0]}), ForgetRequest())
     test = federation.dataset.test
     others = test.x[test.y != 3]
     assert found.target == 3
@@ -91,29 +91,29 @@ def test_clients_without_rows_do_not_disturb() -> None:
     federation = build(replace(CLEAN, partition=Dirichlet(1e-3, 0), clients=30))
     assert 0 in federation.sizes.values()
     client = max(federation.sizes, key=lambda k: federation.sizes[k])
-    found = subjects_of(federation, of(federation, {client: [0]}), ForgetRequest())
-    assert (len(found.forgotten), len(found.retained)) == (1, 79)
+    found = splits_for(federation, of(federation, {client: [0]}), ForgetRequest())
+    assert (len(found.forget), len(found.retain)) == (1, 79)
 
 
 @pytest.mark.parametrize("rows", [{}, {k: list(range(20)) for k in range(4)}])
 def test_a_measurement_needs_rows_of_both_kinds(rows: dict[int, list[int]]) -> None:
     federation = build(CLEAN)
     with pytest.raises(ValueError, match="at least one row of each kind"):
-        subjects_of(federation, of(federation, rows), ForgetRequest())
+        splits_for(federation, of(federation, rows), ForgetRequest())
 
 
 def test_some_are_the_first_of_each_kind() -> None:
     federation = build(BACKDOORED)
-    whole = subjects_of(federation, of(federation, {0: [3, 4, 5]}), ForgetRequest())
+    whole = splits_for(federation, of(federation, {0: [3, 4, 5]}), ForgetRequest())
     few = whole.some(5)
-    assert [len(r) for r in (few.retained, few.forgotten, few.test)] == [5, 3, 5]
-    assert torch.equal(few.retained.x, whole.retained.x[:5])
+    assert [len(r) for r in (few.retain, few.forget, few.test)] == [5, 3, 5]
+    assert torch.equal(few.retain.x, whole.retain.x[:5])
     assert torch.equal(few.test.y, whole.test.y[:5])
     assert few.triggered is not None
     assert whole.triggered is not None
     assert torch.equal(few.triggered.x, whole.triggered.x[:5])
     assert few.target == whole.target
-    assert subjects_of(build(CLEAN), of(federation, {0: [3]}), ForgetRequest()).some(2).triggered is None
+    assert splits_for(build(CLEAN), of(federation, {0: [3]}), ForgetRequest()).some(2).triggered is None
 
 
 # ---- predictions
@@ -121,20 +121,20 @@ def test_some_are_the_first_of_each_kind() -> None:
 
 def test_predictions_are_the_softmax_of_the_logits_of_the_weights_given() -> None:
     federation = build(BACKDOORED)
-    subjects = subjects_of(federation, of(federation, {0: [0, 1]}), ForgetRequest())
+    splits = splits_for(federation, of(federation, {0: [0, 1]}), ForgetRequest())
     model, weights = small_model(1)
     other, _ = small_model(2)
-    found = predict(other, weights, subjects)  # the model is a vessel: its own weights do not matter
-    for probabilities, x in ((found.forgotten, subjects.forgotten.x), (found.test, subjects.test.x)):
+    found = predict(other, weights, splits)  # the model is a vessel: its own weights do not matter
+    for probabilities, x in ((found.forget, splits.forget.x), (found.test, splits.test.x)):
         with torch.no_grad():
             logits = model(x.float() / 255).logits.double().numpy()
         raised = np.exp(logits - logits.max(1, keepdims=True))
         np.testing.assert_allclose(probabilities, raised / raised.sum(1, keepdims=True), atol=1e-6)
         assert probabilities.dtype == np.float64
-    assert subjects.triggered is not None
+    assert splits.triggered is not None
     assert found.triggered is not None
-    assert found.triggered.shape == (len(subjects.triggered), 10)
-    assert found.retained.shape == (78, 10)
+    assert found.triggered.shape == (len(splits.triggered), 10)
+    assert found.retain.shape == (78, 10)
 
 
 def test_predictions_are_made_in_evaluation_mode_and_keep_no_gradient() -> None:
@@ -147,7 +147,7 @@ def test_predictions_are_made_in_evaluation_mode_and_keep_no_gradient() -> None:
     model, weights = small_model()
     noisy = Noisy(model.extractor, model.head, model.dims).train()
     federation = build(CLEAN)
-    predict(noisy, weights, subjects_of(federation, of(federation, {0: [0]}), ForgetRequest()))
+    predict(noisy, weights, splits_for(federation, of(federation, {0: [0]}), ForgetRequest()))
 
 
 def test_many_rows_are_predicted_in_chunks_in_their_order() -> None:
@@ -155,21 +155,23 @@ def test_many_rows_are_predicted_in_chunks_in_their_order() -> None:
     many = LabelledRows(rows.x.repeat(13, 1, 1, 1), rows.y.repeat(13))  # 1,040 rows: five chunks
     one = LabelledRows(rows.x[:1], rows.y[:1])
     model, weights = small_model()
-    found = predict(model, weights, Subjects(many, one, one)).retained
+    found = predict(model, weights, EvaluationSplits(many, one, one)).retain
     assert found.shape == (1040, 10)
     np.testing.assert_allclose(found, np.tile(found[:80], (13, 1)), atol=1e-6)
-    np.testing.assert_allclose(found[:1], predict(model, weights, Subjects(one, one, one)).test, atol=1e-6)
+    np.testing.assert_allclose(
+        found[:1], predict(model, weights, EvaluationSplits(one, one, one)).test, atol=1e-6
+    )
 
 
 def test_no_rows_have_no_predictions_and_measures_are_nan() -> None:
     rows = build(CLEAN).dataset.test
     nothing = LabelledRows(rows.x[:0], rows.y[:0])
     model, weights = small_model()
-    subjects = Subjects(rows, nothing, rows)
-    found = predict(model, weights, subjects)
-    measures = evaluate(found, subjects, found).measures
-    assert math.isnan(measures["accuracy_forgotten"])
-    assert math.isnan(measures["js_forgotten"])
+    splits = EvaluationSplits(rows, nothing, rows)
+    found = predict(model, weights, splits)
+    measures = evaluate(found, splits, found).measures
+    assert math.isnan(measures["accuracy_forget"])
+    assert math.isnan(measures["js_forget"])
     assert measures["js_test"] == pytest.approx(0, abs=1e-12)
 
 
@@ -182,31 +184,31 @@ def predictions(seed: int, *, triggered: bool = True) -> Predictions:
     return Predictions(kinds[0], kinds[1], kinds[2], kinds[3] if triggered else None)
 
 
-def subjects(*, triggered: bool = True) -> Subjects:
+def splits(*, triggered: bool = True) -> EvaluationSplits:
     stream = torch.Generator().manual_seed(0)
     parts = [
         LabelledRows(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.randint(3, (n,), generator=stream))
         for n in (6, 4, 5)
     ]
-    return Subjects(*parts, Rows(parts[0].x[:3]) if triggered else None, 1 if triggered else -1)
+    return EvaluationSplits(*parts, Rows(parts[0].x[:3]) if triggered else None, 1 if triggered else -1)
 
 
-def right(model: Predictions, rows: Subjects) -> list[float]:
-    kinds = ("retained", "forgotten", "test")
+def right(model: Predictions, rows: EvaluationSplits) -> list[float]:
+    kinds = ("retain", "forget", "test")
     return [accuracy(getattr(model, kind), getattr(rows, kind).y.numpy()) for kind in kinds]
 
 
 def test_each_measure_is_that_of_its_own_rows() -> None:
-    found, reference, rows = predictions(0), predictions(1), subjects()
+    found, reference, rows = predictions(0), predictions(1), splits()
     measures = evaluate(found, rows, reference).measures
     assert found.triggered is not None
     assert dict(measures) == {
-        "accuracy_retained": accuracy(found.retained, rows.retained.y.numpy()),
-        "accuracy_forgotten": accuracy(found.forgotten, rows.forgotten.y.numpy()),
+        "accuracy_retain": accuracy(found.retain, rows.retain.y.numpy()),
+        "accuracy_forget": accuracy(found.forget, rows.forget.y.numpy()),
         "accuracy_test": accuracy(found.test, rows.test.y.numpy()),
         "backdoor_success": backdoor_success(found.triggered, 1),
-        "js_retained": js_divergence(found.retained, reference.retained),
-        "js_forgotten": js_divergence(found.forgotten, reference.forgotten),
+        "js_retain": js_divergence(found.retain, reference.retain),
+        "js_forget": js_divergence(found.forget, reference.forget),
         "js_test": js_divergence(found.test, reference.test),
         "tow": tug_of_war(*([right(model, rows) for model in (found, reference)])),
     }
@@ -214,16 +216,16 @@ def test_each_measure_is_that_of_its_own_rows() -> None:
 
 
 def test_without_a_reference_or_a_trigger_their_measures_are_absent() -> None:
-    plain = evaluate(predictions(0, triggered=False), subjects(triggered=False)).measures
-    assert list(plain) == ["accuracy_retained", "accuracy_forgotten", "accuracy_test"]
+    plain = evaluate(predictions(0, triggered=False), splits(triggered=False)).measures
+    assert list(plain) == ["accuracy_retain", "accuracy_forget", "accuracy_test"]
 
 
 def test_the_gap_is_the_mean_distance_in_points_over_percentages() -> None:
     found = Evaluation(
-        {"accuracy_retained": 90.0, "accuracy_forgotten": 20.0, "accuracy_test": 85.0, "js_test": 0.9}
+        {"accuracy_retain": 90.0, "accuracy_forget": 20.0, "accuracy_test": 85.0, "js_test": 0.9}
     )
     other = Evaluation(
-        {"accuracy_retained": 92.0, "accuracy_forgotten": 12.0, "accuracy_test": 85.0, "js_test": 0.0}
+        {"accuracy_retain": 92.0, "accuracy_forget": 12.0, "accuracy_test": 85.0, "js_test": 0.0}
     )
     assert found.gap(other) == pytest.approx((2 + 8 + 0) / 3)
     assert found.gap(other) == other.gap(found)
@@ -236,8 +238,8 @@ def test_the_gap_counts_the_backdoor_where_there_is_one() -> None:
 
 
 def test_the_gap_leaves_out_what_is_nan_or_missing_on_either_side() -> None:
-    full = Evaluation({"accuracy_test": 80.0, "accuracy_forgotten": 30.0})
-    part = Evaluation({"accuracy_test": 78.0, "accuracy_forgotten": float("nan")})
+    full = Evaluation({"accuracy_test": 80.0, "accuracy_forget": 30.0})
+    part = Evaluation({"accuracy_test": 78.0, "accuracy_forget": float("nan")})
     assert full.gap(part) == 2
     assert part.gap(full) == 2
     less = Evaluation({"accuracy_test": 78.0})
@@ -257,9 +259,9 @@ def with_inputs(rows: Rows | LabelledRows, x: torch.Tensor) -> Rows | LabelledRo
 def test_the_digest_tells_weights_and_rows_of_every_kind_apart() -> None:
     federation = build(BACKDOORED)
     _, weights = small_model()
-    base = subjects_of(federation, of(federation, {0: [1, 2]}), ForgetRequest())
+    base = splits_for(federation, of(federation, {0: [1, 2]}), ForgetRequest())
     found = [digest(weights, base), digest(small_model(1)[1], base)]
-    for kind in ("retained", "forgotten", "test", "triggered"):
+    for kind in ("retain", "forget", "test", "triggered"):
         rows = getattr(base, kind)
         changed = rows.x.clone()
         changed[-1, 0, 0, 0] ^= 1

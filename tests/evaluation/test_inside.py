@@ -116,18 +116,18 @@ def test_hsic_is_its_definition_with_explicit_centring() -> None:
 
 def test_splits_of_rows_like_the_test_rows_count_as_unseen() -> None:
     wide, narrow = drawn(300, 6), 0.3 * drawn(300, 6, 1)
-    kinds = {"retained": narrow, "test": wide}
+    kinds = {"retain": narrow, "test": wide}
     held = {name: rows.astype(np.float32) for name, rows in kinds.items()}
-    unseen = split_halves({**held, "forgotten": drawn(80, 6, 2).astype(np.float32)})
-    seen = split_halves({**held, "forgotten": (0.3 * drawn(80, 6, 3)).astype(np.float32)})
+    unseen = split_halves({**held, "forget": drawn(80, 6, 2).astype(np.float32)})
+    seen = split_halves({**held, "forget": (0.3 * drawn(80, 6, 3)).astype(np.float32)})
     assert unseen["sde_out"] > 95
     assert seen["sde_out"] < 5
-    assert split_halves({**held, "forgotten": drawn(80, 6, 2).astype(np.float32)}) == unseen
+    assert split_halves({**held, "forget": drawn(80, 6, 2).astype(np.float32)}) == unseen
 
 
 def test_too_few_rows_have_no_halves() -> None:
     rows = drawn(3, 2).astype(np.float32)
-    assert split_halves({"retained": rows, "forgotten": rows, "test": rows}) == {}
+    assert split_halves({"retain": rows, "forget": rows, "test": rows}) == {}
 
 
 # ---- probes
@@ -154,21 +154,21 @@ def test_relearning_counts_steps_and_stops_at_its_goal() -> None:
     x = images(64)
     rows = LabelledRows(x, torch.arange(64) % 4)
     before = {k: v.copy() for k, v in weights.items()}
-    steps = relearned(model, weights, rows, goal=60.0)
+    steps = relearned(model, weights, rows, target=60.0)
     assert 0 < steps < inside.STEPS
     assert inside.right(model, rows) >= 60
     assert all(np.array_equal(weights[k], before[k]) for k in weights)
     learned = {k: v.numpy().copy() for k, v in model.state_dict().items()}
-    assert relearned(model, learned, rows, goal=60.0) == 0
-    assert relearned(model, weights, rows, goal=60.0) == steps
-    assert relearned(model, weights, rows, goal=90.0) > steps
+    assert relearned(model, learned, rows, target=60.0) == 0
+    assert relearned(model, weights, rows, target=60.0) == steps
+    assert relearned(model, weights, rows, target=90.0) > steps
 
 
 def test_relearning_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "STEPS", 3)
     model, weights = small_model()
     rows = LabelledRows(images(1).repeat(2, 1, 1, 1), torch.tensor([0, 1]))  # the same row, two labels
-    assert relearned(model, weights, rows, goal=100.0) == 3
+    assert relearned(model, weights, rows, target=100.0) == 3
 
 
 def test_the_goal_is_the_accuracy_of_the_predictions_and_right_is_that_of_the_model() -> None:

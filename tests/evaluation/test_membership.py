@@ -12,7 +12,7 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 
 from fedlaf.core.seeding import numpy_stream
 from fedlaf.data import LabelledRows
-from fedlaf.evaluation import Evaluation, Predictions, Subjects, evaluate, membership
+from fedlaf.evaluation import Evaluation, EvaluationSplits, Predictions, evaluate, membership
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.evaluation.membership import PROTOCOLS, attack_success
 
@@ -36,20 +36,20 @@ def certain(rows: int, top: float = 0.94) -> Probabilities:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("like_members", "expected"), [(20, 100.0), (10, 75.0), (5, 62.5), (0, 50.0)])
-def test_forgotten_rows_count_as_members_and_test_rows_as_none(
+def test_forget_rows_count_as_members_and_test_rows_as_none(
     protocol: str, like_members: int, expected: float
 ) -> None:
     """Members are certain and test rows are not: all test rows are told right, and of the forgotten
     rows those that look like members."""
-    forgotten = np.concatenate([certain(like_members, 0.93), certain(20 - like_members, 0.48)])
-    found = attack_success(certain(60), forgotten, certain(100, 0.5), protocol)
+    forget = np.concatenate([certain(like_members, 0.93), certain(20 - like_members, 0.48)])
+    found = attack_success(certain(60), forget, certain(100, 0.5), protocol)
     assert found == expected
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_attack_that_takes_members_for_others_is_below_a_coin(protocol: str) -> None:
-    forgotten, test = certain(20, 0.5), certain(100, 0.94)
-    assert attack_success(certain(60, 0.5), forgotten, test, protocol) == 100
+    forget, test = certain(20, 0.5), certain(100, 0.94)
+    assert attack_success(certain(60, 0.5), forget, test, protocol) == 100
     # Only the forgotten rows are changed: now all of them pass for test rows.
     assert attack_success(certain(60, 0.5), certain(20, 0.93), test, protocol) == 50
 
@@ -69,17 +69,17 @@ def test_a_model_that_does_not_separate_gives_a_coin_on_rows_of_its_own() -> Non
 
 
 def plain(
-    retained: Probabilities, forgotten: Probabilities, test: Probabilities, protocol: str, most: int
+    retain: Probabilities, forget: Probabilities, test: Probabilities, protocol: str, most: int
 ) -> float:
     """Both protocols as their description has them, row by row."""
     draw = numpy_stream(0, "membership")
     order = list(draw.permutation(len(test)))
-    count = min(most, len(retained), len(test) // 2)
+    count = min(most, len(retain), len(test) // 2)
     train_out = [sorted(test[i]) for i in order[:count]]
     scored = order[count:] if protocol == "split" else list(draw.permutation(len(test)))
-    train_in = [sorted(retained[i]) for i in draw.choice(len(retained), count, replace=False)]
-    few = min(len(scored), len(forgotten))
-    ours = [sorted(forgotten[i]) for i in draw.choice(len(forgotten), few, replace=False)]
+    train_in = [sorted(retain[i]) for i in draw.choice(len(retain), count, replace=False)]
+    few = min(len(scored), len(forget))
+    ours = [sorted(forget[i]) for i in draw.choice(len(forget), few, replace=False)]
     if protocol == "paper":
         trees: Any = GradientBoostingClassifier(n_estimators=100, random_state=0)
     else:
@@ -92,15 +92,15 @@ def plain(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("retained", "forgotten", "test", "most"),
+    ("retain", "forget", "test", "most"),
     [(120, 40, 160, 5000), (60, 30, 200, 5000), (200, 150, 120, 5000), (200, 40, 200, 50)],
     ids=["balanced", "few remain", "many forgotten", "limited"],
 )
 def test_the_attack_is_the_plain_one(
-    protocol: str, retained: int, forgotten: int, test: int, most: int, monkeypatch: pytest.MonkeyPatch
+    protocol: str, retain: int, forget: int, test: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(membership, "MOST", most)
-    rows = softmax(retained, 1, sharp=0.6), softmax(forgotten, 2, sharp=0.7), softmax(test, 3)
+    rows = softmax(retain, 1, sharp=0.6), softmax(forget, 2, sharp=0.7), softmax(test, 3)
     found = attack_success(*rows, protocol)
     assert found == pytest.approx(plain(*rows, protocol, most), abs=1e-9)
     assert 40 < found < 100  # neither a constant nor a certainty
@@ -131,21 +131,21 @@ def keys(rows: Probabilities) -> set[bytes]:
     return {row.tobytes() for row in rows}
 
 
-@pytest.mark.parametrize(("retained", "forgotten", "test"), [(300, 80, 200), (50, 80, 200), (300, 80, 41)])
+@pytest.mark.parametrize(("retain", "forget", "test"), [(300, 80, 200), (50, 80, 200), (300, 80, 41)])
 def test_split_never_scores_a_row_that_it_trained_on(
-    retained: int, forgotten: int, test: int, monkeypatch: pytest.MonkeyPatch
+    retain: int, forget: int, test: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = remembered(monkeypatch)
-    rows = softmax(retained, 1), softmax(forgotten, 2), softmax(test, 3)
+    rows = softmax(retain, 1), softmax(forget, 2), softmax(test, 3)
     # Of what it has not seen, the memory takes the forgotten rows for members and the test rows too.
     assert attack_success(*rows, "split") == 50
-    (x, y), count = memory.trained, min(retained, test // 2)
+    (x, y), count = memory.trained, min(retain, test // 2)
     assert y.tolist() == [1] * count + [0] * count
     ordered = [np.sort(kind, axis=1) for kind in rows]
     assert keys(x[:count]) <= keys(ordered[0])
     assert keys(x[count:]) <= keys(ordered[2])
     assert len(keys(x)) == 2 * count  # no row twice
-    half = min(forgotten, test - count)
+    half = min(forget, test - count)
     assert len(memory.scored) == 2 * half
     assert keys(memory.scored[:half]) <= keys(ordered[1])
     assert keys(memory.scored[half:]) <= keys(ordered[2]) - keys(x[count:])
@@ -194,11 +194,11 @@ def test_it_is_deterministic_and_leaves_the_global_generator_and_its_rows_alone(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("retained", "forgotten", "test"),
+    ("retain", "forget", "test"),
     [(1, 40, 40), (0, 40, 40), (19, 40, 40), (40, 0, 40), (40, 40, 39), (40, 40, 3), (40, 40, 0)],
 )
-def test_too_few_rows_of_a_kind_give_nan(protocol: str, retained: int, forgotten: int, test: int) -> None:
-    found = attack_success(softmax(retained, 1), softmax(forgotten, 2), softmax(test, 3), protocol)
+def test_too_few_rows_of_a_kind_give_nan(protocol: str, retain: int, forget: int, test: int) -> None:
+    found = attack_success(softmax(retain, 1), softmax(forget, 2), softmax(test, 3), protocol)
     assert math.isnan(found)
     # Twenty of each kind are enough: a leaf of the trees holds them.
     assert not math.isnan(attack_success(softmax(20, 1), softmax(1, 2), softmax(40, 3), protocol))
@@ -214,14 +214,14 @@ def rows_of(count: int) -> LabelledRows:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_it_is_measured_only_where_a_protocol_is_named(protocol: str) -> None:
     found = Predictions(softmax(60, 1, sharp=0.5), softmax(20, 2, sharp=0.7), softmax(100, 3))
-    rows = Subjects(rows_of(60), rows_of(20), rows_of(100))
+    rows = EvaluationSplits(rows_of(60), rows_of(20), rows_of(100))
     without = evaluate(found, rows).measures
     assert "attack_success" not in without
     measures = dict(evaluate(found, rows, asr=protocol).measures)
     asr = measures.pop("attack_success")
     assert measures == without
-    assert asr == attack_success(found.retained, found.forgotten, found.test, protocol)
-    assert asr != attack_success(found.forgotten, found.retained, found.test, protocol)
+    assert asr == attack_success(found.retain, found.forget, found.test, protocol)
+    assert asr != attack_success(found.forget, found.retain, found.test, protocol)
 
 
 def test_the_gap_counts_it_where_both_have_it() -> None:

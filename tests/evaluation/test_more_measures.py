@@ -45,8 +45,8 @@ def test_zrf_is_one_for_predictions_of_the_untrained_model_and_zero_for_their_op
 
 
 def test_rho_is_over_the_ninetieth_percentile() -> None:
-    between = [float(i) for i in range(11)]
-    assert rho(18.0, between) == 2
+    spread = [float(i) for i in range(11)]
+    assert rho(18.0, spread) == 2
     assert rho(1.0, [0.5]) == 2
     assert math.isnan(rho(1.0, []))
     assert rho(1.0, [0.0]) == math.inf

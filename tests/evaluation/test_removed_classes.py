@@ -12,7 +12,7 @@ import torch
 from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Digits, Iid, LabelledRows
 from fedlaf.data.federation import FederationSpec, build
-from fedlaf.evaluation import Predictions, Subjects, evaluate, removed_classes, subjects_of
+from fedlaf.evaluation import EvaluationSplits, Predictions, evaluate, removed_classes, splits_for
 from fedlaf.evaluation.measures import Probabilities
 
 BOTH = ("accuracy_test_kept", "accuracy_test_removed")
@@ -27,11 +27,11 @@ def says(classes: list[int]) -> Probabilities:
     return np.eye(4)[classes] * 0.7 + 0.075 if classes else np.empty((0, 4))
 
 
-def measured(retained: list[int], forgotten: list[int], test: list[int], said: list[int]) -> dict[str, float]:
-    found = Predictions(says(retained), says(forgotten), says(said))
-    near, far = rows(retained), rows(forgotten)
-    subjects = Subjects(near, far, rows(test), removed=removed_classes(near, far))
-    measures = evaluate(found, subjects).measures
+def measured(retain: list[int], forget: list[int], test: list[int], said: list[int]) -> dict[str, float]:
+    found = Predictions(says(retain), says(forget), says(said))
+    retain, forget = rows(retain), rows(forget)
+    splits = EvaluationSplits(retain, forget, rows(test), removed=removed_classes(retain, forget))
+    measures = evaluate(found, splits).measures
     return {name: measures[name] for name in BOTH if name in measures}
 
 
@@ -88,15 +88,15 @@ def test_a_class_removal_in_a_federation_is_one_when_every_client_gives_all(
     for k, labels in enumerate(federation.labels):
         of_class = np.flatnonzero(labels == 3)
         asked[k] = of_class[: max(1, round(share * len(of_class)))].tolist()
-    subjects = subjects_of(federation, ForgetRequest.of_samples(asked, federation.sizes), ForgetRequest())
-    kinds = (subjects.retained, subjects.forgotten, subjects.test)
+    splits = splits_for(federation, ForgetRequest.of_samples(asked, federation.sizes), ForgetRequest())
+    kinds = (splits.retain, splits.forget, splits.test)
     knows_all = Predictions(*(np.eye(10)[kind.y.numpy()] for kind in kinds))
-    measures = evaluate(knows_all, subjects).measures
+    measures = evaluate(knows_all, splits).measures
     assert [name in measures for name in BOTH] == [apart, apart]
     if apart:
         assert [measures[name] for name in BOTH] == [100, 100]
-        never = np.eye(10)[np.where(subjects.test.y.numpy() == 3, 5, subjects.test.y.numpy())]
-        forgot = evaluate(Predictions(knows_all.retained, knows_all.forgotten, never), subjects).measures
+        never = np.eye(10)[np.where(splits.test.y.numpy() == 3, 5, splits.test.y.numpy())]
+        forgot = evaluate(Predictions(knows_all.retain, knows_all.forget, never), splits).measures
         assert [forgot[name] for name in BOTH] == [100, 0]
 
 
@@ -105,11 +105,11 @@ def test_a_class_of_which_only_the_first_rows_are_shown_is_not_removed() -> None
     federation = build(FederationSpec(Digits(train_rows=200, test_rows=80), Iid(), 4, 0))
     of_class = {k: np.flatnonzero(labels == 3).tolist() for k, labels in enumerate(federation.labels)}
     for asked, removed in (({0: [0, 1, 2]}, ()), (of_class, (3,))):
-        whole = subjects_of(federation, ForgetRequest.of_samples(asked, federation.sizes), ForgetRequest())
+        whole = splits_for(federation, ForgetRequest.of_samples(asked, federation.sizes), ForgetRequest())
         few = whole.some(2)
-        assert set(few.forgotten.y.tolist()) - set(few.retained.y.tolist())  # looks like a class removal
+        assert set(few.forget.y.tolist()) - set(few.retain.y.tolist())  # looks like a class removal
         assert whole.removed == few.removed == removed
-        kinds = (few.retained, few.forgotten, whole.test)
+        kinds = (few.retain, few.forget, whole.test)
         found = Predictions(*(np.eye(10)[kind.y.numpy()] for kind in kinds))
         measures = evaluate(found, replace(few, test=whole.test)).measures
         assert [name in measures for name in BOTH] == [bool(removed)] * 2

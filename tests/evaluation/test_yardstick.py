@@ -8,9 +8,9 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from fedlaf.data import LabelledRows
-from fedlaf.evaluation import Predictions, Subjects
+from fedlaf.evaluation import EvaluationSplits, Predictions
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.evaluation.retrain_spread import yardstick
+from fedlaf.evaluation.retrain_spread import mean_spread
 
 LABELS = torch.tensor([0, 1, 0, 1])
 
@@ -19,7 +19,7 @@ def rows(labels: torch.Tensor) -> LabelledRows:
     return LabelledRows(torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8), labels)
 
 
-SUBJECTS = Subjects(rows(LABELS), rows(LABELS[:2]), rows(LABELS))
+SPLITS = EvaluationSplits(rows(LABELS), rows(LABELS[:2]), rows(LABELS))
 
 
 def sure(*right: float) -> Probabilities:
@@ -30,8 +30,8 @@ def sure(*right: float) -> Probabilities:
     return found
 
 
-def model(retained: Probabilities) -> Predictions:
-    return Predictions(retained, sure(0.9, 0.9), sure(0.9, 0.9, 0.9, 0.9))
+def model(retain: Probabilities) -> Predictions:
+    return Predictions(retain, sure(0.9, 0.9), sure(0.9, 0.9, 0.9, 0.9))
 
 
 ALL = model(sure(0.9, 0.8, 0.7, 0.6))
@@ -40,25 +40,25 @@ NONE = model(sure(0.1, 0.2, 0.3, 0.4))
 
 
 def test_it_is_the_mean_absolute_distance_over_all_pairs() -> None:
-    found = yardstick([ALL, HALF, NONE], SUBJECTS)
+    found = mean_spread([ALL, HALF, NONE], SPLITS)
     # 100, 50 and 0 % right: pairs are 50, 100 and 50 points apart.
-    assert found["accuracy_retained"] == pytest.approx((50 + 100 + 50) / 3)
-    assert found["accuracy_forgotten"] == found["accuracy_test"] == 0
-    assert found["gap"] == pytest.approx(found["accuracy_retained"] / 3)  # over three measures
+    assert found["accuracy_retain"] == pytest.approx((50 + 100 + 50) / 3)
+    assert found["accuracy_forget"] == found["accuracy_test"] == 0
+    assert found["gap"] == pytest.approx(found["accuracy_retain"] / 3)  # over three measures
 
 
 def test_divergences_are_those_between_the_two_of_a_pair() -> None:
-    found = yardstick([ALL, NONE], SUBJECTS)
-    bits = [jensenshannon(p, q, base=2) ** 2 for p, q in zip(ALL.retained, NONE.retained, strict=True)]
-    assert found["js_retained"] == pytest.approx(float(np.mean(bits)))
+    found = mean_spread([ALL, NONE], SPLITS)
+    bits = [jensenshannon(p, q, base=2) ** 2 for p, q in zip(ALL.retain, NONE.retain, strict=True)]
+    assert found["js_retain"] == pytest.approx(float(np.mean(bits)))
     assert found["js_test"] == 0
 
 
 def test_the_order_of_seeds_does_not_matter() -> None:
-    one, other = (yardstick(list(models), SUBJECTS) for models in ([ALL, HALF], [HALF, ALL]))
+    one, other = (mean_spread(list(models), SPLITS) for models in ([ALL, HALF], [HALF, ALL]))
     assert one == pytest.approx(other)
 
 
 @pytest.mark.parametrize("models", [[], [ALL]])
 def test_one_model_has_none(models: list[Predictions]) -> None:
-    assert yardstick(models, SUBJECTS) == {}
+    assert mean_spread(models, SPLITS) == {}

@@ -24,7 +24,7 @@ from fedlaf.data import FashionSample, sample_file
 from fedlaf.experiment.flower_app import client, server
 from fedlaf.experiment.flower_app.composing import composed
 from fedlaf.experiment.plan import spec_of
-from fedlaf.protocol.messages import PARTITION, Action, Instruction, decode_reply, encode_instruction
+from fedlaf.protocol.messages import PARTITION, Instruction, decode_reply, encode_instruction
 from fedlaf.simulation import InlineGrid, flower_compat
 from fedlaf.simulation.flower_compat import FIRST_NODE
 
@@ -141,7 +141,7 @@ def test_a_client_learns_the_federation_of_the_run() -> None:
     overrides = "data=digits model=small_cnn corruption=none partition=dirichlet seed=7"
     grid = grid_of(overrides, 3)
     told = encode_instruction(Instruction({}, {}, 0, "enrol", 0))
-    asked = [Message(told, node, Action.ENROL) for node in grid.get_node_ids()]
+    asked = [Message(told, node, "query.enrol") for node in grid.get_node_ids()]
     rows = [int(decode_reply(m, -1).numbers["rows"]) for m in grid.send_and_receive(asked)]
     from fedlaf.data.federation import build
 

@@ -14,10 +14,10 @@ from benchmarks.deployment_lab import Lab, Simulation
 from benchmarks.deployment_processes import LabFailed, left_in
 
 CLIENTS = 4
-LEAVER = 2
+ONLINE = 2
 BRIEF = (
     "data.train_rows=400 data.test_rows=100 train.rounds=1 forget.align_rounds=1 "
-    f"forget.represent.most_rows=40 evaluation.curve_rows=0 request.clients=[{LEAVER}]"
+    f"forget.represent.most_rows=40 evaluation.curve_rows=0 request.clients=[{ONLINE}]"
 )
 
 
@@ -34,7 +34,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.mark.timeout(1500)
 def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     seen = deployment.observed(lab, BRIEF, tmp_path / "deployed")
-    told_again = lab.comes_back(LEAVER)
+    told_again = lab.comes_back(ONLINE)
     assert (seen.status, seen.details) == ("finished:completed", "N/A")
     # The SuperNode, the SuperLink and the ServerApp count the same messages.
     for account in seen.accounts:
@@ -42,9 +42,9 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
         assert account.received[0] == "query.enrol"
     (left,) = seen.withdrawn
     # The request is closed before its node is unregistered, and the node hears of nothing afterwards.
-    assert left.client == LEAVER
+    assert left.client == ONLINE
     assert (left.received[-1], left.late, left.status) == ("train.align", 0, "unregistered")
-    stayed = [account for account in seen.accounts if account.client != LEAVER]
+    stayed = [account for account in seen.accounts if account.client != ONLINE]
     assert {account.status for account in stayed} == {"online"}
     assert {account.received[-1] for account in stayed} == {"train.fit"}  # retraining, without the leaver
     assert told_again == "Failed to activate SuperNode."
@@ -58,7 +58,7 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Path) -> None:
     """As many clients as simulated nodes; the bits of the inline engine; Flower's own word for a failure."""
-    overrides = BRIEF.replace(f"[{LEAVER}]", "[0]")
+    overrides = BRIEF.replace(f"[{ONLINE}]", "[0]")
     nodes = ("--federation-config", f"num-supernodes={CLIENTS} client-resources-num-cpus=1")
     with Simulation(tmp_path / "lab", patience=deployment.PATIENCE) as superlink:
         right = superlink.run(f"{overrides} hydra.run.dir={tmp_path / 'simulated'}", *nodes)

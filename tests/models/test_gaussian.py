@@ -16,16 +16,16 @@ from fedlaf.client.steps import laf_loop, representations
 from fedlaf.client.steps.laf_loop import Task
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.request import ForgetRequest
-from fedlaf.method.contract import Outcome, Stage
+from fedlaf.method.contract import Stage, StageResult
 from fedlaf.models import Gaussian
 from fedlaf.objectives import laf_losses
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim
+from fedlaf.objectives.laf_targets import TargetRule
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.aggregate import weighted_mean
-from fedlaf.strategies.base.densities import Teaching
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.base.densities import DensityMethod
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
 
 
 def rows(seed: int, count: int, dims: int) -> Tensor:
@@ -78,39 +78,41 @@ def test_the_clients_moments_by_rows_are_those_of_all_rows() -> None:
 
 def test_the_score_of_the_paper_works_on_it() -> None:
     h = fitted(rows(4, 100, 6))
-    near, far = rows(4, 100, 6), rows(4, 100, 6) + 50
-    phi = [laf_losses.score(laf_losses.reconstruction_error(h(e), "mean")) for e in (near, far)]
+    retain, forget = rows(4, 100, 6), rows(4, 100, 6) + 50
+    phi = [laf_losses.score(laf_losses.reconstruction_error(h(e), "mean")) for e in (retain, forget)]
     assert all(((p >= 1) & (p < np.e)).all() for p in phi)
     assert float(phi[1].min()) > float(phi[0].max())
-    student = near.clone().requires_grad_()
+    student = retain.clone().requires_grad_()
     laf_losses.score(laf_losses.reconstruction_error(h(student), "mean")).sum().backward()
     assert torch.isfinite(student.grad).all()  # type: ignore[arg-type]
-    assert h(near, torch.ones(100, 3)).goal.equal(h(near).goal)  # there is no latent noise
-    assert laf_losses.reconstruction_error(h(near[:0]), "sum").shape == (0,)
+    assert h(retain, torch.ones(100, 3)).target.equal(h(retain).target)  # there is no latent noise
+    assert laf_losses.reconstruction_error(h(retain[:0]), "sum").shape == (0,)
 
 
 # ---- in a federation
 
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_samples({0: range(60), 2: range(30)}, SIZES)
-REPRESENT = Represent(density="gaussian", rows="retained", most_rows=50)
+REPRESENT = Represent(density="gaussian", rows="retain", most_rows=50)
 FORGET = Forget(lr_unlearning=1e-3, lr_alignment=1e-3, weighting="oddness")
 METHODS = {
-    "repel": Laf(represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1),
-    "aimed": AimedLaf(represent=REPRESENT, aim=Aim(strength=0.1), lead_steps=2, align_rounds=1),
+    "repel": PublishedLaf(represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1),
+    "aimed": LafAdam(
+        represent=REPRESENT, target_rule=TargetRule(strength=0.1), warmup_steps=2, align_rounds=1
+    ),
 }
 
 
-def run(method: Teaching) -> tuple[Outcome, RecordingGrid]:
+def run(method: DensityMethod) -> tuple[StageResult, RecordingGrid]:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     wire = RecordingGrid(grid)
-    stage = Stage("request-1", 0, replace(roster, request=REQUEST))
+    stage = Stage("request-1", 0, replace(registry, request=REQUEST))
     return method.run(wire, initial_weights(spec), stage), wire
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
-def test_it_is_there_after_one_round_of_moments(method: Teaching) -> None:
+def test_it_is_there_after_one_round_of_moments(method: DensityMethod) -> None:
     outcome, wire = run(method)
     phases = [record.phase for record in outcome.records]
     assert phases[0] == "teach"
@@ -120,7 +122,7 @@ def test_it_is_there_after_one_round_of_moments(method: Teaching) -> None:
     assert outcome.cost.vae_passes == 0
     assert furthest(outcome.weights, initial_weights(small_spec(4))) > 1e-4
     parts = {part for m in wire.replies for part in m.content.array_records}
-    assert Part.FORGOTTEN_VAE not in parts
+    assert Part.FORGET_VAE not in parts
     named = [m.content.array_records[Part.VAE] for m in wire.sent if Part.VAE in m.content.array_records]
     assert {tuple(record) for record in named} == {("shift", "scale", "whiten")}
 
@@ -135,15 +137,15 @@ def test_each_forgetting_client_has_an_h_f_of_its_own_rows(monkeypatch: pytest.M
 
     monkeypatch.setattr(laf_loop, "forget", watched)
     run(replace(METHODS["repel"], recover_rounds=0, closing_rounds=0))
-    assert [len(task.forgotten.rows) for task in seen] == [60, 0, 30, 0]
+    assert [len(task.forget.rows) for task in seen] == [60, 0, 30, 0]
     for task in seen:
-        if len(task.forgotten.rows):
+        if len(task.forget.rows):
             assert isinstance(task.h_f, Gaussian)
-            torch.testing.assert_close(task.h_f.shift, task.forgotten.teacher.mean(0))
+            torch.testing.assert_close(task.h_f.shift, task.forget.teacher.mean(0))
             assert not torch.allclose(task.h_f.shift, task.h.shift, rtol=1e-3)
         assert torch.equal(task.h.whiten, seen[0].h.whiten)  # type: ignore[arg-type]
 
 
 def test_its_h_f_is_never_shared() -> None:
     with pytest.raises(InvalidValue, match=r"^share_forgotten: expected false with density=gaussian"):
-        Represent(density="gaussian", share_forgotten=True)
+        Represent(density="gaussian", share_h_f=True)

@@ -215,7 +215,7 @@ def test_a_run_with_a_resizing_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     overrides = [
         "data=digits", f"data._target_={__name__}.Coloured", "corruption=none", "clients=2", "engine=inline",
         "model=resnet18", "model.stem=imagenet", "+model.pixels=40", "model.dims=16", "train.rounds=1",
-        "train.fit.augment=crop_flip", "forget=laf_repel", "forget.represent_rounds=1",
+        "train.fit.augment=crop_flip", "forget=laf_tuned_losses", "forget.represent_rounds=1",
         "forget.forget_rounds=1", "forget.recover_rounds=1", "forget.forget_steps=1",
         "evaluation.curve_rows=0",
     ]  # fmt: skip

@@ -39,14 +39,14 @@ def oracle(vae: Vae, e: Array, noise: Array) -> tuple[Array, Array, Array, Array
     def relu(x: Array) -> Array:
         return np.maximum(x, 0)
 
-    goal = (e - w["shift"]) / w["scale"]
-    hidden = relu(layer(relu(layer(goal, "encoder.0")), "encoder.2"))
+    target = (e - w["shift"]) / w["scale"]
+    hidden = relu(layer(relu(layer(target, "encoder.0")), "encoder.2"))
     mean, log_variance = layer(hidden, "mean"), layer(hidden, "log_variance")
     z = mean + np.sqrt(np.exp(log_variance)) * noise
     decoded = layer(relu(layer(relu(layer(z, "decoder.0")), "decoder.2")), "decoder.4")
     if isinstance(vae.decoder[-1], torch.nn.Sigmoid):
         decoded = 1 / (1 + np.exp(-decoded))
-    return decoded, goal, mean, log_variance
+    return decoded, target, mean, log_variance
 
 
 def assert_equals(found: Any, expected: tuple[Array, ...]) -> None:
@@ -82,16 +82,16 @@ def test_it_has_the_parameters_of_its_layers() -> None:
 def test_a_new_vae_standardises_nothing_as_published() -> None:
     built = build_vae(D, Z, "sigmoid", 0)
     e = rows(3, N, D).float()
-    assert torch.equal(built(e).goal, e)
+    assert torch.equal(built(e).target, e)
 
 
 def test_moments_of_the_data_make_goals_standard(vae: Vae) -> None:
     e = 40 + 7 * rows(5, 500, D)
     vae.shift.copy_(e.mean(0))
     vae.scale.copy_(e.std(0, correction=0))
-    goal = vae(e).goal.numpy()
-    np.testing.assert_allclose(goal.mean(0), 0, atol=1e-10)
-    np.testing.assert_allclose(goal.std(0), 1, rtol=1e-10)
+    target = vae(e).target.numpy()
+    np.testing.assert_allclose(target.mean(0), 0, atol=1e-10)
+    np.testing.assert_allclose(target.std(0), 1, rtol=1e-10)
 
 
 def test_shift_and_scale_travel_with_the_weights_but_are_not_trained(vae: Vae) -> None:

@@ -11,16 +11,16 @@ from matplotlib.image import imread
 
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation
-from fedlaf.report import Report, Served, write
+from fedlaf.report import Report, RequestResult, write
 from fedlaf.report.drift import compared, plot_drift, points, rows
 from fedlaf.report.files import document
 
 
-def evaluation(test: float, forgotten: float = 50.0) -> Evaluation:
-    return Evaluation({"accuracy_test": test, "accuracy_forgotten": forgotten})
+def evaluation(test: float, forget: float = 50.0) -> Evaluation:
+    return Evaluation({"accuracy_test": test, "accuracy_forget": forget})
 
 
-def request(number: int, *clients: int) -> Served:
+def request(number: int, *clients: int) -> RequestResult:
     """Test accuracies 80 + number, 70 + number and 60 + number; the others are the same for all."""
     models = {
         "original": evaluation(80.0 + number),
@@ -28,17 +28,17 @@ def request(number: int, *clients: int) -> Served:
         "retrained": evaluation(60.0 + number),
     }
     costs = {"unlearned": Cost(gradient_passes=10 * number), "retrained": Cost(gradient_passes=100)}
-    return Served(f"request-{number}", 12, clients, 100, clients, models, costs)
+    return RequestResult(f"request-{number}", 12, clients, 100, clients, models, costs)
 
 
-def without_reference(served: Served) -> Served:
+def without_reference(served: RequestResult) -> RequestResult:
     return replace(served, models={k: v for k, v in served.models.items() if k != "retrained"})
 
 
-END = Served("end", 15, (), 0, (), {"unlearned": evaluation(90.0), "retrained": evaluation(91.0)}, {})
+END = RequestResult("end", 15, (), 0, (), {"unlearned": evaluation(90.0), "retrained": evaluation(91.0)}, {})
 
 
-def report(*served: Served) -> Report:
+def report(*served: RequestResult) -> Report:
     return Report(0, "laf", served, (), Cost(), {"train": 1.0}, {"torch": "2"}, {})
 
 
@@ -84,7 +84,7 @@ def test_the_picture_is_written_and_whole(tmp_path: Path) -> None:
     [(), (request(1, 0),), (request(1, 0), END), (without_reference(request(1, 0)), request(2, 1))],
     ids=["none", "one", "one, and trained on", "one of two has a reference"],
 )
-def test_one_request_has_no_drift(served: tuple[Served, ...], tmp_path: Path) -> None:
+def test_one_request_has_no_drift(served: tuple[RequestResult, ...], tmp_path: Path) -> None:
     one = report(*served)
     assert not plot_drift(one, tmp_path / "drift.png")
     assert list(tmp_path.iterdir()) == []

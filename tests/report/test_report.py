@@ -18,7 +18,7 @@ from rich.console import Console
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.verdict import Word
-from fedlaf.report import Point, Report, Served, tell, watching, write
+from fedlaf.report import Point, Report, RequestResult, tell, watching, write
 from fedlaf.report.files import document
 from fedlaf.report.plot import curves_of, plot
 from fedlaf.report.report import COSTS, IF_ANY, MEASURES, as_json
@@ -36,13 +36,11 @@ from fedlaf.report.tables import (
 NAN = float("nan")
 
 
-def evaluation(test: float, forgotten: float = 50.0, **more: float) -> Evaluation:
-    return Evaluation(
-        {"accuracy_retained": 90.0, "accuracy_forgotten": forgotten, "accuracy_test": test, **more}
-    )
+def evaluation(test: float, forget: float = 50.0, **more: float) -> Evaluation:
+    return Evaluation({"accuracy_retain": 90.0, "accuracy_forget": forget, "accuracy_test": test, **more})
 
 
-SERVED = Served(
+SERVED = RequestResult(
     "request-1",
     5,
     (0,),
@@ -74,10 +72,10 @@ def points(stage: str, passes: list[float], **start: float) -> list[Point]:
 
 CURVES = (
     *points(
-        "train", [1000, 2000, 3000, 4000, 5000], accuracy_test=60, accuracy_forgotten=70, backdoor_success=80
+        "train", [1000, 2000, 3000, 4000, 5000], accuracy_test=60, accuracy_forget=70, backdoor_success=80
     ),
-    *points("request-1", [100, 300, 500], accuracy_test=50, accuracy_forgotten=40, backdoor_success=9),
-    *points("retrain-1", [800, 1600, 2400], accuracy_test=40, accuracy_forgotten=30, backdoor_success=2),
+    *points("request-1", [100, 300, 500], accuracy_test=50, accuracy_forget=40, backdoor_success=9),
+    *points("retrain-1", [800, 1600, 2400], accuracy_test=40, accuracy_forget=30, backdoor_success=2),
 )
 REPORT = Report(
     3,
@@ -103,7 +101,7 @@ def test_measures_costs_and_shares_of_a_request() -> None:
     assert SERVED.measure("accuracy_test", "unlearned") == 80.0
     assert SERVED.measure("gap", "unlearned") == pytest.approx((0 + 5 + 3 + 8) / 4)
     assert SERVED.measure("gap", "retrained") == 0
-    assert SERVED.measure("js_forgotten", "unlearned") is None
+    assert SERVED.measure("js_forget", "unlearned") is None
     assert SERVED.cost("passes", "unlearned") == 1000
     assert SERVED.share("passes") == 5.0
     assert SERVED.share("bytes_up") == 50.0
@@ -117,15 +115,15 @@ def test_measures_costs_and_shares_of_a_request() -> None:
 
 def test_the_yardstick_is_a_column_of_its_own_and_in_the_json() -> None:
     known = {"accuracy_test": 0.75, "js_test": 0.0123, "gap": 1.25, "backdoor_success": NAN}
-    rows = {row[0]: row[1:] for row in measure_rows(replace(SERVED, yardstick=known))}
+    rows = {row[0]: row[1:] for row in measure_rows(replace(SERVED, spread=known))}
     assert rows[""][-1] == "between retrainings"
     assert rows["accuracy, test rows (%)"] == ["84.0", "80.0", "83.0", "0.8"]
     assert rows["JS to retrained, test (bits)"][-1] == "0.0123"
     assert rows["mean distance to retrained (points)"][-1] == "1.2"
     assert rows["backdoor success (%)"][-1] == rows["accuracy, forgotten rows (%)"][-1] == ""
     assert all(len(row) == 4 for row in measure_rows(SERVED))
-    found = parsed(replace(REPORT, served=(replace(SERVED, yardstick=known),)))["requests"][0]
-    assert found["yardstick"] == known | {"backdoor_success": None}
+    found = parsed(replace(REPORT, results=(replace(SERVED, spread=known),)))["requests"][0]
+    assert found["spread"] == known | {"backdoor_success": None}
 
 
 VERDICT = Verdict(
@@ -138,7 +136,7 @@ VERDICT = Verdict(
 )
 JUDGED = replace(
     SERVED,
-    yardstick={"accuracy_test": 2.0, "backdoor_success": 0.5},
+    spread={"accuracy_test": 2.0, "backdoor_success": 0.5},
     verdict=VERDICT,
     took_part={"unlearned": (0, 1, 2), "retrained": (1, 2, 3, 4)},
 )
@@ -150,8 +148,8 @@ def test_the_verdict_stands_beside_each_measure_and_in_a_line() -> None:
     assert rows["backdoor success (%)"] == ["99.0", "12.0", "4.0", "8.0", "0.5", "too little"]
     assert rows["mean distance to retrained (points)"][3:] == ["", "", ""]
     assert remarks(JUDGED)[0] == "verdict: too little forgotten (backdoor success)"
-    assert f"verdict: {VERDICT.line}" in document(replace(REPORT, served=(JUDGED,)))
-    found = parsed(replace(REPORT, served=(JUDGED,)))["requests"][0]["verdict"]
+    assert f"verdict: {VERDICT.line}" in document(replace(REPORT, results=(JUDGED,)))
+    found = parsed(replace(REPORT, results=(JUDGED,)))["requests"][0]["verdict"]
     assert found == {
         "outcome": ["too little forgotten"],
         "line": VERDICT.line,
@@ -166,9 +164,9 @@ def test_the_verdict_stands_beside_each_measure_and_in_a_line() -> None:
 
 def test_without_a_yardstick_there_is_no_column_of_verdicts() -> None:
     unknown = replace(VERDICT, words=dict.fromkeys(VERDICT.words, Word.UNKNOWN), rho=NAN)
-    served = replace(JUDGED, verdict=unknown, yardstick={})
+    served = replace(JUDGED, verdict=unknown, spread={})
     assert measure_rows(served)[0] == ["", "original", "unlearned", "retrained", "distance"]
-    assert parsed(replace(REPORT, served=(served,)))["requests"][0]["verdict"]["rho"] is None
+    assert parsed(replace(REPORT, results=(served,)))["requests"][0]["verdict"]["rho"] is None
 
 
 def test_who_took_part_is_told_and_counted() -> None:
@@ -177,13 +175,13 @@ def test_who_took_part_is_told_and_counted() -> None:
     assert "asked while forgetting: clients 0, 1, 2 (all of those that forget)" in remarks(JUDGED)
     nobody = replace(JUDGED, took_part={"unlearned": (), "retrained": (1,)})
     assert "asked while forgetting: nobody (0 of 1 of those that forget)" in remarks(nobody)
-    assert parsed(replace(REPORT, served=(JUDGED,)))["requests"][0]["took_part"]["unlearned"] == [0, 1, 2]
+    assert parsed(replace(REPORT, results=(JUDGED,)))["requests"][0]["took_part"]["unlearned"] == [0, 1, 2]
 
 
 def test_costs_that_there_are_none_of_are_left_out_and_peaks_are_in_megabytes() -> None:
     rows = {row[0].strip() for row in cost_rows(SERVED)}
     assert not rows & {COSTS[name].strip() for name in IF_ANY}
-    spent = Cost(bytes_stored=1234.0, client_memory=5e8, retained_rows_read=30, forgotten_rows_read=10)
+    spent = Cost(bytes_stored=1234.0, client_memory=5e8, retain_rows_read=30, forget_rows_read=10)
     served = replace(SERVED, costs={"unlearned": spent, "retrained": Cost(client_memory=1e9)})
     rows_ = {row[0].strip(): row[1:] for row in cost_rows(served)}
     assert rows_["bytes stored on the server"] == ["1,234", "0", ""]
@@ -193,7 +191,7 @@ def test_costs_that_there_are_none_of_are_left_out_and_peaks_are_in_megabytes() 
 
 def test_classes_and_layers_have_tables_of_their_own() -> None:
     assert class_rows(SERVED) == layer_rows(SERVED) == []
-    one = Evaluation({}, {"test": (50.0, NAN), "forgotten": (10.0, 0.0)}, {"head": 0.5})
+    one = Evaluation({}, {"test": (50.0, NAN), "forget": (10.0, 0.0)}, {"head": 0.5})
     served = replace(SERVED, models={"unlearned": one})
     assert class_rows(served) == [
         ["class", "test, unlearned", "forgotten, unlearned"],
@@ -201,9 +199,9 @@ def test_classes_and_layers_have_tables_of_their_own() -> None:
         ["1", "", "0.0"],
     ]
     assert layer_rows(served) == [["CKA to retrained", "unlearned"], ["head", "0.5000"]]
-    assert "| head | 0.5000 |" in document(replace(REPORT, served=(served,)))
-    assert parsed(replace(REPORT, served=(served,)))["requests"][0]["by_class"] == {
-        "unlearned": {"test": [50.0, None], "forgotten": [10.0, 0.0]}
+    assert "| head | 0.5000 |" in document(replace(REPORT, results=(served,)))
+    assert parsed(replace(REPORT, results=(served,)))["requests"][0]["by_class"] == {
+        "unlearned": {"test": [50.0, None], "forget": [10.0, 0.0]}
     }
 
 
@@ -212,7 +210,7 @@ def test_the_console_stays_within_100_columns_with_every_measure() -> None:
     served = replace(JUDGED, models=dict.fromkeys(("original", "unlearned", "retrained"), every))
     served = replace(
         served,
-        yardstick=dict.fromkeys(MEASURES, 88.8888),
+        spread=dict.fromkeys(MEASURES, 88.8888),
         verdict=replace(
             VERDICT,
             words=dict.fromkeys(MEASURES, Word.TOO_LITTLE),
@@ -220,7 +218,7 @@ def test_the_console_stays_within_100_columns_with_every_measure() -> None:
         ),
     )
     console = Console(file=io.StringIO(), width=100)
-    show(replace(REPORT, served=(served,)), console)
+    show(replace(REPORT, results=(served,)), console)
     printed: Any = console.file
     lines = printed.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 100
@@ -250,7 +248,7 @@ def test_json_holds_what_the_report_holds() -> None:
         "stage": "train",
         "round": 1,
         "passes": 1000,
-        "measures": {"accuracy_test": 61, "accuracy_forgotten": 71, "backdoor_success": 81},
+        "measures": {"accuracy_test": 61, "accuracy_forget": 71, "backdoor_success": 81},
     }
 
 
@@ -261,16 +259,16 @@ def test_json_has_null_where_a_measure_is_nan() -> None:
         "retrained": evaluation(80.0, NAN),
     }
     curve = (Point("train", 1, 10.0, {"accuracy_test": NAN}),)
-    found = parsed(replace(REPORT, served=(replace(SERVED, models=models),), curves=curve))
+    found = parsed(replace(REPORT, results=(replace(SERVED, models=models),), curves=curve))
     unlearned = found["requests"][0]["models"]["unlearned"]
     assert unlearned["accuracy_test"] is None
     assert unlearned["js_test"] is None
-    assert unlearned["accuracy_forgotten"] == 40.0
+    assert unlearned["accuracy_forget"] == 40.0
     assert found["curves"][0]["measures"] == {"accuracy_test": None}
 
 
 def test_json_of_a_run_without_requests() -> None:
-    found = parsed(replace(REPORT, served=(), curves=()))
+    found = parsed(replace(REPORT, results=(), curves=()))
     assert found["requests"] == found["curves"] == []
 
 
@@ -295,7 +293,7 @@ def test_the_table_of_measures_has_a_line_for_each_measure_that_any_model_has() 
     assert rows["accuracy, test rows (%)"] == ["84.0", "80.0", "83.0"]
     assert rows["JS to retrained, test (bits)"] == ["0.1235", "0.0500", "0.0000"]
     assert rows["mean distance to retrained (points)"] == ["34.8", "4.0", "0.0"]
-    assert MEASURES["js_forgotten"] not in rows
+    assert MEASURES["js_forget"] not in rows
 
 
 def test_missing_and_nan_cells_are_empty() -> None:
@@ -353,7 +351,7 @@ def test_the_console_shows_both_tables_and_failed_answers() -> None:
     for expected in ("client 0 forgets 1,200 rows", "accuracy, test rows", "5.0 %", "'failed': 1"):
         assert expected in text
     quiet = Console(file=io.StringIO(), width=110)
-    show(replace(REPORT, served=(replace(SERVED, answers={"asked": 3, "failed": 0}, costs={}),)), quiet)
+    show(replace(REPORT, results=(replace(SERVED, answers={"asked": 3, "failed": 0}, costs={}),)), quiet)
     silent: Any = quiet.file
     assert "failed" not in silent.getvalue()
     assert "unlearning" not in silent.getvalue()
@@ -386,7 +384,7 @@ def test_curves_count_passes_from_the_request() -> None:
 
 
 def test_curves_leave_out_training_after_the_request_and_stages_without_points() -> None:
-    early = replace(REPORT, served=(replace(SERVED, round=2),), curves=CURVES[:5])
+    early = replace(REPORT, results=(replace(SERVED, round=2),), curves=CURVES[:5])
     curves = curves_of(early)
     assert [p.passes for p in curves["original"]] == [-1000, 0]
     assert "retrained" not in curves
@@ -396,7 +394,7 @@ def test_the_second_request_starts_from_the_model_that_it_found() -> None:
     later = points("train-from-5", [700, 1400, 2100], accuracy_test=20)
     forgetting = points("request-2", [50], accuracy_test=10)
     served = (SERVED, replace(SERVED, name="request-2", round=8))
-    curves = curves_of(replace(REPORT, served=served, curves=(*CURVES, *later, *forgetting)))
+    curves = curves_of(replace(REPORT, results=served, curves=(*CURVES, *later, *forgetting)))
     assert curves["unlearned"][0].measures == later[-1].measures
     assert curves["unlearned"][0].passes == 0
     assert curves["unlearned"][1:] == forgetting
@@ -411,8 +409,8 @@ def test_the_plot_is_a_png_that_shows_its_curves(tmp_path: Path) -> None:
     assert (tmp_path / "full.png").read_bytes().startswith(b"\x89PNG\r\n")
     image = imread(tmp_path / "full.png")[..., :3]
     for red, green, blue in ((0xC1, 0x27, 0x2D), (0x00, 0x72, 0xB2)):  # unlearned, retrained
-        near = np.abs(image * 255 - (red, green, blue)).max(-1) < 3
-        assert near.sum() > 50
+        retain = np.abs(image * 255 - (red, green, blue)).max(-1) < 3
+        assert retain.sum() > 50
     assert colours(tmp_path / "full.png") > 20
 
 
@@ -434,14 +432,14 @@ def test_the_dotted_line_is_the_retrained_model_of_the_request_that_is_drawn(
         return draw(axis, y, **how)
 
     monkeypatch.setattr(matplotlib.axes.Axes, "axhline", axhline)
-    goals = [83.0, 55.0, 4.0]
+    targets = [83.0, 55.0, 4.0]
     plot(REPORT, tmp_path / "curves.png")
-    assert drawn == goals
+    assert drawn == targets
     drawn.clear()
     # Training went on after the request: another retrained model, of which no curve is drawn.
     end = replace(SERVED, name="end", clients=(), models={"retrained": evaluation(11.0, 12.0)}, costs={})
-    plot(replace(REPORT, served=(SERVED, end)), tmp_path / "curves.png")
-    assert drawn == goals
+    plot(replace(REPORT, results=(SERVED, end)), tmp_path / "curves.png")
+    assert drawn == targets
 
 
 # ---- files
@@ -476,17 +474,17 @@ def test_the_document_says_everything_in_order() -> None:
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert text.endswith("\n")
-    bare = document(replace(REPORT, served=(replace(SERVED, costs={}, answers={}),)))
+    bare = document(replace(REPORT, results=(replace(SERVED, costs={}, answers={}),)))
     assert "retraining" not in bare
     assert "Messages" not in bare
 
 
 @pytest.mark.parametrize("served", [(SERVED,), ()], ids=["no-curves", "no-requests"])
 def test_a_run_without_curves_is_reported_without_a_picture(
-    served: tuple[Served, ...], tmp_path: Path
+    served: tuple[RequestResult, ...], tmp_path: Path
 ) -> None:
     # evaluation.curve_rows=0 draws no curves.
-    write(replace(REPORT, served=served, curves=()), tmp_path)
+    write(replace(REPORT, results=served, curves=()), tmp_path)
     assert {"report.json", "report.md"} <= {p.name for p in tmp_path.iterdir()}
     mentioned = "curves.png" in (tmp_path / "report.md").read_text()
     assert mentioned == (tmp_path / "curves.png").exists()

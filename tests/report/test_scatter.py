@@ -9,13 +9,13 @@ import pytest
 
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation
-from fedlaf.report import Report, Served, compared
+from fedlaf.report import Report, RequestResult, compared
 
 
 def report(seed: int, gap: float, **more: object) -> Report:
     models = {"unlearned": Evaluation({"accuracy_test": 80.0 + gap}),
               "retrained": Evaluation({"accuracy_test": 80.0})}  # fmt: skip
-    served = Served("request-1", 2, (0,), 10, (0,), models, {})
+    served = RequestResult("request-1", 2, (0,), 10, (0,), models, {})
     config = {"seed": seed, "request": {"rows": {0: [1, 2]}}, **more}
     return Report(seed, "laf", (served,), (), Cost(), {}, {}, config)
 
@@ -35,8 +35,8 @@ def test_three_seeds_are_judged(tmp_path: Path, gaps: tuple[float, ...], names: 
         left(tmp_path / str(seed), seed, gap)
     left(tmp_path / "9", 7, 50.0, clients=3)  # another configuration
     told = compared(report(2, gaps[2]), tmp_path / "2")
-    assert [finding.name for finding in told.served[-1].findings] == names
-    assert all(not finding.fatal for finding in told.served[-1].findings)
+    assert [finding.name for finding in told.results[-1].findings] == names
+    assert all(not finding.fatal for finding in told.results[-1].findings)
 
 
 def test_two_seeds_are_not_judged_and_no_run_is_its_own_sibling(tmp_path: Path) -> None:

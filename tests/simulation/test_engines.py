@@ -8,13 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 import ray
-from conftest import furthest, initial_weights, same_bits, small_spec
+from conftest import initial_weights, same_bits, small_spec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -23,20 +23,16 @@ from fedlaf.client import make_client_app
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import Stage
-from fedlaf.models import build_vae
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim
+from fedlaf.objectives.laf_targets import TargetRule
 from fedlaf.protocol.enrolment import enrol
 from fedlaf.protocol.messages import (
     PARTITION,
     Action,
     Instruction,
-    Part,
     Reply,
     encode_instruction,
     encode_reply,
-    pack,
-    settings_to_config,
 )
 from fedlaf.simulation import Inline, Ray
 from fedlaf.simulation.grid import LocalGrid
@@ -44,16 +40,16 @@ from fedlaf.simulation.ray.engine import dismiss
 from fedlaf.simulation.ray.grid import ATTEMPTS, RayGrid
 from fedlaf.simulation.ray.pool import Pool
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
 
 CLIENTS = 4
 SPEC = small_spec(CLIENTS, rows=400)
-METHOD = Laf(represent=Represent(latent=4, most_rows=50), represent_rounds=2,
+METHOD = PublishedLaf(represent=Represent(latent=4, most_rows=50), represent_rounds=2,
              forget=Forget(weighting="oddness", lr_alignment=1e-3), forget_steps=3)  # fmt: skip
 
-AIMED = AimedLaf(represent=METHOD.represent, represent_rounds=1, aim=Aim(strength=0.5, against=0.2),
-                 lead_steps=2, align_rounds=1)  # fmt: skip
+ASSIGNED = LafAdam(represent=METHOD.represent, represent_rounds=1, target_rule=TargetRule(strength=0.5, negative_weight=0.2),
+                 warmup_steps=2, align_rounds=1)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,13 +66,13 @@ def grid_of(app: ClientApp, clients: int, workers: int = 2, kind: type[RayGrid] 
 
 def story(grid: Grid) -> dict[str, Weights]:
     """Train, forget a client one way and the other, retrain."""
-    roster = enrol(grid, expected=CLIENTS, timeout=120)
+    registry = enrol(grid, expected=CLIENTS, timeout=120)
     start = initial_weights(SPEC)
-    trained = FedAvg(rounds=2).run(grid, start, Stage("train", 0, roster)).weights
-    request = ForgetRequest.of_clients([0], roster.sizes)
-    left = METHOD.run(grid, trained, Stage("request-1", 0, replace(roster, request=request))).weights
-    aimed = AIMED.run(grid, trained, Stage("request-1", 0, replace(roster, request=request))).weights
-    again = FedAvg(rounds=2).run(grid, start, Stage("train", 0, replace(roster, gone=request))).weights
+    trained = FedAvg(rounds=2).run(grid, start, Stage("train", 0, registry)).weights
+    request = ForgetRequest.of_clients([0], registry.sizes)
+    left = METHOD.run(grid, trained, Stage("request-1", 0, replace(registry, request=request))).weights
+    aimed = ASSIGNED.run(grid, trained, Stage("request-1", 0, replace(registry, request=request))).weights
+    again = FedAvg(rounds=2).run(grid, start, Stage("train", 0, replace(registry, removed=request))).weights
     return {"trained": trained, "left": left, "aimed": aimed, "again": again}
 
 
@@ -105,7 +101,7 @@ def test_ray_gives_the_bits_of_inline(inline: dict[str, Weights], workers: int, 
     assert all(same_bits(found[name], inline[name]) for name in inline)
 
 
-@pytest.mark.parametrize("action", [Action.FIT, Action.FORGET])
+@pytest.mark.parametrize("action", ["train.fit", "train.forget"])
 def test_a_worker_killed_in_the_middle_changes_nothing(inline: dict[str, Weights], action: Action) -> None:
     killed: list[int] = []
 
@@ -141,7 +137,7 @@ def plain_app(handle: Callable[[int], dict[str, float]]) -> ClientApp:
 
 def asking(grid: LocalGrid) -> list[Message]:
     told = encode_instruction(Instruction({}, {}, 0, "s", 0))
-    return [Message(told, node, Action.ENROL) for node in grid.get_node_ids()]
+    return [Message(told, node, "query.enrol") for node in grid.get_node_ids()]
 
 
 def test_a_client_that_raises_is_answered_for_with_its_reason() -> None:
@@ -190,11 +186,11 @@ def test_what_takes_too_long_is_left_out_and_nobody_waits_for_it() -> None:
 
 def test_shared_arrays_are_put_into_the_store_once(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = grid_of(make_client_app(SPEC), CLIENTS)
-    roster = enrol(grid, expected=CLIENTS, timeout=60)
+    registry = enrol(grid, expected=CLIENTS, timeout=60)
     puts: list[object] = []
     real = ray.put
     monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or real(value))
-    FedAvg(rounds=3).run(grid, initial_weights(SPEC), Stage("train", 0, roster))
+    FedAvg(rounds=3).run(grid, initial_weights(SPEC), Stage("train", 0, registry))
     grid.pool.close()
     assert len(puts) == 3  # one record of arrays a round, for four clients
 

@@ -16,7 +16,7 @@ from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest
 from fedlaf.method.contract import Stage
 from fedlaf.simulation import PolledGrid, flower_compat
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_adam import LafAdam
 
 
 class SuperLink(Grid):
@@ -141,9 +141,11 @@ class Forgetting(SuperLink):
         sent = list(messages)
         given = list(self.inner.push_messages(sent))
         self.asked = dict(zip(given, sent, strict=True))
-        leaver = [message.metadata.dst_node_id == 1001 for message in sent]
-        self.to_leaver += sum(leaver)
-        return [None if left and self.to_leaver > 2 else i for i, left in zip(given, leaver, strict=True)]
+        availability = [message.metadata.dst_node_id == 1001 for message in sent]
+        self.to_leaver += sum(availability)
+        return [
+            None if left and self.to_leaver > 2 else i for i, left in zip(given, availability, strict=True)
+        ]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         for one in self.inner.pull_messages(message_ids):
@@ -155,13 +157,13 @@ class Forgetting(SuperLink):
 def test_a_node_that_is_unregistered_too_early_stops_its_request_by_name() -> None:
     """A SuperLink gives its replies to nobody: it is asked once more, then the run says who is missing."""
     spec = small_spec(4)
-    inner, roster = enrolled(spec)
-    request = ForgetRequest.of_clients([0], roster.sizes)
-    stage = Stage("request-1", 0, replace(roster, request=request))
+    inner, registry = enrolled(spec)
+    request = ForgetRequest.of_clients([0], registry.sizes)
+    stage = Stage("request-1", 0, replace(registry, request=request))
     grid, start = PolledGrid(Forgetting(inner), pause=0.01), initial_weights(spec)
     expected = (
         r"request-1, represent round 1: 4 clients asked, 3 answered, 1 failed \[0\]; "
         "client 0: the SuperLink takes no message to this node"
     )
     with pytest.raises(RoundFailed, match=expected):
-        AimedLaf().run(grid, start, stage)
+        LafAdam().run(grid, start, stage)

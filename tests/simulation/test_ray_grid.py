@@ -92,7 +92,9 @@ def test_replies_come_as_they_end() -> None:
     grid.pool.close()
 
 
-@pytest.mark.parametrize("death", [OutOfMemoryError("ended for its memory"), ActorUnschedulableError("gone")])
+@pytest.mark.parametrize(
+    "death", [OutOfMemoryError("ended for its memory"), ActorUnschedulableError("removed")]
+)
 def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
     death: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,9 +122,9 @@ def test_with_sums_no_reply_holds_a_model(sums: bool) -> None:
     grid = grid_of(make_client_app(SPEC), CLIENTS)
     grid._sums = sums
     watched = RecordingGrid(grid)
-    roster = enrol(watched, expected=CLIENTS, timeout=60)
+    registry = enrol(watched, expected=CLIENTS, timeout=60)
     watched.replies.clear()
-    FedAvg(rounds=1).run(watched, initial_weights(SPEC), Stage("train", 0, roster))
+    FedAvg(rounds=1).run(watched, initial_weights(SPEC), Stage("train", 0, registry))
     grid.pool.close()
     parts = [list(reply.content.array_records) for reply in watched.replies]
     assert len(parts) == CLIENTS

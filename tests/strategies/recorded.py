@@ -9,13 +9,13 @@ import numpy as np
 
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Given, Roster
-from fedlaf.method.update_history import Keep, Kept, Recorder, Records
+from fedlaf.method.contract import ClientRegistry, MethodInputs
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
 from fedlaf.strategies.base.phase import ServerState
 
 Numbers = Sequence[float]
 ZERO: Numbers = (0.0, 0.0, 0.0)
-EVERYTHING = Keep(every=1, last=True, magnitudes=True)
+EVERYTHING = HistorySpec(every=1, last=True, magnitudes=True)
 
 
 def three(*numbers: float) -> Weights:
@@ -29,23 +29,30 @@ def numbers(weights: Weights) -> list[float]:
 
 
 def recorded(
-    folder: Path, rounds: Sequence[Mapping[int, Numbers]], rows: Mapping[int, int], keep: Keep = EVERYTHING
-) -> Records:
+    folder: Path,
+    rounds: Sequence[Mapping[int, Numbers]],
+    rows: Mapping[int, int],
+    keep: HistorySpec = EVERYTHING,
+) -> UpdateHistory:
     """Records of rounds that begin at zero, each a client -> what it trained; seen as they were kept."""
-    recorder = Recorder(Kept(keep, folder))
+    history_writer = HistoryWriter(HistoryHandle(keep, folder))
     for number, trained in enumerate(rounds, 1):
         for client, model in trained.items():
-            recorder.take(number, client, three(*ZERO), three(*model), rows=rows[client])
-        recorder.end(number)
-    return Records([folder], keep)
+            history_writer.take(number, client, three(*ZERO), three(*model), rows=rows[client])
+        history_writer.end(number)
+    return UpdateHistory([folder], keep)
 
 
-def leaving(rows: Mapping[int, int], *leavers: int, trained: int = 1) -> Roster:
+def leaving(rows: Mapping[int, int], *withdrawing: int, trained: int = 1) -> ClientRegistry:
     """Clients with so many rows, of whom some leave."""
-    return Roster(dict(rows), dict(rows), ForgetRequest.of_clients(leavers, rows), trained=trained)
+    return ClientRegistry(
+        dict(rows), dict(rows), ForgetRequest.of_clients(withdrawing, rows), trained=trained
+    )
 
 
-def state_of(weights: Weights, records: Records | None = None, start: Weights | None = None) -> ServerState:
+def state_of(
+    weights: Weights, records: UpdateHistory | None = None, start: Weights | None = None
+) -> ServerState:
     """What a method begins with."""
     aux = {"seed": 0, "stage": "request-1"}
-    return ServerState(weights, aux=aux, given=Given(start, records))
+    return ServerState(weights, aux=aux, inputs=MethodInputs(start, records))

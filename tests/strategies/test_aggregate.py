@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlaf.strategies.base.aggregate import adam_step, blend, closing_the_way_back, weighted_mean
+from fedlaf.strategies.base.aggregate import adam_step, blend, remove_reverting_component, weighted_mean
 
 
 def one(*values: float) -> dict[str, np.ndarray]:
@@ -32,12 +32,15 @@ def test_blend() -> None:
 
 def test_the_way_back_is_closed_and_the_rest_of_the_update_kept() -> None:
     # The model stands at (2, 0), home is (0, 0); an update of (-1, 1) points home by -1.
-    kept = closing_the_way_back(one(2, 0), one(1, 1), one(2, 0), one(0, 0))
+    kept = remove_reverting_component(one(2, 0), one(1, 1), one(2, 0), one(0, 0))
     assert kept["w"].tolist() == [2.0, 1.0]
     # An update that leads away is left alone.
-    assert closing_the_way_back(one(2, 0), one(3, 1), one(2, 0), one(0, 0))["w"].tolist() == [3.0, 1.0]
+    assert remove_reverting_component(one(2, 0), one(3, 1), one(2, 0), one(0, 0))["w"].tolist() == [3.0, 1.0]
     # Without a way back there is nothing to close.
-    assert closing_the_way_back(one(0, 0), one(-1, 1), one(0, 0), one(0, 0))["w"].tolist() == [-1.0, 1.0]
+    assert remove_reverting_component(one(0, 0), one(-1, 1), one(0, 0), one(0, 0))["w"].tolist() == [
+        -1.0,
+        1.0,
+    ]
 
 
 def test_an_array_without_dimensions_stays_an_array_of_its_type() -> None:
@@ -45,7 +48,7 @@ def test_an_array_without_dimensions_stays_an_array_of_its_type() -> None:
         return {**one(*values), "count": np.array(count)}
 
     now, proposed, home = with_count(7, 2, 0), with_count(7, 1, 1), with_count(7, 0, 0)
-    kept = closing_the_way_back(now, proposed, now, home)
+    kept = remove_reverting_component(now, proposed, now, home)
     assert type(kept["count"]) is np.ndarray
     assert (kept["count"].shape, kept["count"].dtype, int(kept["count"])) == ((), np.int64, 7)
     assert kept["w"].tolist() == [2.0, 1.0]
@@ -53,7 +56,7 @@ def test_an_array_without_dimensions_stays_an_array_of_its_type() -> None:
 
 def test_closing_uses_the_frozen_way_not_the_present_one() -> None:
     # Forgetting went along x; the model now stands elsewhere. Only the x part of the update goes.
-    kept = closing_the_way_back(one(2, 5), one(1, 4), one(2, 0), one(0, 0))
+    kept = remove_reverting_component(one(2, 5), one(1, 4), one(2, 0), one(0, 0))
     assert kept["w"].tolist() == [2.0, 4.0]
 
 
@@ -62,7 +65,7 @@ coordinates = st.lists(st.floats(-10, 10, width=32), min_size=3, max_size=3)
 
 @given(coordinates, coordinates, coordinates)
 def test_what_is_kept_never_points_home(now: list[float], proposed: list[float], origin: list[float]) -> None:
-    kept = closing_the_way_back(one(*now), one(*proposed), one(*now), one(*origin))["w"].astype(float)
+    kept = remove_reverting_component(one(*now), one(*proposed), one(*now), one(*origin))["w"].astype(float)
     away = np.array(one(*now)["w"], float) - np.array(one(*origin)["w"], float)
     assert np.dot(kept - np.array(one(*now)["w"], float), away) >= -1e-3
 

@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import Given, Need, Roster
+from fedlaf.method.contract import ClientRegistry, MethodInputs, Need
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.logit_objectives import Unroll
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.fedosd import FedOsd, direction
@@ -36,7 +36,7 @@ def flat(weights: Weights) -> list[float]:
 
 def test_a_gradient_aside_from_one_axis_keeps_its_length() -> None:
     """(3, 4, 12) without its part along the first axis is (0, 4, 12); 13 / sqrt(160) times that."""
-    found = aggregate.aside(vector(3, 4, 12), [vector(2, 0, 0)])
+    found = aggregate.orthogonal_to(vector(3, 4, 12), [vector(2, 0, 0)])
     scale = 13 / sqrt(160)
     assert flat(found) == pytest.approx([0, 4 * scale, 12 * scale])
     assert [array.shape for array in found.values()] == [(1, 2), (1,)]
@@ -44,21 +44,21 @@ def test_a_gradient_aside_from_one_axis_keeps_its_length() -> None:
 
 def test_dependent_and_empty_gradients_count_once_or_not_at_all() -> None:
     others = [vector(1, 1, 0), vector(0, 0, 0), vector(2, 2, 0), vector(-1, -1, 0), vector(1, 2, 0)]
-    found = aggregate.aside(vector(3, 4, 12), others)
+    found = aggregate.orthogonal_to(vector(3, 4, 12), others)
     assert flat(found) == pytest.approx([0, 0, 13])
 
 
 def test_without_others_it_is_the_gradient_and_within_their_span_there_is_no_direction() -> None:
-    assert flat(aggregate.aside(vector(3, 4, 12), [])) == pytest.approx([3, 4, 12])
-    assert flat(aggregate.aside(vector(3, 4, 0), [vector(1, 0, 0), vector(1, 1, 0)])) == [0, 0, 0]
-    assert flat(aggregate.aside(vector(0, 0, 0), [vector(1, 0, 0)])) == [0, 0, 0]
+    assert flat(aggregate.orthogonal_to(vector(3, 4, 12), [])) == pytest.approx([3, 4, 12])
+    assert flat(aggregate.orthogonal_to(vector(3, 4, 0), [vector(1, 0, 0), vector(1, 1, 0)])) == [0, 0, 0]
+    assert flat(aggregate.orthogonal_to(vector(0, 0, 0), [vector(1, 0, 0)])) == [0, 0, 0]
 
 
 @settings(deadline=None)
 @given(arrays(np.float64, (5, 12), elements=st.integers(-20, 20).map(float)))
 def test_the_direction_is_orthogonal_to_all_and_as_long_as_the_gradient(rows: np.ndarray) -> None:
     gradient, *others = ({"w": row} for row in rows)
-    found = aggregate.aside(gradient, others)["w"]
+    found = aggregate.orthogonal_to(gradient, others)["w"]
     length = np.linalg.norm(rows[0])
     distance, *_ = np.linalg.lstsq(rows[1:].T, rows[0], rcond=1e-9)
     apart = np.linalg.norm(rows[0] - rows[1:].T @ distance)
@@ -80,23 +80,23 @@ def test_moving_leaves_what_has_no_direction() -> None:
 def replies() -> list[Reply]:
     """A leaver, one who forgets a third of his rows, one who forgets nothing."""
     return [
-        Reply({Part.FORGOTTEN_GRADIENT: vector(0, 1, 9)}, {"retained": 0, "forgotten": 10}),
+        Reply({Part.FORGET_GRADIENT: vector(0, 1, 9)}, {"retain": 0, "forget": 10}),
         Reply(
-            {Part.RETAINED_GRADIENT: vector(1, 0, 0), Part.FORGOTTEN_GRADIENT: vector(0, 4, 0)},
-            {"retained": 40, "forgotten": 20},
+            {Part.RETAIN_GRADIENT: vector(1, 0, 0), Part.FORGET_GRADIENT: vector(0, 4, 0)},
+            {"retain": 40, "forget": 20},
         ),
-        Reply({Part.RETAINED_GRADIENT: vector(0, 1, 0)}, {"retained": 30, "forgotten": 0}),
+        Reply({Part.RETAIN_GRADIENT: vector(0, 1, 0)}, {"retain": 30, "forget": 0}),
     ]
 
 
-def test_fedosd_takes_the_mean_of_the_forgotten_gradients_aside_from_each_retained_one() -> None:
+def test_fedosd_takes_the_mean_of_the_forget_gradients_aside_from_each_retain_one() -> None:
     """The mean by rows is (0, 3, 3); aside from both axes it is (0, 0, sqrt(18))."""
     assert flat(direction(replies())) == pytest.approx([0, 0, sqrt(18)])
     method = FedOsd(lr=0.5)
-    oppose = method.phases(Roster({}, SIZES))[0]
-    state = method.aggregate(oppose, ServerState(vector(1, 1, 1)), replies())
+    fedosd_gradients = method.phases(ClientRegistry({}, SIZES))[0]
+    state = method.aggregate(fedosd_gradients, ServerState(vector(1, 1, 1)), replies())
     assert flat(state.weights) == pytest.approx([1, 1, 1 - 0.5 * sqrt(18)])
-    again = method.aggregate(oppose, state, replies())
+    again = method.aggregate(fedosd_gradients, state, replies())
     assert flat(again.weights) == pytest.approx([1, 1, 1 - sqrt(18)])
     assert flat(again.aux["origin"]) == [1, 1, 1]  # the model that the request found
 
@@ -104,8 +104,8 @@ def test_fedosd_takes_the_mean_of_the_forgotten_gradients_aside_from_each_retain
 def test_in_fedosds_recovery_each_client_loses_what_leads_back() -> None:
     """From (1, 0, 0), with home at 0: (-1/2, 1, 0) leads back and keeps (0, 1, 0); (1/2, 0, 0) is kept."""
     method = FedOsd()
-    recover = method.phases(Roster({}, SIZES))[-1]
-    assert (recover.action, recover.mean) == (Action.FIT, None)
+    recover = method.phases(ClientRegistry({}, SIZES))[-1]
+    assert (recover.action, recover.mean) == ("train.fit", None)
     state = ServerState(vector(1, 0, 0), aux={"origin": vector(0, 0, 0)})
     trained = [
         Reply({Part.MODEL: vector(0.5, 1, 0)}, {"rows": 30}),
@@ -117,19 +117,19 @@ def test_in_fedosds_recovery_each_client_loses_what_leads_back() -> None:
 
 def test_unrolling_adds_the_clients_weighted_gradients() -> None:
     method = SingleGradient(eta=0.1)
-    (phase,) = method.phases(Roster({}, SIZES, ForgetRequest.of_clients([0], SIZES)))
-    state = ServerState(vector(1, 1, 1), given=Given(vector(5, 5, 5)))
-    assert flat(method.sends(phase, state)[Part.MODEL]) == [5, 5, 5]
-    sent = [Reply({Part.FORGOTTEN_GRADIENT: vector(*g)}) for g in ((0.5, 0, 1), (1.5, 0, -3))]
+    (phase,) = method.phases(ClientRegistry({}, SIZES, ForgetRequest.of_clients([0], SIZES)))
+    state = ServerState(vector(1, 1, 1), inputs=MethodInputs(vector(5, 5, 5)))
+    assert flat(method.arrays(phase, state)[Part.MODEL]) == [5, 5, 5]
+    sent = [Reply({Part.FORGET_GRADIENT: vector(*g)}) for g in ((0.5, 0, 1), (1.5, 0, -3))]
     assert flat(method.aggregate(phase, state, sent).weights) == pytest.approx([1.2, 1, 0.8])
 
 
 def test_unrolling_tells_how_many_rows_there_are_that_are_not_gone() -> None:
-    gone = ForgetRequest.of_clients([1], SIZES)
-    roster = Roster({}, SIZES, ForgetRequest.of_samples({0: [1]}, SIZES), gone)
-    (phase,) = SingleGradient(unroll=Unroll(batch_size=8)).phases(roster)
+    removed = ForgetRequest.of_clients([1], SIZES)
+    registry = ClientRegistry({}, SIZES, ForgetRequest.of_samples({0: [1]}, SIZES), removed)
+    (phase,) = SingleGradient(unroll=Unroll(batch_size=8)).phases(registry)
     assert phase.settings == Unroll(batch_size=8, whole=70)
-    assert SingleGradient.needs == {Need.LEAVER, Need.LABELS, Need.START}
+    assert SingleGradient.needs == {Need.ONLINE, Need.LABELS, Need.START}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_unrolling_tells_how_many_rows_there_are_that_are_not_gone() -> None:
     [
         (lambda: SingleGradient(eta=0.0), "eta"),
         (lambda: FedOsd(lr=0.0), "lr"),
-        (lambda: FedOsd(oppose_rounds=0), "oppose_rounds"),
+        (lambda: FedOsd(gradient_rounds=0), "gradient_rounds"),
         (lambda: FedOsd(recover=Fit(), recover_rounds=-1), "recover_rounds"),
         (lambda: FedOsd(cohort=0), "cohort"),
     ],

@@ -18,15 +18,14 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import Weights
 from fedlaf.data.federation import build
-from fedlaf.method.contract import Given, Outcome, Roster, Stage
+from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage, StageResult
 from fedlaf.models import Cnn
 from fedlaf.objectives.classification import Ascend, Fit
-from fedlaf.strategies.base.method import Method
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.fine_tune import FineTune
 from fedlaf.strategies.pgd import Pgd, mean_distance, without
 from fedlaf.strategies.retrain import Retrain
-from fedlaf.strategies.weight_negation import Not, negated
+from fedlaf.strategies.weight_negation import WeightNegation, negated
 
 SIZES = dict.fromkeys(range(4), 100)
 REQUESTS = {
@@ -35,17 +34,17 @@ REQUESTS = {
 }
 
 
-def served(method: Method, request: ForgetRequest, weights: Weights, trained: int = 3) -> Outcome:
-    grid, roster = enrolled(small_spec(4))
-    asked = replace(roster, request=request, trained=trained)
-    given = Given(start=initial_weights(small_spec(4)))
-    return method.run(grid, weights, Stage("request-1", 0, asked, given=given))
+def served(method: Method, request: ForgetRequest, weights: Weights, trained: int = 3) -> StageResult:
+    grid, registry = enrolled(small_spec(4))
+    asked = replace(registry, request=request, trained=trained)
+    given = MethodInputs(start=initial_weights(small_spec(4)))
+    return method.run(grid, weights, Stage("request-1", 0, asked, inputs=given))
 
 
-def averaged(train: FedAvg, stage: str, request: ForgetRequest, weights: Weights) -> Outcome:
+def averaged(train: FedAvg, stage: str, request: ForgetRequest, weights: Weights) -> StageResult:
     """Training over clients whose rows are gone: the reference."""
-    grid, roster = enrolled(small_spec(4))
-    return train.run(grid, weights, Stage(stage, 0, replace(roster, gone=request)))
+    grid, registry = enrolled(small_spec(4))
+    return train.run(grid, weights, Stage(stage, 0, replace(registry, removed=request)))
 
 
 def counted(cost: Cost) -> Cost:
@@ -102,7 +101,7 @@ def test_not_turns_the_first_layer_and_nothing_else() -> None:
 
 def test_not_is_fine_tuning_from_there(theta: Weights) -> None:
     request = REQUESTS["one leaves"]
-    found = served(Not(1, fit=Fit(lr=1e-2)), request, theta)
+    found = served(WeightNegation(1, fit=Fit(lr=1e-2)), request, theta)
     turned = {k: -v if k == "extractor.0.weight" else v for k, v in theta.items()}
     after = served(FineTune(1, fit=Fit(lr=1e-2)), request, turned)
     assert same_bits(found.weights, after.weights)
@@ -135,14 +134,14 @@ def test_the_radius_is_a_third_of_the_mean_distance_to_random_models(tmp_path: P
     assert mean_distance(reference, Three, [1, 2, 3]) == pytest.approx(6)
     records = recorded(tmp_path, [{0: (6, 3, 0), 1: (0, 0, 0), 2: (1, 1, 1)}], dict.fromkeys(range(3), 10))
     state = state_of(three(4, 5, 6), records)
-    given = replace(state.given, fresh=lambda seed: Three(2))
-    state = replace(state, given=given)
+    given = replace(state.inputs, fresh=lambda seed: Three(2))
+    state = replace(state, inputs=given)
     method = Pgd(draws=4)
-    begun = method.begins(state, leaving(dict.fromkeys(range(3), 10), 0))
+    begun = method.server_init(state, leaving(dict.fromkeys(range(3), 10), 0))
     assert numbers(begun.weights) == [3, 6, 9]
     up, after = method.phases(leaving(dict.fromkeys(range(3), 10), 0))
-    assert method.tells(up, begun)["radius"] == pytest.approx(2)
-    assert "radius" not in method.tells(after, begun)
+    assert method.config(up, begun)["radius"] == pytest.approx(2)
+    assert "radius" not in method.config(after, begun)
 
 
 def test_projection_by_hand() -> None:
@@ -191,14 +190,16 @@ def test_a_share_of_an_epoch_ends_after_a_whole_batch() -> None:
         (Fit(batch_size=10, epochs=3, share=0.5), 100, 15), (Fit(share=0.5), 0, 0),
     ):  # fmt: skip
         assert settings.steps(rows) == steps
-    grid, roster = enrolled(small_spec(4))
+    grid, registry = enrolled(small_spec(4))
     half = FedAvg(1, fit=Fit(batch_size=32, share=0.5))
-    outcome = half.run(grid, initial_weights(small_spec(4)), Stage("train", 0, roster))
+    outcome = half.run(grid, initial_weights(small_spec(4)), Stage("train", 0, registry))
     assert outcome.cost.gradient_passes == outcome.cost.labels_read == 4 * 64
 
 
 def test_a_roster_after_its_request_has_its_rows_gone() -> None:
-    roster = Roster(SIZES, SIZES, REQUESTS["rows go"], ForgetRequest.of_clients([1], SIZES), trained=5)
-    assert roster.served.request == ForgetRequest()
-    assert roster.served.gone.withdrawn == {1}
-    assert roster.served.remaining_rows(2) == roster.remaining_rows(2) == 60
+    registry = ClientRegistry(
+        SIZES, SIZES, REQUESTS["rows go"], ForgetRequest.of_clients([1], SIZES), trained=5
+    )
+    assert registry.after_request.request == ForgetRequest()
+    assert registry.after_request.removed.withdrawn == {1}
+    assert registry.after_request.retain_rows(2) == registry.retain_rows(2) == 60

@@ -15,39 +15,39 @@ from test_laf_exactness import SEED, STAGE, trained
 
 from fedlaf.client.runtime import ClientSpec
 from fedlaf.client.steps import targets
-from fedlaf.client.steps.targets import Goals
+from fedlaf.client.steps.targets import Targets
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import Rows
-from fedlaf.method.contract import Outcome, Roster, Stage
+from fedlaf.method.contract import ClientRegistry, Stage, StageResult
 from fedlaf.models import ResNet18
 from fedlaf.models.arrays import weights_of
 from fedlaf.objectives.laf import Represent
-from fedlaf.objectives.laf_targets import Aim, Align
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.objectives.laf_targets import Alignment, TargetRule
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.phase import Phase, Who
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_adam import LafAdam
 
 SIZES = dict.fromkeys(range(4), 100)
-REPRESENT = Represent(latent=4, rows="retained", epochs=3, most_rows=None)
-ALIGN = Align(batch_size=16, steps=5)
-METHOD = AimedLaf(
+REPRESENT = Represent(latent=4, rows="retain", epochs=3, most_rows=None)
+ALIGN = Alignment(batch_size=16, steps=5)
+METHOD = LafAdam(
     represent=REPRESENT,
     represent_rounds=1,
-    aim=Aim(strength=0.5, against=0.2),
+    target_rule=TargetRule(strength=0.5, negative_weight=0.2),
     align=ALIGN,
-    lead_steps=3,
+    warmup_steps=3,
     align_rounds=1,
 )
 
 
 def run(
-    method: AimedLaf, spec: ClientSpec, weights: Weights, request: ForgetRequest,
+    method: LafAdam, spec: ClientSpec, weights: Weights, request: ForgetRequest,
     tamper: Callable[[Message], Message | None] | None = None,
-) -> tuple[Outcome, RecordingGrid]:  # fmt: skip
-    grid, roster = enrolled(spec)
+) -> tuple[StageResult, RecordingGrid]:  # fmt: skip
+    grid, registry = enrolled(spec)
     wire = RecordingGrid(grid, tamper=tamper)
-    stage = Stage(STAGE, SEED, replace(roster, request=request))
+    stage = Stage(STAGE, SEED, replace(registry, request=request))
     return method.run(wire, weights, stage), wire
 
 
@@ -61,34 +61,34 @@ def four() -> tuple[ClientSpec, Weights]:
 # ---- which phases, who is asked
 
 
-def phases(method: AimedLaf) -> list[Phase]:
+def phases(method: LafAdam) -> list[Phase]:
     request = ForgetRequest.of_samples({0: range(100), 2: [4]}, SIZES)
-    return list(method.phases(Roster({}, SIZES, request)))
+    return list(method.phases(ClientRegistry({}, SIZES, request)))
 
 
 def test_forgetting_clients_lead_then_all_align() -> None:
     told = [(p.name, p.action, p.rounds, p.who) for p in phases(METHOD)]
     assert told[-5:] == [
-        ("score", Action.SCORE, 1, Who.REMAINING),
-        ("aim", Action.AIM, 1, Who.FORGETTING),
-        ("settle", Action.SETTLE, 1, Who.BOTH),
-        ("lead", Action.ALIGN, 1, Who.FORGETTING),
-        ("align", Action.ALIGN, 1, Who.BOTH),
+        ("score", "train.score", 1, Who.RETAIN),
+        ("assign_targets", "train.assign_targets", 1, Who.FORGET),
+        ("apply_logit_shift", "train.apply_logit_shift", 1, Who.BOTH),
+        ("warmup", "train.align", 1, Who.FORGET),
+        ("align", "train.align", 1, Who.BOTH),
     ]
     lead, align = phases(METHOD)[-2:]
-    assert (lead.settings, align.settings) == (replace(ALIGN, steps=3, leads=True), ALIGN)
+    assert (lead.settings, align.settings) == (replace(ALIGN, steps=3, warmup=True), ALIGN)
     assert all(phase.strict for phase in phases(METHOD))
 
 
 def test_without_lead_steps_there_is_no_such_phase() -> None:
-    with_, without = ([p.name for p in phases(replace(METHOD, lead_steps=n))] for n in (3, 0))
-    assert without == [name for name in with_ if name != "lead"]
+    with_, without = ([p.name for p in phases(replace(METHOD, warmup_steps=n))] for n in (3, 0))
+    assert without == [name for name in with_ if name != "warmup"]
 
 
 def test_settings_of_h_are_those_of_the_density(four: tuple[ClientSpec, Weights]) -> None:
     represent = Represent(density="gaussian", latent=3, decoder="sigmoid", error="sum")
-    settings = [p.settings for p in phases(AimedLaf(represent)) if p.name in ("score", "aim")]
-    expected = Aim(latent=3, decoder="sigmoid", error="sum", density="gaussian")
+    settings = [p.settings for p in phases(LafAdam(represent)) if p.name in ("score", "assign_targets")]
+    expected = TargetRule(latent=3, decoder="sigmoid", error="sum", density="gaussian")
     assert settings == [expected, expected]
 
 
@@ -110,8 +110,8 @@ def test_whoever_forgets_what_only_the_extractor_moves(
     asked = {record.phase: record.asked for record in outcome.records}
     remaining = tuple(k for k in range(4) if len(rows.get(k, ())) < 100)
     assert asked["score"] == asked["represent"] == remaining
-    assert asked["aim"] == asked["lead"] == tuple(rows)
-    assert asked["teach"] == asked["settle"] == asked["align"] == (0, 1, 2, 3)
+    assert asked["assign_targets"] == asked["warmup"] == tuple(rows)
+    assert asked["teach"] == asked["apply_logit_shift"] == asked["align"] == (0, 1, 2, 3)
     assert outcome.cost.labels_read == 0
     for name, array in outcome.weights.items():
         assert np.isfinite(array).all()
@@ -122,11 +122,11 @@ def test_the_lead_is_taken_by_the_forgetting_clients_alone(four: tuple[ClientSpe
     """One that forgets all it has aligns its goals only, and the result is its extractor."""
     spec, weights = four
     before: list[Weights] = []
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     request = ForgetRequest.of_clients([0], SIZES)
     stage = Stage(
-        STAGE, SEED, replace(roster, request=request),
-        on_round=lambda record, now: before.append(now) if record.phase == "lead" else None,
+        STAGE, SEED, replace(registry, request=request),
+        on_round=lambda record, now: before.append(now) if record.phase == "warmup" else None,
     )  # fmt: skip
     wire = RecordingGrid(grid)
     METHOD.run(wire, weights, stage)
@@ -146,49 +146,51 @@ def test_remaining_clients_count_all_their_rows_by_those_they_use(four: tuple[Cl
     method = replace(METHOD, represent=replace(REPRESENT, most_rows=25))
     _, wire = run(method, spec, weights, ForgetRequest.of_samples({0: range(40)}, SIZES))
     found = [
-        m.content.array_records[Part.VOTES]["votes"].numpy()
+        m.content.array_records[Part.PREDICTED_COUNTS]["predicted_counts"].numpy()
         for m in wire.replies
-        if m.metadata.message_type == Action.SCORE
+        if m.metadata.message_type == "train.score"
     ]
-    assert [float(votes.sum()) for votes in found] == pytest.approx([60, 100, 100, 100])
-    for votes, whole in zip(found, (60, 100, 100, 100), strict=True):
-        np.testing.assert_allclose(votes * 25 / whole, (votes * 25 / whole).round(), atol=1e-9)
+    assert [float(predicted_counts.sum()) for predicted_counts in found] == pytest.approx([60, 100, 100, 100])
+    for predicted_counts, whole in zip(found, (60, 100, 100, 100), strict=True):
+        np.testing.assert_allclose(
+            predicted_counts * 25 / whole, (predicted_counts * 25 / whole).round(), atol=1e-9
+        )
 
 
 # ---- a client's steps
 
 
-@pytest.mark.parametrize("sizes", [(6, 6), (6, 0), (0, 6)], ids=["both", "retained", "forgotten"])
+@pytest.mark.parametrize("sizes", [(6, 6), (6, 0), (0, 6)], ids=["both", "retain", "forget"])
 def test_alignment_leaves_batch_norm_alone(sizes: tuple[int, int]) -> None:
     extractor = ResNet18(8).build((3, 16, 16), 4, 0).extractor.train()
     before = weights_of(extractor)
     stream = torch.Generator().manual_seed(1)
     sides = [
-        Goals(
+        Targets(
             Rows(torch.randint(0, 256, (n, 3, 16, 16), generator=stream, dtype=torch.uint8)),
             torch.randn(n, 8, generator=stream),
         )
         for n in sizes
     ]
-    numbers, cost = targets.toward(extractor, (sides[0], sides[1]), Align(batch_size=3, steps=2), stream)
+    numbers, cost = targets.toward(extractor, (sides[0], sides[1]), Alignment(batch_size=3, steps=2), stream)
     after, parameters = weights_of(extractor), {name for name, _ in extractor.named_parameters()}
     assert len(parameters) < len(before)  # there are running statistics
     assert {k for k in before if not np.array_equal(before[k], after[k])} == parameters
     assert cost.gradient_passes == 2 * 3 * sum(n > 0 for n in sizes)
-    sides_named = {"to_goal_retained": sizes[0], "to_goal_forgotten": sizes[1]}
+    sides_named = {"to_goal_retain": sizes[0], "to_goal_forget": sizes[1]}
     assert set(numbers) == {name for name, n in sides_named.items() if n}
 
 
 @pytest.mark.parametrize(
     "action",
     [
-        Action.SCORE,
-        Action.AIM,
-        Action.SETTLE,
-        Action.ALIGN,
+        "train.score",
+        "train.assign_targets",
+        "train.apply_logit_shift",
+        "train.align",
     ],
 )
-def test_a_reply_that_is_lost_once_changes_nothing(action: Action, four: tuple[ClientSpec, Weights]) -> None:
+def test_a_reply_that_is_lost_once_changes_nothing(action: four: tuple[ClientSpec, Weights]) -> None:
     """The client is asked again, having done the work already."""
     spec, weights = four
     request = ForgetRequest.of_samples({0: range(60), 2: range(30)}, SIZES)

@@ -19,18 +19,18 @@ from fedlaf.data.federation import build
 from fedlaf.method.contract import Stage
 from fedlaf.models import build_vae
 from fedlaf.objectives.laf import Represent
-from fedlaf.objectives.laf_targets import Aim, Align
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.objectives.laf_targets import Alignment, TargetRule
+from fedlaf.strategies.laf_adam import LafAdam
 
-REPRESENT = Represent(latent=4, rows="retained", epochs=3, most_rows=None)
-ALIGN = Align(batch_size=16, steps=5)
+REPRESENT = Represent(latent=4, rows="retain", epochs=3, most_rows=None)
+ALIGN = Alignment(batch_size=16, steps=5)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def run(method: AimedLaf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Weights:
-    grid, roster = enrolled(spec)
-    return method.run(grid, weights, Stage(STAGE, SEED, replace(roster, request=request))).weights
+def run(method: LafAdam, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Weights:
+    grid, registry = enrolled(spec)
+    return method.run(grid, weights, Stage(STAGE, SEED, replace(registry, request=request))).weights
 
 
 def poisoned(spec: ClientSpec) -> list[int]:
@@ -41,32 +41,36 @@ def poisoned(spec: ClientSpec) -> list[int]:
 
 
 def plain_goals(
-    aim: Aim, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
+    assign_targets: TargetRule, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     """Forgotten rows' representations without what odd ones share, row by row; and who is odd."""
     shift, scale = h
-    odd = errors[1] > np.quantile(errors[0], 1 - aim.tail)
-    assert 2 * aim.tail <= odd.mean() < 0.95  # both kinds are there
+    outlier = errors[1] > np.quantile(errors[0], 1 - assign_targets.outlier_quantile)
+    assert 2 * assign_targets.outlier_quantile <= outlier.mean() < 0.95  # both kinds are there
     units = (e[1] - shift) / scale
-    ordinary = units[~odd].mean(0)
-    special = units[odd].mean(0) - ordinary
+    ordinary = units[~outlier].mean(0)
+    special = units[outlier].mean(0) - ordinary
     length = np.sqrt((special**2).sum())
-    for i in np.flatnonzero(odd):
+    for i in np.flatnonzero(outlier):
         along = (units[i] - ordinary) @ special / length
-        units[i] -= min(max(along, 0), aim.reach * length) * special / length
-    return units * scale + shift, odd
+        units[i] -= min(max(along, 0), assign_targets.max_projection * length) * special / length
+    return units * scale + shift, outlier
 
 
-def plain_shift(aim: Aim, near: Array, far: Array, odd: Array) -> Array:
+def plain_shift(assign_targets: TargetRule, retain: Array, forget: Array, outlier: Array) -> Array:
     """The shift of classes for the logits of remaining rows' representations and of forgotten rows' goals."""
-    classes = near.shape[1]
-    remaining, forgotten = np.bincount(near.argmax(1), minlength=classes), np.zeros(classes)
-    for row, special in zip(far, odd, strict=True):
+    classes = retain.shape[1]
+    remaining, forget = np.bincount(retain.argmax(1), minlength=classes), np.zeros(classes)
+    for row, special in zip(forget, outlier, strict=True):
         p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
         doubt = 0 if special else 2 * p.max() - 1
-        forgotten[p.argmax()] += 1 if p.max() >= 0.5 else doubt
-    odds = forgotten / (remaining + 1)
-    shift = np.where(odds > 0, -aim.strength * np.minimum(odds, 5), aim.against * np.minimum(-odds, 1))
+        forget[p.argmax()] += 1 if p.max() >= 0.5 else doubt
+    odds = forget / (remaining + 1)
+    shift = np.where(
+        odds > 0,
+        -assign_targets.strength * np.minimum(odds, 5),
+        assign_targets.negative_weight * np.minimum(-odds, 1),
+    )
     return shift - shift.mean()
 
 
@@ -74,9 +78,9 @@ def plain_errors(represent: Represent, e: Array, h: dict[str, Any]) -> Array:
     if represent.density == "gaussian":
         return ((e - h["mean"]) @ h["precision"] * (e - h["mean"])).mean(1)
     vae = h["vae"]
-    goal = (torch.from_numpy(e).float() - vae.shift) / vae.scale
+    target = (torch.from_numpy(e).float() - vae.shift) / vae.scale
     with torch.no_grad():
-        return (vae.decoder(vae.mean(vae.encoder(goal))) - goal).square().mean(1).numpy()
+        return (vae.decoder(vae.mean(vae.encoder(target))) - target).square().mean(1).numpy()
 
 
 def plain_density(represent: Represent, e_r: torch.Tensor) -> dict[str, Any]:
@@ -103,9 +107,14 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
     represent = replace(REPRESENT, density=density)
-    aim, align = Aim(strength=6.0, against=4.0), replace(ALIGN, distance=distance)
-    method = AimedLaf(
-        represent=represent, represent_rounds=1, aim=aim, align=align, lead_steps=0, align_rounds=1
+    assign_targets, align = TargetRule(strength=6.0, negative_weight=4.0), replace(ALIGN, distance=distance)
+    method = LafAdam(
+        represent=represent,
+        represent_rounds=1,
+        assign_targets=assign_targets,
+        align=align,
+        warmup_steps=0,
+        align_rounds=1,
     )
     federated = run(method, spec, weights, request)
 
@@ -114,23 +123,25 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     with torch.no_grad():
         e_r, e_f = (torch.cat([model.extractor(inputs(c)) for c in x.split(256)]) for x in (x_r, x_f))
     h = plain_density(represent, e_r)
-    near, far = e_r.double().numpy(), e_f.double().numpy()
-    errors = [plain_errors(represent, e, h) for e in (near, far)]
-    goals, odd = plain_goals(aim, (near, far), (errors[0], errors[1]), (h["mean"], h["deviation"]))
+    retain, forget = e_r.double().numpy(), e_f.double().numpy()
+    errors = [plain_errors(represent, e, h) for e in (retain, forget)]
+    targets, outlier = plain_goals(
+        assign_targets, (retain, forget), (errors[0], errors[1]), (h["mean"], h["deviation"])
+    )
     weight, bias = (getattr(model.head, name).detach().double().numpy() for name in ("weight", "bias"))
-    shift = plain_shift(aim, near @ weight.T + bias, goals @ weight.T + bias, odd)
+    shift = plain_shift(assign_targets, retain @ weight.T + bias, targets @ weight.T + bias, outlier)
     assert np.abs(shift).max() > 0.05
     moved = np.linalg.lstsq(weight, shift, rcond=None)[0]
-    g_r, g_f = (torch.from_numpy(g + moved).float() for g in (near, goals))
+    g_r, g_f = (torch.from_numpy(g + moved).float() for g in (retain, targets))
 
     adam = torch.optim.Adam(model.extractor.parameters(), lr=align.lr)
     for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):
         student = model.extractor(inputs(torch.cat([x_r[b_r], x_f[b_f]])))
-        goal = torch.cat([g_r[b_r], g_f[b_f]])
+        target = torch.cat([g_r[b_r], g_f[b_f]])
         if distance == "cosine":
-            d = 1 - (student * goal).sum(1) / (student.norm(dim=1) * goal.norm(dim=1))
+            d = 1 - (student * target).sum(1) / (student.norm(dim=1) * target.norm(dim=1))
         else:
-            d = ((student - goal) ** 2).sum(1) / (goal**2).sum(1)
+            d = ((student - target) ** 2).sum(1) / (target**2).sum(1)
         adam.zero_grad()
         d.sum().backward()
         adam.step()

@@ -25,22 +25,22 @@ from fedlaf.models import Classifier, Vae, build_vae
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.strategies.base.rounds import Rounds
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_published import Laf
-from fedlaf.strategies.laf_published_server import ServerLaf
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_published_server import PublishedLafServer
 
 SEED, STAGE = 7, "request-1"
-REPRESENT = Represent(latent=4, rows="all", epochs=1, own_epochs=2, share_forgotten=True)
+REPRESENT = Represent(latent=4, rows="all", epochs=1, own_epochs=2, share_h_f=True)
 FORGET = Forget(lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=16, steps=5)
 
 
 def trained(spec: ClientSpec) -> Weights:
-    grid, roster = enrolled(spec)
-    return FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("train", 0, roster)).weights
+    grid, registry = enrolled(spec)
+    return FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
 
 
-def run_to(method: Laf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Rounds:
-    grid, roster = enrolled(spec)
-    rounds = Rounds(method, weights, Stage(STAGE, SEED, replace(roster, request=request)))
+def run_to(method: PublishedLaf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Rounds:
+    grid, registry = enrolled(spec)
+    rounds = Rounds(method, weights, Stage(STAGE, SEED, replace(registry, request=request)))
     rounds.run(grid)
     return rounds
 
@@ -61,11 +61,11 @@ def plain_vae(vae: Vae, e: torch.Tensor, epochs: int, stream: torch.Generator) -
     adam = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)  # the same kernel: bits
     for _ in range(epochs):
         for batch in torch.randperm(len(e), generator=stream).split(32):
-            goal = (e[batch] - vae.shift) / vae.scale
-            hidden = vae.encoder(goal)
+            target = (e[batch] - vae.shift) / vae.scale
+            hidden = vae.encoder(target)
             mean, log_variance = vae.mean(hidden), vae.log_variance(hidden)
             z = mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, generator=stream)
-            squared = (vae.decoder(z) - goal).square().sum(1).mean()
+            squared = (vae.decoder(z) - target).square().sum(1).mean()
             kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
             adam.zero_grad()
             (squared + 0.025 * kl).backward()
@@ -74,8 +74,8 @@ def plain_vae(vae: Vae, e: torch.Tensor, epochs: int, stream: torch.Generator) -
 
 
 def phi(vae: Vae, e: torch.Tensor) -> torch.Tensor:
-    goal = (e - vae.shift) / vae.scale
-    m = (vae.decoder(vae.mean(vae.encoder(goal))) - goal).square().mean(1)
+    target = (e - vae.shift) / vae.scale
+    m = (vae.decoder(vae.mean(vae.encoder(target))) - target).square().mean(1)
     return torch.exp(m / (m + 1.0))
 
 
@@ -84,8 +84,8 @@ def plain_weights(weighting: str, h: Vae, e_f: torch.Tensor) -> torch.Tensor:
     if weighting == "none" or len(e_f) == 0:
         return torch.ones(len(e_f))
     with torch.no_grad():
-        goal = (e_f - h.shift) / h.scale
-        m = (h.decoder(h.mean(h.encoder(goal))) - goal).square().mean(1)
+        target = (e_f - h.shift) / h.scale
+        m = (h.decoder(h.mean(h.encoder(target))) - target).square().mean(1)
     return m / m.mean()
 
 
@@ -108,12 +108,12 @@ def plain_step(
     adam.step()
 
 
-def drawn(client: int, retained: int, forgotten: int, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def drawn(client: int, retain: int, forget: int, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The batches that a client draws in the first forget round."""
     first = torch_stream(SEED, STAGE, "rows", 1, client)
     second = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=first)))
     size = FORGET.batch_size
-    return list(zip(steps(retained, size, count, first), steps(forgotten, size, count, second), strict=True))
+    return list(zip(steps(retain, size, count, first), steps(forget, size, count, second), strict=True))
 
 
 def rows_of(spec: ClientSpec, client: int, request: ForgetRequest) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,7 +122,7 @@ def rows_of(spec: ClientSpec, client: int, request: ForgetRequest) -> tuple[torc
 
 
 @pytest.mark.parametrize("weighting", ["none", "oddness"])
-@pytest.mark.parametrize("rows", ["all", "retained"])
+@pytest.mark.parametrize("rows", ["all", "retain"])
 def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_bit(
     weighting: str, rows: str
 ) -> None:
@@ -130,8 +130,8 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
     spec = small_spec(1, rows=300)
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: range(20, 110)}, {0: 300})
-    method = Laf(
-        represent=replace(REPRESENT, rows=rows, share_forgotten=False), represent_rounds=1,
+    method = PublishedLaf(
+        represent=replace(REPRESENT, rows=rows, share_h_f=False), represent_rounds=1,
         forget=replace(FORGET, weighting=weighting), forget_steps=5, forget_rounds=1,
         recover_rounds=0, closing_rounds=0,
     )  # fmt: skip
@@ -180,7 +180,7 @@ def test_any_split_with_the_optimiser_on_the_server_is_the_centralised_algorithm
     spec = small_spec(4, rows=400)
     weights = trained(spec)
     request = ForgetRequest.of_samples(rows, dict.fromkeys(range(4), 100))
-    method = ServerLaf(
+    method = PublishedLafServer(
         represent=REPRESENT, represent_rounds=2, forget=replace(FORGET, weighting=weighting),
         forget_steps=5, forget_rounds=1, recover_rounds=0, closing_rounds=0,
     )  # fmt: skip
@@ -232,8 +232,8 @@ def test_local_steps_are_an_approximation_whose_gap_shrinks_with_the_rate() -> N
             "closing_rounds": 0,
             "represent_rounds": 1,
         }
-        local = run_to(Laf(**shared), spec, weights, request).state.weights
-        server = run_to(ServerLaf(**shared), spec, weights, request).state.weights
+        local = run_to(PublishedLaf(**shared), spec, weights, request).state.weights
+        server = run_to(PublishedLafServer(**shared), spec, weights, request).state.weights
         return furthest(local, server)
 
     wide, narrow = gap(1e-3), gap(1e-4)
@@ -244,7 +244,7 @@ def test_the_head_stays_bit_for_bit_and_so_do_batch_norm_statistics() -> None:
     spec = small_spec()
     weights = trained(spec)
     request = ForgetRequest.of_clients([0], {0: 100})
-    after = run_to(Laf(represent=REPRESENT, forget_rounds=2), spec, weights, request).state.weights
+    after = run_to(PublishedLaf(represent=REPRESENT, forget_rounds=2), spec, weights, request).state.weights
     head = [k for k in weights if k.startswith("head.")]
     assert head
     assert all(np.array_equal(after[k], weights[k]) for k in head)

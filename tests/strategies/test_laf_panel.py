@@ -5,20 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlaf.protocol.messages import Action, Part, Reply
+from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
-from fedlaf.strategies.laf_adam import AimedLaf
+from fedlaf.strategies.laf_adam import LafAdam
 
 
 def counted(cohort: int | None) -> np.ndarray:
     """The classes of the remaining rows, as two clients of 4 and 8 rows count them; 60 rows remain in all."""
     replies = [
-        Reply({Part.VOTES: {"votes": np.array(votes)}}, {"threshold": 1.0, "rows": sum(votes)}, client)
-        for client, votes in enumerate(([1.0, 3.0, 0.0], [2.0, 2.0, 4.0]))
+        Reply(
+            {Part.PREDICTED_COUNTS: {"predicted_counts": np.array(predicted_counts)}},
+            {"threshold": 1.0, "rows": sum(predicted_counts)},
+            client,
+        )
+        for client, predicted_counts in enumerate(([1.0, 3.0, 0.0], [2.0, 2.0, 4.0]))
     ]
-    state = ServerState({}, aux={"remaining": 60})
-    phase = Phase("score", Action.SCORE, 1, Who.REMAINING, None)
-    return AimedLaf(cohort=cohort).aggregate(phase, state, replies).aux["retained"]
+    state = ServerState({}, aux={"retain_rows": 60})
+    phase = Phase("score", "score", 1, Who.RETAIN, None)
+    return LafAdam(cohort=cohort).aggregate(phase, state, replies).aux["retain"]
 
 
 @pytest.mark.parametrize(("cohort", "expected"), [(None, [3, 5, 4]), (2, [15, 25, 20])])

@@ -13,24 +13,28 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Dataset, Digits, Iid, LabelledRows
 from fedlaf.data.federation import build
-from fedlaf.method.contract import Outcome, Stage
+from fedlaf.method.contract import Stage, StageResult
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim
-from fedlaf.protocol.messages import Action, Part
-from fedlaf.strategies.base.densities import Teaching, extractor_of, head_of
+from fedlaf.objectives.laf_targets import TargetRule
+from fedlaf.protocol.messages import Part
+from fedlaf.strategies.base.densities import DensityMethod, extractor_of, head_of
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
-from fedlaf.strategies.laf_published_server import ServerLaf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_published_server import PublishedLafServer
 
 SIZES = dict.fromkeys(range(4), 100)
-REPRESENT = Represent(latent=4, rows="retained", epochs=1, own_epochs=1, most_rows=40)
+REPRESENT = Represent(latent=4, rows="retain", epochs=1, own_epochs=1, most_rows=40)
 FORGET = Forget(lr_unlearning=1e-4, lr_alignment=1e-3, weighting="oddness")
-METHOD = Laf(represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3)
-AIMED = AimedLaf(
-    represent=REPRESENT, represent_rounds=2, aim=Aim(strength=0.1, against=0.1), lead_steps=2, align_rounds=1
+METHOD = PublishedLaf(represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3)
+ASSIGNED = LafAdam(
+    represent=REPRESENT,
+    represent_rounds=2,
+    target_rule=TargetRule(strength=0.1, negative_weight=0.1),
+    warmup_steps=2,
+    align_rounds=1,
 )
-SERVER = ServerLaf(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
+SERVER = PublishedLafServer(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,18 @@ class GarbageLabels:
         return replace(whole, train=LabelledRows(whole.train.x, noise))
 
 
-METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, AIMED], ids=["local", "server", "aimed"])
+METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, ASSIGNED], ids=["local", "server", "aimed"])
 
 
 @METHODS
-def test_labels_are_unread(method: Teaching) -> None:
+def test_labels_are_unread(method: DensityMethod) -> None:
     """The same rows under garbage labels give the same weights, bit for bit."""
     request = ForgetRequest.of_clients([0], SIZES)
     found = []
     for source in (Digits(train_rows=400, test_rows=100), GarbageLabels(1), GarbageLabels(2)):
         spec = small_spec(4, source=source, backdoor=None, partition=Iid())
-        grid, roster = enrolled(spec)
-        stage = Stage("request-1", 0, replace(roster, request=request))
+        grid, registry = enrolled(spec)
+        stage = Stage("request-1", 0, replace(registry, request=request))
         found.append(method.run(grid, initial_weights(spec), stage))
     assert not np.array_equal(
         build(small_spec(4, backdoor=None).federation).labels[0],
@@ -69,11 +73,11 @@ def test_labels_are_unread(method: Teaching) -> None:
     assert all(outcome.cost.labels_read == 0 for outcome in found)
 
 
-def recorded(method: Teaching, request: ForgetRequest) -> tuple[RecordingGrid, Outcome]:
+def recorded(method: DensityMethod, request: ForgetRequest) -> tuple[RecordingGrid, StageResult]:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     wire = RecordingGrid(grid)
-    stage = Stage("request-1", 0, replace(roster, request=request))
+    stage = Stage("request-1", 0, replace(registry, request=request))
     return wire, method.run(wire, initial_weights(spec), stage)
 
 
@@ -84,23 +88,23 @@ def recorded(method: Teaching, request: ForgetRequest) -> tuple[RecordingGrid, O
     ids=["client", "samples"],
 )
 def test_only_extractor_weights_h_and_numbers_cross_the_wire(
-    method: Teaching, request_: ForgetRequest
+    method: DensityMethod, request_: ForgetRequest
 ) -> None:
     wire, outcome = recorded(method, request_)
     spec = small_spec(4)
     dims, latent, classes = 32, 4, 10
     start = initial_weights(spec)
     extractor = {k: v.shape for k, v in extractor_of(start).items()}
-    shapes: dict[Part, dict[str, tuple[int, ...]]] = {  # h apart, these alone; h_f is not among them
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {  # h apart, these alone; h_f is not among them
         Part.EXTRACTOR: extractor,
-        Part.RETAINED_GRADIENT: extractor,
-        Part.FORGOTTEN_GRADIENT: extractor,
+        Part.RETAIN_GRADIENT: extractor,
+        Part.FORGET_GRADIENT: extractor,
     }
-    if isinstance(method, AimedLaf):
+    if isinstance(method, LafAdam):
         shapes = {
             Part.EXTRACTOR: extractor,
             Part.HEAD: {k: v.shape for k, v in head_of(start).items()},
-            Part.VOTES: {"votes": (classes,)},
+            Part.PREDICTED_COUNTS: {"predicted_counts": (classes,)},
             Part.SHIFT: {"shift": (classes,), "anchor": (dims,)},
         }
     data = build(spec.federation)
@@ -127,11 +131,11 @@ def test_only_extractor_weights_h_and_numbers_cross_the_wire(
 
 def test_of_goals_only_votes_and_counts_come_up() -> None:
     """Whoever sets goals answers with votes for classes; the anchor that goes down is h's, no row's."""
-    wire, _ = recorded(AIMED, ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES))
+    wire, _ = recorded(ASSIGNED, ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES))
     told = {
-        Action.SCORE: ({Part.VOTES}, {"threshold", "rows"}),
-        Action.AIM: ({Part.VOTES}, {"odd", "rows"}),
-        Action.SETTLE: (set(), {"rows", "way_retained", "changed", "way_forgotten"}),
+        "train.score": ({Part.PREDICTED_COUNTS}, {"threshold", "rows"}),
+        "train.assign_targets": ({Part.PREDICTED_COUNTS}, {"outlier", "rows"}),
+        "train.apply_logit_shift": (set(), {"rows", "way_retain", "changed", "way_forget"}),
     }
     seen = set()
     for message in wire.replies:
@@ -146,64 +150,66 @@ def test_of_goals_only_votes_and_counts_come_up() -> None:
     (h,) = {
         m.content.array_records[Part.VAE]["shift"].data
         for m in wire.sent
-        if m.metadata.message_type == Action.SCORE
+        if m.metadata.message_type == "train.score"
     }
-    settling = [m for m in wire.sent if m.metadata.message_type == Action.SETTLE]
+    settling = [m for m in wire.sent if m.metadata.message_type == "train.apply_logit_shift"]
     assert {m.content.array_records[Part.SHIFT]["anchor"].data for m in settling} == {h}
 
 
 def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
     request = ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES)
-    shared = replace(METHOD, represent=replace(REPRESENT, share_forgotten=True))
+    shared = replace(METHOD, represent=replace(REPRESENT, share_h_f=True))
     with_, without = (
         {part for m in recorded(method, request)[0].replies for part in m.content.array_records}
         for method in (shared, METHOD)
     )
-    assert Part.FORGOTTEN_VAE in with_
-    assert Part.FORGOTTEN_VAE not in without
+    assert Part.FORGET_VAE in with_
+    assert Part.FORGET_VAE not in without
 
 
-@pytest.mark.parametrize("method", [METHOD, AIMED], ids=["local", "aimed"])
-def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(method: Teaching) -> None:
+@pytest.mark.parametrize("method", [METHOD, ASSIGNED], ids=["local", "aimed"])
+def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(method: DensityMethod) -> None:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     wire = RecordingGrid(grid)
     train = FedAvg(rounds=3)
-    weights = train.until(2).run(wire, initial_weights(spec), Stage("train", 0, roster)).weights
+    weights = train.until(2).run(wire, initial_weights(spec), Stage("train", 0, registry)).weights
     request = ForgetRequest.of_clients([1], SIZES)
-    left = method.run(wire, weights, Stage("request-1", 0, replace(roster, request=request))).weights
-    assert roster.nodes[1] in {m.metadata.dst_node_id for m in wire.sent}
+    left = method.run(wire, weights, Stage("request-1", 0, replace(registry, request=request))).weights
+    assert registry.nodes[1] in {m.metadata.dst_node_id for m in wire.sent}
 
     wire.sent.clear()
-    after = replace(roster, gone=request)
+    after = replace(registry, removed=request)
     train.run(wire, left, Stage("train", 0, after, skip=2))  # training goes on
     train.run(wire, initial_weights(spec), Stage("train", 0, after))  # the reference is retrained
     second = ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES)
     method.run(wire, left, Stage("request-2", 0, replace(after, request=second)))  # another request
     assert wire.sent
-    assert roster.nodes[1] not in {m.metadata.dst_node_id for m in wire.sent}
+    assert registry.nodes[1] not in {m.metadata.dst_node_id for m in wire.sent}
 
 
 def test_rows_that_are_gone_are_never_trained_on_again() -> None:
     """A federation in which those rows were never there ends with the same weights."""
     spec = small_spec(4)
     federation = build(spec.federation)
-    grid, roster = enrolled(spec)
-    gone = ForgetRequest.of_samples({0: range(50), 3: range(10, 20)}, SIZES)
+    grid, registry = enrolled(spec)
+    removed = ForgetRequest.of_samples({0: range(50), 3: range(10, 20)}, SIZES)
     train = FedAvg(rounds=1)
     start = initial_weights(spec)
-    outcome = train.run(grid, start, Stage("train", 0, replace(roster, gone=gone)))
+    outcome = train.run(grid, start, Stage("train", 0, replace(registry, removed=removed)))
     assert outcome.cost.gradient_passes == 400 - 60
-    kept = [len(federation.client(k).labelled(gone.of(k))) for k in range(4)]
+    kept = [len(federation.client(k).labelled(removed.of(k))) for k in range(4)]
     assert kept == [50, 100, 100, 90]
 
 
 def test_a_panel_of_clients_is_the_same_in_all_phases() -> None:
-    method: Teaching = replace(METHOD, cohort=2)
+    method: DensityMethod = replace(METHOD, cohort=2)
     spec = small_spec(6, rows=600)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     request = ForgetRequest.of_clients([5], dict.fromkeys(range(6), 100))
-    outcome = method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(roster, request=request)))
+    outcome = method.run(
+        grid, initial_weights(spec), Stage("request-1", 0, replace(registry, request=request))
+    )
     asked = {record.phase: set(record.asked) for record in outcome.records}
     others = asked["recover"]
     assert len(others) == 2

@@ -12,8 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from fedlaf.core.errors import InvalidValue
 from fedlaf.experiment import config as configuration
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.strategies.laf_published import Laf
-from fedlaf.strategies.laf_published_server import ServerLaf
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_published_server import PublishedLafServer
 
 FORGET = Forget(
     lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
@@ -21,7 +21,7 @@ FORGET = Forget(
 )  # fmt: skip
 
 
-def laf(updates: str, kind: type[Laf] = Laf, **more: Any) -> Laf:
+def laf(updates: str, kind: type[PublishedLaf] = PublishedLaf, **more: Any) -> PublishedLaf:
     return kind(
         represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
         forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
@@ -33,9 +33,9 @@ TOGETHER = pytest.mark.parametrize("updates", ["joint", "two_stage"])
 
 @TOGETHER
 def test_the_optimiser_on_the_server_alternates(updates: str) -> None:
-    assert laf("alternate", ServerLaf).forget.updates == "alternate"
+    assert laf("alternate", PublishedLafServer).forget.updates == "alternate"
     with pytest.raises(InvalidValue) as caught:
-        laf(updates, ServerLaf)
+        laf(updates, PublishedLafServer)
     told = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
     assert str(caught.value) == told
 
@@ -53,7 +53,7 @@ def test_one_loss_alone_cannot_be_joined_with_the_other(updates: str, rate: str)
 @TOGETHER
 def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        Laf(recover=Forget(updates=updates))
+        PublishedLaf(recover=Forget(updates=updates))
     assert str(caught.value) == f"recover.updates: expected alternate, got {updates!r}"
 
 
@@ -61,7 +61,7 @@ def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
     configuration.register()
     GlobalHydra.instance().clear()
     with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        chosen = compose("config", overrides=["forget=laf_repel", "forget.forget.updates=two_stage"])
+        chosen = compose("config", overrides=["forget=laf_tuned_losses", "forget.forget.updates=two_stage"])
         refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
     assert configuration.made(chosen, "forget").forget.updates == "two_stage"
     with pytest.raises(InvalidValue) as caught:

@@ -13,32 +13,37 @@ from fedlaf.client.steps import training
 from fedlaf.core.request import ForgetRequest
 from fedlaf.data import LabelledRows
 from fedlaf.data.federation import build
-from fedlaf.method.contract import Outcome, Stage
+from fedlaf.method.contract import Stage, StageResult
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.objectives.laf_targets import Aim
-from fedlaf.strategies.base.densities import Teaching
+from fedlaf.objectives.laf_targets import TargetRule
+from fedlaf.strategies.base.densities import DensityMethod
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_adam import AimedLaf
-from fedlaf.strategies.laf_published import Laf
-from fedlaf.strategies.laf_repair import AimedLafRepair, LafRepair
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_repair import LafAdamRepair, PublishedLafRepair
 
 H = {"represent": Represent(latent=4), "represent_rounds": 1}
 LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2}
-AIMED = {**H, "aim": Aim(strength=0.1, against=0.1), "lead_steps": 2, "align_rounds": 1}
+ASSIGNED = {
+    **H,
+    "assign_targets": TargetRule(strength=0.1, negative_weight=0.1),
+    "warmup_steps": 2,
+    "align_rounds": 1,
+}
 KINDS = pytest.mark.parametrize(
     ("plain", "repaired", "settings"),
-    [(Laf, LafRepair, LAF), (AimedLaf, AimedLafRepair, AIMED)],
+    [(PublishedLaf, PublishedLafRepair, LAF), (LafAdam, LafAdamRepair, ASSIGNED)],
     ids=["published losses", "aimed"],
 )
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_samples({0: range(100), 2: range(60, 100)}, SIZES)
 
 
-def run(method: Teaching) -> Outcome:
+def run(method: DensityMethod) -> StageResult:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
-    return method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(roster, request=REQUEST)))
+    grid, registry = enrolled(spec)
+    return method.run(grid, initial_weights(spec), Stage("request-1", 0, replace(registry, request=REQUEST)))
 
 
 def keys(rows: LabelledRows) -> list[bytes]:
@@ -85,8 +90,8 @@ def test_repair_is_federated_averaging_from_where_laf_ended(
     fit = Fit(lr=1e-2)
     found = run(repaired(**settings, repair=fit))
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
-    after = replace(roster, gone=REQUEST)
+    grid, registry = enrolled(spec)
+    after = replace(registry, removed=REQUEST)
     left = run(plain(**settings)).weights
     averaged = FedAvg(1, fit=fit).run(grid, left, Stage("request-1", 0, after))
     assert same_bits(found.weights, averaged.weights)

@@ -18,13 +18,12 @@ from fedlaf.client.steps.laf_loop import Side, Task
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import Rows, as_input
-from fedlaf.method.contract import OnRound, Outcome, Roster, Stage
+from fedlaf.method.contract import ClientRegistry, OnRound, Stage, StageResult
 from fedlaf.models import SmallCnn, Vae, build_vae
 from fedlaf.models.arrays import weights_of
 from fedlaf.objectives.laf import Forget, Represent
-from fedlaf.protocol.messages import Action
 from fedlaf.strategies.base.phase import Who
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published import PublishedLaf
 
 FORGET = Forget(
     lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=8, steps=4, latent=4,
@@ -38,14 +37,14 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def task(retained: int = 30, forgotten: int = 20) -> Task:
+def task(retain: int = 30, forget: int = 20) -> Task:
     """A small extractor with rows of both kinds, odd ones weighted."""
     extractor = SmallCnn().build((1, 8, 8), 10, 0).extractor
     sides = []
-    for seed, count in enumerate((retained, forgotten)):
+    for seed, count in enumerate((retain, forget)):
         rows = Rows(torch.randint(0, 256, (count, 1, 8, 8), generator=stream(seed), dtype=torch.uint8))
-        taught = representations.representations(extractor, rows, 32)
-        sides.append(Side(rows, taught, torch.linspace(0.5, 1.5, count)))
+        teacher = representations.representations(extractor, rows, 32)
+        sides.append(Side(rows, teacher, torch.linspace(0.5, 1.5, count)))
     return Task(extractor, build_vae(32, 4, "linear", 1), build_vae(32, 4, "linear", 2), *sides)
 
 
@@ -62,15 +61,15 @@ Loss = Callable[[Tensor, Tensor, Pair], Tensor]
 
 def losses_of(given: Task, noise: torch.Generator) -> dict[str, Loss]:
     """Both losses of the paper, for student representations of one batch of either kind."""
-    weights = given.forgotten.weights
+    weights = given.forget.weights
 
     def unlearning(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
-        near = phi(given.h, s_r, torch.randn(len(s_r), 4, generator=noise))
-        far = phi(given.h_f, s_f, torch.randn(len(s_f), 4, generator=noise))
-        return near.sum() - (weights[batch[1]] * far).sum()
+        retain = phi(given.h, s_r, torch.randn(len(s_r), 4, generator=noise))
+        forget = phi(given.h_f, s_f, torch.randn(len(s_f), 4, generator=noise))
+        return retain.sum() - (weights[batch[1]] * forget).sum()
 
     def alignment(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
-        sides = ((s_r, given.retained.teacher[batch[0]]), (s_f, given.forgotten.teacher[batch[1]]))
+        sides = ((s_r, given.retain.teacher[batch[0]]), (s_f, given.forget.teacher[batch[1]]))
         d_r, d_f = (1 - torch.cosine_similarity(s, e, dim=1) for s, e in sides)
         exponent = d_f / FORGET.temperature + torch.log(weights[batch[1]])
         return d_r.sum() - len(d_r) * torch.logsumexp(exponent, dim=0)
@@ -81,14 +80,14 @@ def losses_of(given: Task, noise: torch.Generator) -> dict[str, Loss]:
 def drawn(given: Task) -> list[Pair]:
     first = stream(5)
     second = stream(int(torch.randint(2**62, (1,), generator=first)))
-    sizes = len(given.retained.rows), len(given.forgotten.rows)
+    sizes = len(given.retain.rows), len(given.forget.rows)
     pairs = (steps(n, 8, 4, s) for n, s in zip(sizes, (first, second), strict=True))
     return list(zip(*pairs, strict=True))
 
 
 def plain_step(given: Task, batch: Pair, adam: torch.optim.Optimizer, *terms: Loss) -> None:
     """One step on the sum of `terms`, from one forward pass."""
-    x = torch.cat([given.retained.rows.x[batch[0]], given.forgotten.rows.x[batch[1]]])
+    x = torch.cat([given.retain.rows.x[batch[0]], given.forget.rows.x[batch[1]]])
     both = given.extractor(as_input(x, torch.device("cpu")))
     s_r, s_f = both[: len(batch[0])], both[len(batch[0]) :]
     adam.zero_grad()
@@ -110,7 +109,7 @@ def test_joint_takes_one_step_of_the_alignments_adam_on_the_sum() -> None:
     # Terms added in another order leave only rounding.
     assert furthest(weights_of(found.extractor), weights_of(plain.extractor)) < 1e-6
     assert furthest(weights_of(found.extractor), before) > 5e-3
-    assert set(numbers) == {"joint", "distance_retained", "distance_forgotten"}
+    assert set(numbers) == {"joint", "distance_retain", "distance_forget"}
 
 
 def test_alternate_takes_a_step_on_either_and_so_ends_elsewhere() -> None:
@@ -123,12 +122,12 @@ def test_alternate_takes_a_step_on_either_and_so_ends_elsewhere() -> None:
         for name, adam in adams.items():
             plain_step(plain, batch, adam, terms[name])
     assert same_bits(weights_of(found.extractor), weights_of(plain.extractor))
-    assert set(numbers) == {"unlearning", "alignment", "distance_retained", "distance_forgotten"}
+    assert set(numbers) == {"unlearning", "alignment", "distance_retain", "distance_forget"}
     laf_loop.forget(joint, FORGET, stream(5), stream(6))
     assert furthest(weights_of(found.extractor), weights_of(joint.extractor)) > 1e-3
 
 
-@pytest.mark.parametrize("sizes", [(30, 20), (30, 0), (0, 20)], ids=["both", "retained", "forgotten"])
+@pytest.mark.parametrize("sizes", [(30, 20), (30, 0), (0, 20)], ids=["both", "retain", "forget"])
 def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
     passes = {}
     for updates in ("joint", "alternate"):
@@ -144,15 +143,15 @@ def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
 # ---- two stages
 
 
-def laf(updates: str, kind: type[Laf] = Laf, **more: Any) -> Laf:
+def laf(updates: str, kind: type[PublishedLaf] = PublishedLaf, **more: Any) -> PublishedLaf:
     return kind(
         represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
         forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
     )  # fmt: skip
 
 
-def forget_phases(method: Laf) -> list[Any]:
-    return [p for p in method.phases(Roster({}, SIZES, REQUEST)) if p.action is Action.FORGET]
+def forget_phases(method: PublishedLaf) -> list[Any]:
+    return [p for p in method.phases(ClientRegistry({}, SIZES, REQUEST)) if p.action == "train.forget"]
 
 
 def test_two_stages_are_two_phases_of_one_loss_each() -> None:
@@ -171,10 +170,10 @@ def test_the_others_are_one_phase(updates: str) -> None:
     assert phase.settings == replace(FORGET, updates=updates, steps=2)
 
 
-def run(method: Laf, on_round: OnRound | None = None) -> Outcome:
+def run(method: PublishedLaf, on_round: OnRound | None = None) -> StageResult:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
-    stage = Stage("request-1", 0, replace(roster, request=REQUEST), on_round=on_round)
+    grid, registry = enrolled(spec)
+    stage = Stage("request-1", 0, replace(registry, request=REQUEST), on_round=on_round)
     return method.run(grid, initial_weights(spec), stage)
 
 
@@ -198,7 +197,7 @@ def test_in_a_federation_each_reports_its_own_losses_and_passes() -> None:
 
 def test_two_stages_are_forgetting_by_one_loss_then_by_the_other() -> None:
     """The first stage is forgetting with alignment left out; the second goes on from there."""
-    both = laf("two_stage", forgetting_share=0.4)
+    both = laf("two_stage", forget_share=0.4)
     alone = replace(FORGET, updates="alternate", lr_alignment=0.0)
     after: dict[str, Weights] = {}
     staged = run(both, lambda record, now: after.update({record.phase: now}))

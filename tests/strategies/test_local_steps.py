@@ -18,23 +18,23 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import Digits, Iid, LabelledRows, Rows
 from fedlaf.data.federation import build
-from fedlaf.method.contract import Given, Need, Outcome, Stage
+from fedlaf.method.contract import MethodInputs, Need, Stage, StageResult
 from fedlaf.models import SmallCnn
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.logit_objectives import (
     DistilBoth,
+    FedOsdGradients,
     Hold,
-    Mislead,
     NegGrad,
-    Oppose,
     Push,
-    Recall,
+    RandomTeacherLogits,
     Shrink,
+    TeacherLogits,
     Unroll,
 )
-from fedlaf.protocol.messages import Action, Part
+from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
-from fedlaf.strategies.base.method import ForgetStrategy
+from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.boundary import Boundary
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.fedosd import FedOsd
@@ -58,29 +58,29 @@ class Case:
     asked: dict[str, tuple[int, ...]]
 
 
-ALL, LEAVER, OTHERS = (0, 1, 2, 3), (0,), (1, 2, 3)
+ALL, ONLINE, OTHERS = (0, 1, 2, 3), (0,), (1, 2, 3)
 CASES = {
     "gradient_ascent": Case(
         GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER),
-        32 + 150, 0, 32 + 150, {"ascend": LEAVER, "recover": OTHERS},
+        32 + 150, 0, 32 + 150, {"ascend": ONLINE, "recover": OTHERS},
     ),
     "scrub": Case(
-        Scrub(recall=Recall(share=0.4), push=Push(**SGD), hold=Hold(lr=1e-3), push_rounds=1, hold_rounds=2),
+        Scrub(teacher_logits=TeacherLogits(share=0.4), push=Push(**SGD), hold=Hold(lr=1e-3), push_rounds=1, hold_rounds=2),
         32 + 2 * 120, 100 + 120, 2 * 120,
-        {"recall": ALL, "push 1": LEAVER, "hold 1": OTHERS, "hold": OTHERS},
+        {"teacher_logits": ALL, "push 1": ONLINE, "hold 1": OTHERS, "hold": OTHERS},
     ),
     "bad_teacher": Case(
-        BadTeacher(mislead=Mislead(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
-        100 + 120, 100 + 120, 0, {"mislead": ALL, "distil": ALL},
+        BadTeacher(random_teacher_logits=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
+        100 + 120, 100 + 120, 0, {"random_teacher_logits": ALL, "distil": ALL},
     ),
     "boundary": Case(
         Boundary(shrink=Shrink(**SGD), recover=RECOVER, shrink_rounds=2),
-        100 + 64 + 150, 100, 100 + 150, {"cross": LEAVER, "shrink": LEAVER, "recover": OTHERS},
+        100 + 64 + 150, 100, 100 + 150, {"adversarial_relabel": ONLINE, "shrink": ONLINE, "recover": OTHERS},
     ),
-    "unroll": Case(SingleGradient(eta=0.05, unroll=Unroll(16)), 100, 0, 100, {"unroll": LEAVER}),
+    "unroll": Case(SingleGradient(eta=0.05, unroll=Unroll(16)), 100, 0, 100, {"unroll": ONLINE}),
     "fedosd": Case(
-        FedOsd(oppose=Oppose(share=0.2), oppose_rounds=2, recover=RECOVER),
-        2 * 80 + 150, 0, 2 * 80 + 150, {"oppose": ALL, "recover": OTHERS},
+        FedOsd(fedosd_gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER),
+        2 * 80 + 150, 0, 2 * 80 + 150, {"fedosd_gradients": ALL, "recover": OTHERS},
     ),
 }  # fmt: skip
 EACH = pytest.mark.parametrize("name", CASES)
@@ -90,18 +90,20 @@ LEAVES = ForgetRequest.of_clients([0], SIZES)
 @cache
 def trained() -> tuple[ClientSpec, Weights]:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     fit = FedAvg(rounds=2, fit=Fit(lr=3e-3))
-    return spec, fit.run(grid, initial_weights(spec), Stage("train", 0, roster)).weights
+    return spec, fit.run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
 
 
 def run(
     method: ForgetStrategy, request: ForgetRequest = LEAVES, spec: ClientSpec | None = None
-) -> tuple[Outcome, RecordingGrid]:
+) -> tuple[StageResult, RecordingGrid]:
     usual, weights = trained()
-    grid, roster = enrolled(spec or usual)
+    grid, registry = enrolled(spec or usual)
     wire = RecordingGrid(grid)
-    stage = Stage("request-1", 0, replace(roster, request=request), given=Given(initial_weights(usual)))
+    stage = Stage(
+        "request-1", 0, replace(registry, request=request), inputs=MethodInputs(initial_weights(usual))
+    )
     return method.run(wire, weights, stage), wire
 
 
@@ -121,7 +123,7 @@ def test_a_client_leaves(name: str) -> None:
     assert cost.labels_read == case.labels
     assert {record.phase: record.asked for record in outcome.records} == case.asked
     assert (Need.LABELS in case.method.needs) == (case.labels > 0)
-    assert (Need.LEAVER in case.method.needs) == (0 in {k for r in outcome.records for k in r.asked})
+    assert (Need.ONLINE in case.method.needs) == (0 in {k for r in outcome.records for k in r.asked})
 
 
 @EACH
@@ -142,7 +144,7 @@ REQUESTS = {
 def test_whoever_forgets_whatever(name: str, request_: ForgetRequest) -> None:
     outcome, _ = run(CASES[name].method, request_)
     remaining = tuple(k for k in range(4) if len(request_.of(k)) < 100)
-    who = {LEAVER: request_.clients, OTHERS: remaining, ALL: ALL}
+    who = {ONLINE: request_.clients, OTHERS: remaining, ALL: ALL}
     for record in outcome.records:
         assert record.asked == who[CASES[name].asked[record.phase]]
     assert not same_bits(outcome.weights, trained()[1])
@@ -161,11 +163,11 @@ def test_only_what_reads_labels_depends_on_them(name: str) -> None:
 
 
 UP = {
-    Action.NEGGRAD: {Part.MODEL}, Action.FIT: {Part.MODEL}, Action.PUSH: {Part.MODEL},
-    Action.HOLD: {Part.MODEL}, Action.DISTIL: {Part.MODEL}, Action.SHRINK: {Part.MODEL},
-    Action.RECALL: set(), Action.MISLEAD: set(), Action.CROSS: set(),
-    Action.OPPOSE: {Part.RETAINED_GRADIENT, Part.FORGOTTEN_GRADIENT},
-    Action.UNROLL: {Part.FORGOTTEN_GRADIENT},
+    "train.neggrad": {Part.MODEL}, "train.fit": {Part.MODEL}, "train.push": {Part.MODEL},
+    "train.hold": {Part.MODEL}, "train.distil": {Part.MODEL}, "train.shrink": {Part.MODEL},
+    "train.teacher_logits": set(), "train.random_teacher_logits": set(), "train.adversarial_relabel": set(),
+    "train.fedosd_gradients": {Part.RETAIN_GRADIENT, Part.FORGET_GRADIENT},
+    "train.unroll": {Part.FORGET_GRADIENT},
 }  # fmt: skip
 
 
@@ -192,18 +194,18 @@ def test_nothing_but_models_gradients_and_numbers_crosses_the_wire(
 @EACH
 def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(name: str) -> None:
     spec, weights = trained()
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     wire = RecordingGrid(grid)
-    given = Given(initial_weights(spec))
+    given = MethodInputs(initial_weights(spec))
     method = CASES[name].method
-    asked = replace(roster, request=LEAVES)
-    left = method.run(wire, weights, Stage("request-1", 0, asked, given=given)).weights
-    assert roster.nodes[0] in {m.metadata.dst_node_id for m in wire.sent}
+    asked = replace(registry, request=LEAVES)
+    left = method.run(wire, weights, Stage("request-1", 0, asked, inputs=given)).weights
+    assert registry.nodes[0] in {m.metadata.dst_node_id for m in wire.sent}
     wire.sent.clear()
-    again = replace(roster, gone=LEAVES, request=ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES))
-    method.run(wire, left, Stage("request-2", 0, again, given=given))
+    again = replace(registry, removed=LEAVES, request=ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES))
+    method.run(wire, left, Stage("request-2", 0, again, inputs=given))
     assert wire.sent
-    assert roster.nodes[0] not in {m.metadata.dst_node_id for m in wire.sent}
+    assert registry.nodes[0] not in {m.metadata.dst_node_id for m in wire.sent}
 
 
 # ---- the loop and its teachers
@@ -212,8 +214,10 @@ def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(name: str)
 def test_a_method_without_a_teacher_does_not_take_up_what_another_left() -> None:
     """Scrub leaves logits of a share of the rows; ascent after it on the same grid is ascent alone."""
     spec, weights = trained()
-    grid, roster = enrolled(spec)
-    stage = Stage("request-1", 0, replace(roster, request=LEAVES), given=Given(initial_weights(spec)))
+    grid, registry = enrolled(spec)
+    stage = Stage(
+        "request-1", 0, replace(registry, request=LEAVES), inputs=MethodInputs(initial_weights(spec))
+    )
     ascent = CASES["gradient_ascent"].method
     alone = ascent.run(grid, weights, stage).weights
     CASES["scrub"].method.run(grid, weights, stage)
@@ -227,19 +231,19 @@ def rows(count: int) -> LabelledRows:
 
 
 def test_the_loop_is_the_obvious_one() -> None:
-    near, far = rows(40).unlabelled(), Rows(rows(60).x[40:])
+    retain, forget = rows(40).unlabelled(), Rows(rows(60).x[40:])
     teachers = [
-        torch.randn(len(side), 10, generator=torch.Generator().manual_seed(5)) for side in (near, far)
+        torch.randn(len(side), 10, generator=torch.Generator().manual_seed(5)) for side in (retain, forget)
     ]
     model, plain = (SmallCnn().build((1, 8, 8), 10, 1) for _ in range(2))
     settings = DistilBoth(optimizer="sgd", lr=0.5, momentum=0.9, batch_size=64, steps=3, clip=0.1)
-    kinds = (Side(near, teachers[0]), Side(far, teachers[1]))
+    kinds = (Side(retain, teachers[0]), Side(forget, teachers[1]))
     _, cost = steps(model, kinds, settings, torch.Generator().manual_seed(7))
     assert cost.gradient_passes == 3 * 60  # batches hold all rows, in some order
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.5, momentum=0.9)
-    both, goals = torch.cat([near.x, far.x]).float() / 255, torch.cat(teachers).softmax(1)
+    both, targets = torch.cat([retain.x, forget.x]).float() / 255, torch.cat(teachers).softmax(1)
     for _ in range(3):
-        loss = torch.nn.functional.kl_div(plain(both).logits.log_softmax(1), goals, reduction="batchmean")
+        loss = torch.nn.functional.kl_div(plain(both).logits.log_softmax(1), targets, reduction="batchmean")
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.1)
@@ -264,22 +268,22 @@ def test_the_nearest_wrong_class_of_a_linear_model_is_found_across_the_boundary(
     moved = across(Linear(), LabelledRows(x, torch.tensor([0])), 0.5)  # type: ignore[arg-type]
     least = torch.finfo(torch.float32).min
     assert moved[0].tolist() == pytest.approx([least, 3 * 0.7, 0.3 + 0.7])  # at 0.3, 0.7
-    near = across(Linear(), LabelledRows(x, torch.tensor([0])), 0.1)  # type: ignore[arg-type]
-    assert (moved.argmax(1).item(), near.argmax(1).item()) == (1, 2)
+    retain = across(Linear(), LabelledRows(x, torch.tensor([0])), 0.1)  # type: ignore[arg-type]
+    assert (moved.argmax(1).item(), retain.argmax(1).item()) == (1, 2)
 
 
 def test_the_incompetent_teacher_is_one_for_all_clients_of_a_request() -> None:
     class Told:
         seed, stage = 0, "request-1"
 
-    class Visit:
+    class ClientContext:
         def __init__(self, client: int, stage: str) -> None:
             self.spec, self.device, self.told = trained()[0], torch.device("cpu"), Told()
             self.told.stage = stage
             self.model, self.data = resident_model(self.spec), build(self.spec.federation).client(client)
 
     first, second, other = (
-        incompetent(Visit(client, stage)).head.weight  # type: ignore[arg-type,union-attr]
+        incompetent(ClientContext(client, stage)).head.weight  # type: ignore[arg-type,union-attr]
         for client, stage in ((0, "request-1"), (1, "request-1"), (0, "request-2"))
     )
     assert torch.equal(first, second)  # type: ignore[arg-type]

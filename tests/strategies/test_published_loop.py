@@ -71,13 +71,13 @@ class AlwaysTraining(nn.Module):
 
 
 @dataclass(frozen=True)
-class Given:
+class MethodInputs:
     """An extractor [.., D = dims], uint8 images of both kinds of rows, and the settings."""
 
     extractor: nn.Module
     dims: int
-    retained: Tensor
-    forgotten: Tensor
+    retain: Tensor
+    forget: Tensor
     represent: Represent = REPRESENT
     forget: Forget = FORGET
 
@@ -88,11 +88,11 @@ class Given:
 
     @property
     def everything(self) -> Tensor:
-        return torch.cat([self.retained, self.forgotten])
+        return torch.cat([self.retain, self.forget])
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """What a run leaves: extractor, both VAEs, and the losses h, h_f, last L_UE, last L_RA."""
 
     extractor: nn.Module
@@ -104,44 +104,44 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def case(spec: ModelSpec, shape: tuple[int, int, int], retained: int, forgotten: int) -> Given:
+def case(spec: ModelSpec, shape: tuple[int, int, int], retain: int, forget: int) -> MethodInputs:
     """Random images and a model whose BatchNorm, where it has any, has seen some of them."""
-    x = torch.randint(0, 256, (retained + forgotten, *shape), generator=stream(0), dtype=torch.uint8)
+    x = torch.randint(0, 256, (retain + forget, *shape), generator=stream(0), dtype=torch.uint8)
     model = spec.build(shape, 10, 0)
     with torch.no_grad():
         for _ in range(3):
             model.extractor.train()(published.images(x))
-    return Given(Wide(model.extractor).eval(), model.dims, x[:retained], x[retained:])
+    return MethodInputs(Wide(model.extractor).eval(), model.dims, x[:retain], x[retain:])
 
 
-def by_published_loop(start: Given) -> Outcome:
+def by_published_loop(start: MethodInputs) -> StageResult:
     # The default memory layout: also in this the oracle goes a way of its own.
     extractor = published.as_published(start.extractor)
     h, h_f = start.vaes()
     chosen = start.represent
     fits = [
         published.fit_vae(vae, extractor, x, settings=chosen, epochs=chosen.epochs, stream=stream(seed))
-        for vae, x, seed in ((h, start.everything, 1), (h_f, start.forgotten, 2))
+        for vae, x, seed in ((h, start.everything, 1), (h_f, start.forget, 2))
     ]
-    work = published.Unlearning(extractor, h, h_f, start.retained, start.forgotten)
-    drawn = published.pairs(len(start.retained), len(start.forgotten), start.forget, stream(3))
+    work = published.Unlearning(extractor, h, h_f, start.retain, start.forget)
+    drawn = published.pairs(len(start.retain), len(start.forget), start.forget, stream(3))
     steps = published.forget(work, start.forget, drawn, stream(4))
-    return Outcome(extractor, [h, h_f], [*fits, *steps[-1]])
+    return StageResult(extractor, [h, h_f], [*fits, *steps[-1]])
 
 
-def by_fast_path(start: Given) -> Outcome:
+def by_fast_path(start: MethodInputs) -> StageResult:
     extractor = deepcopy(start.extractor)
     h, h_f = start.vaes()
     chosen = start.represent
-    rows = [Rows(start.retained), Rows(start.forgotten)]
-    taught = [representations.representations(extractor, r, start.dims) for r in rows]
+    rows = [Rows(start.retain), Rows(start.forget)]
+    teacher = [representations.representations(extractor, r, start.dims) for r in rows]
     fits = [
         representations.fit_vae(vae, e, chosen, chosen.epochs, stream(seed))[0]
-        for vae, e, seed in ((h, torch.cat(taught), 1), (h_f, taught[1], 2))
+        for vae, e, seed in ((h, torch.cat(teacher), 1), (h_f, teacher[1], 2))
     ]
-    sides = [Side(r, e, start.forget.weights(e, h)) for r, e in zip(rows, taught, strict=True)]
+    sides = [Side(r, e, start.forget.weights(e, h)) for r, e in zip(rows, teacher, strict=True)]
     numbers, _ = laf_loop.forget(Task(extractor, h, h_f, *sides), start.forget, stream(3), stream(4))
-    return Outcome(extractor, [h, h_f], [*fits, numbers["unlearning"], numbers["alignment"]])
+    return StageResult(extractor, [h, h_f], [*fits, numbers["unlearning"], numbers["alignment"]])
 
 
 def arrays(module: nn.Module) -> Weights:
@@ -156,7 +156,7 @@ def apart(left: nn.Module, right: nn.Module) -> float:
     return furthest(arrays(left), arrays(right))
 
 
-def assert_same(found: Outcome, expected: Outcome, start: Given) -> None:
+def assert_same(found: StageResult, expected: StageResult, start: MethodInputs) -> None:
     """Every weight and loss is the same, and far from where it started."""
     np.testing.assert_allclose(found.losses, expected.losses, rtol=CLOSE, atol=CLOSE)
     for vae, oracle, fresh in zip(found.vaes, expected.vaes, start.vaes(), strict=True):
@@ -191,8 +191,8 @@ def test_the_fast_path_is_the_published_loop_on_resnet18_and_leaves_batch_norm_a
     assert same_bits(buffers(found.extractor), before)
 
     training = AlwaysTraining(deepcopy(start.extractor))
-    work = published.Unlearning(training, *found.vaes, start.retained, start.forgotten)
-    drawn = published.pairs(len(start.retained), len(start.forgotten), start.forget, stream(3))
+    work = published.Unlearning(training, *found.vaes, start.retain, start.forget)
+    drawn = published.pairs(len(start.retain), len(start.forget), start.forget, stream(3))
     published.forget(work, start.forget, drawn, stream(4))
     parameters = [dict(m.named_parameters()) for m in (training.inner, found.extractor)]
     left, right = ({k: v.detach().numpy() for k, v in p.items()} for p in parameters)

@@ -11,8 +11,8 @@ import torch
 from recorded import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
-from fedlaf.method.contract import Given
-from fedlaf.method.update_history import Keep
+from fedlaf.method.contract import MethodInputs
+from fedlaf.method.update_history import HistorySpec
 from fedlaf.models.classifier import Output
 from fedlaf.objectives.classification import Distil, Fit
 from fedlaf.protocol.messages import Part, Reply
@@ -37,7 +37,7 @@ def test_fedaccum_sums_the_others(tmp_path: Path) -> None:
     """Start (1, 1, 1). Round 1 without client 0: mean of (0,4,2), (2,8,4) = (1,6,3); round 2: (2,3,4)."""
     records = recorded(tmp_path, TWO_ROUNDS, EQUAL)
     state = state_of(three(0, 0, 0), records, start=three(1, 1, 1))
-    found = FedAccum().begins(state, leaving(EQUAL, 0))
+    found = FedAccum().server_init(state, leaving(EQUAL, 0))
     assert numbers(found.weights) == [4, 10, 8]
 
 
@@ -45,13 +45,13 @@ def test_fedaccum_weighs_by_rows_and_skips_rounds_of_the_leaver_alone(tmp_path: 
     """Client 2 weighs three times client 1: (0,4,2)/4 + 3(2,8,4)/4 = (1.5, 7, 3.5)."""
     records = recorded(tmp_path, [TWO_ROUNDS[0], {0: (9, 9, 9)}], UNEQUAL)
     state = state_of(three(0, 0, 0), records, start=three(0, 0, 0))
-    assert numbers(FedAccum().begins(state, leaving(UNEQUAL, 0)).weights) == [1.5, 7, 3.5]
+    assert numbers(FedAccum().server_init(state, leaving(UNEQUAL, 0)).weights) == [1.5, 7, 3.5]
 
 
 def test_nobody_who_left_before_is_in_a_sum(tmp_path: Path) -> None:
-    records = replace(recorded(tmp_path, TWO_ROUNDS, EQUAL), gone=frozenset({1}))
+    records = replace(recorded(tmp_path, TWO_ROUNDS, EQUAL), removed=frozenset({1}))
     state = state_of(three(0, 0, 0), records, start=three(0, 0, 0))
-    assert numbers(FedAccum().begins(state, leaving(EQUAL, 0)).weights) == [5, 13, 11]  # client 2 alone
+    assert numbers(FedAccum().server_init(state, leaving(EQUAL, 0)).weights) == [5, 13, 11]  # client 2 alone
 
 
 # ---- Fast-FedUL: D_t = (1 + a) D_{t-1} + 1/(K(K-1)) sum of others - 1/K Delta_u
@@ -62,7 +62,7 @@ def test_fast_fedul_by_hand(tmp_path: Path) -> None:
     D_2 = 1.5 D_1 + ((1,1,1) + (3,5,7)) / 6 - (9,0,0) / 3 = (-1, 3, -1.5) + (-7/3, 1, 4/3).
     """
     records = recorded(tmp_path, TWO_ROUNDS, EQUAL)
-    found = FastFedUl(alpha=0.5).begins(state_of(three(10, 10, 10), records), leaving(EQUAL, 0))
+    found = FastFedUl(alpha=0.5).server_init(state_of(three(10, 10, 10), records), leaving(EQUAL, 0))
     assert numbers(found.weights) == pytest.approx([10 - 10 / 3, 14, 10 - 1 / 6], abs=1e-5)
 
 
@@ -72,16 +72,16 @@ def test_fast_fedul_without_growth_is_the_mean_of_the_others(tmp_path: Path) -> 
         records = recorded(tmp_path / str(rows[2]), TWO_ROUNDS[:1], rows)
         whole = sum(rows.values())
         mean = [sum(rows[k] * TWO_ROUNDS[0][k][i] for k in rows) / whole for i in range(3)]
-        found = FastFedUl(alpha=0.0).begins(state_of(three(*mean), records), leaving(rows, 0))
+        found = FastFedUl(alpha=0.0).server_init(state_of(three(*mean), records), leaving(rows, 0))
         assert numbers(found.weights) == pytest.approx(expected, abs=1e-5)
 
 
 def test_fast_fedul_leaves_rounds_alone_whose_leaver_was_too_small_to_keep(tmp_path: Path) -> None:
     """Norms in round 1: 6.7, 4.5, 9.2; a third of three is the largest alone, which is not the leaver."""
     method = FastFedUl(share=1 / 3)
-    records = recorded(tmp_path, TWO_ROUNDS[:1], EQUAL, method.keeps)
+    records = recorded(tmp_path, TWO_ROUNDS[:1], EQUAL, method.history_spec)
     assert records.clients(1) == [2]
-    found = method.begins(state_of(three(1, 2, 3), records), leaving(EQUAL, 0))
+    found = method.server_init(state_of(three(1, 2, 3), records), leaving(EQUAL, 0))
     assert numbers(found.weights) == [1, 2, 3]
 
 
@@ -94,9 +94,9 @@ def test_conda_by_hand(tmp_path: Path) -> None:
     """
     records = recorded(tmp_path, TWO_ROUNDS, EQUAL)
     state = state_of(three(10, 10, 10), records)
-    found = ConDa(cutoff=0.6, dampening=0.8).begins(state, leaving(EQUAL, 0))
+    found = ConDa(cutoff=0.6, dampening=0.8).server_init(state, leaving(EQUAL, 0))
     assert numbers(found.weights) == [4, 10, 10]
-    bounded = ConDa(cutoff=2.0, dampening=0.8, most=0.3).begins(state, leaving(EQUAL, 0))
+    bounded = ConDa(cutoff=2.0, dampening=0.8, most=0.3).server_init(state, leaving(EQUAL, 0))
     assert numbers(bounded.weights) == [3, 10, 3]
 
 
@@ -129,15 +129,15 @@ def test_federaser_replays_kept_rounds(tmp_path: Path) -> None:
     """
     rounds = [TWO_ROUNDS[0], TWO_ROUNDS[1], {0: (7, 7, 7), 1: (0, 0, 5), 2: (6, 8, 0)}]
     method = FedEraser(every=2, fit=Fit(epochs=2))
-    records = recorded(tmp_path, rounds, EQUAL, method.keeps)
+    records = recorded(tmp_path, rounds, EQUAL, method.history_spec)
     assert records.rounds == [1, 3]
-    roster = leaving(EQUAL, 0, trained=3)
-    (phase,) = method.phases(roster)
+    registry = leaving(EQUAL, 0, trained=3)
+    (phase,) = method.phases(registry)
     assert (phase.rounds, phase.settings) == (1, Fit(epochs=2, share=0.5))
-    state = method.begins(state_of(three(9, 9, 9), records, start=three(1, 1, 1)), roster)
+    state = method.server_init(state_of(three(9, 9, 9), records, start=three(1, 1, 1)), registry)
     assert numbers(state.weights) == [2, 7, 4]
     state = replace(state, round=1)
-    assert method.asks(phase, state, [1, 2, 3]) == [1, 2]  # client 3 had no update in that round
+    assert method.select_clients(phase, state, [1, 2, 3]) == [1, 2]  # client 3 had no update in that round
     replies = [
         Reply({Part.MODEL: three(5, 7, 8)}, {"rows": 10}, 1),
         Reply({Part.MODEL: three(2, 7, 3)}, {"rows": 10}, 2),
@@ -169,11 +169,11 @@ def test_fukd_subtracts_the_leaver_and_distils_without_a_label(tmp_path: Path) -
     def fresh(seed: int) -> nn.Module:
         return Tiny()
 
-    given = Given(records=records, inputs=inputs, fresh=fresh)
+    given = MethodInputs(records=records, inputs=inputs, fresh=fresh)
     theta = {"a.weight": np.array([[10.0, 10.0, 10.0]], np.float32)}
     # The records hold vectors [3], the network a matrix [1, 3]: broadcasting does no harm here.
-    state = replace(state_of(theta), given=given)
-    found = Fukd(Distil(lr=0.1, epochs=100, temperature=1.0)).begins(state, leaving(EQUAL, 0))
+    state = replace(state_of(theta), inputs=given)
+    found = Fukd(Distil(lr=0.1, epochs=100, temperature=1.0)).server_init(state, leaving(EQUAL, 0))
     (after,) = found.weights["a.weight"].tolist()
     assert after[0] == pytest.approx(10, abs=0.5)  # taught back, from 6
     assert after[1:] == [10, 8]  # no row shows them
@@ -192,7 +192,7 @@ def test_distillation_is_the_divergence_of_softened_predictions() -> None:
 
 
 def test_what_a_method_asks_of_training() -> None:
-    assert FedEraser(every=3).keeps == FedAccum(every=3).keeps == Keep(every=3)
-    assert FastFedUl(share=0.5).keeps == Keep(every=1, share=0.5)
-    assert ConDa().keeps == Keep(magnitudes=True)
-    assert FedAccum().keeps == Fukd().keeps == Keep(every=1)
+    assert FedEraser(every=3).history_spec == FedAccum(every=3).history_spec == HistorySpec(every=3)
+    assert FastFedUl(share=0.5).history_spec == HistorySpec(every=1, share=0.5)
+    assert ConDa().history_spec == HistorySpec(magnitudes=True)
+    assert FedAccum().history_spec == Fukd().history_spec == HistorySpec(every=1)

@@ -15,13 +15,12 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.method.contract import Stage
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.protocol.messages import Part, pack, unpack
-from fedlaf.strategies.base.method import Method
 from fedlaf.strategies.base.rounds import Rounds
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.laf_published import Laf
+from fedlaf.strategies.laf_published import PublishedLaf
 
 REQUEST = ForgetRequest.of_clients([0], dict.fromkeys(range(4), 100))
-LAF = Laf(represent=Represent(latent=4), represent_rounds=1, forget=Forget(), forget_steps=2)
+LAF = PublishedLaf(represent=Represent(latent=4), represent_rounds=1, forget=Forget(), forget_steps=2)
 
 
 def from_client(
@@ -55,7 +54,7 @@ def lost(reply: Message) -> None:
 
 
 def changed(
-    part: Part, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    part: str, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 ) -> Callable[[Message], Message]:
     def tamper(reply: Message) -> Message:
         content = dict(reply.content)
@@ -84,8 +83,8 @@ def reshaped(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def run(method: Method, tamper: Callable[[Message], Message | None] | None, request: ForgetRequest) -> Rounds:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
-    rounds = Rounds(method, initial_weights(spec), Stage("s", 0, replace(roster, request=request)))
+    grid, registry = enrolled(spec)
+    rounds = Rounds(method, initial_weights(spec), Stage("s", 0, replace(registry, request=request)))
     rounds.run(RecordingGrid(grid, tamper=tamper))
     return rounds
 
@@ -108,8 +107,8 @@ def test_training_leaves_a_failing_client_out_and_says_why(change: Callable, why
     assert why in record.failed[2]
     # What is aggregated is the mean of the other three, and nothing of the failing one.
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
-    without = replace(roster, gone=ForgetRequest.of_clients([2], roster.sizes))
+    grid, registry = enrolled(spec)
+    without = replace(registry, removed=ForgetRequest.of_clients([2], registry.sizes))
     three = FedAvg(rounds=1).run(grid, initial_weights(spec), Stage("s", 0, without))
     assert same_bits(rounds.state.weights, three.weights)
 
@@ -153,20 +152,20 @@ def test_replies_are_aggregated_in_partition_order_whatever_order_they_come_in()
     spec = small_spec(4)
     found = []
     for wrap in (RecordingGrid, Backwards):
-        inner, roster = enrolled(spec)
+        inner, registry = enrolled(spec)
         grid = wrap(inner)
-        found.append(FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("s", 0, roster)).weights)
+        found.append(FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("s", 0, registry)).weights)
     assert same_bits(*found)
 
 
 def test_training_that_stops_and_goes_on_is_training_in_one_go() -> None:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     train = FedAvg(rounds=3, cohort=2)
     start = initial_weights(spec)
-    whole = train.run(grid, start, Stage("train", 0, roster)).weights
-    half = train.until(1).run(grid, start, Stage("train", 0, roster)).weights
-    rest = train.run(grid, half, Stage("train", 0, roster, skip=1)).weights
+    whole = train.run(grid, start, Stage("train", 0, registry)).weights
+    half = train.until(1).run(grid, start, Stage("train", 0, registry)).weights
+    rest = train.run(grid, half, Stage("train", 0, registry, skip=1)).weights
     assert same_bits(whole, rest)
 
 
@@ -174,8 +173,8 @@ def test_cohorts_are_sampled_by_seed_and_round() -> None:
     spec = small_spec(6, rows=600)
 
     def asked(seed: int) -> list[tuple[int, ...]]:
-        grid, roster = enrolled(spec)
-        outcome = FedAvg(rounds=4, cohort=2).run(grid, initial_weights(spec), Stage("t", seed, roster))
+        grid, registry = enrolled(spec)
+        outcome = FedAvg(rounds=4, cohort=2).run(grid, initial_weights(spec), Stage("t", seed, registry))
         return [record.asked for record in outcome.records]
 
     assert asked(0) == asked(0) != asked(1)
@@ -217,10 +216,10 @@ def test_a_second_asking_is_paid_for() -> None:
 
 def test_what_a_client_kept_for_a_request_is_dropped_when_training_goes_on() -> None:
     spec = small_spec(4)
-    grid, roster = enrolled(spec)
+    grid, registry = enrolled(spec)
     start = initial_weights(spec)
-    LAF.run(grid, start, Stage("request-1", 0, replace(roster, request=REQUEST)))
+    LAF.run(grid, start, Stage("request-1", 0, replace(registry, request=REQUEST)))
     contexts = grid.contexts  # type: ignore[attr-defined]
     assert contexts[1002].state.array_records
-    FedAvg(rounds=1).run(grid, start, Stage("train", 0, replace(roster, gone=REQUEST)))
+    FedAvg(rounds=1).run(grid, start, Stage("train", 0, replace(registry, removed=REQUEST)))
     assert not contexts[1002].state.array_records

@@ -1,1 +1,23 @@
 """Client steps: what a client does in one phase of a method, one file a family."""
+
+from fedlaf.client.steps import (
+    densities,
+    gradients,
+    laf_published,
+    local_objectives,
+    projected_ascent,
+    targets,
+    teachers,
+    training,
+)
+
+__all__ = [
+    "densities",
+    "gradients",
+    "laf_published",
+    "local_objectives",
+    "projected_ascent",
+    "targets",
+    "teachers",
+    "training",
+]

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.client import batches
-from fedlaf.client.context import Visit
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers, Weights
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.models import gradients_of
 from fedlaf.models.arrays import arrays_of, load_weights
-from fedlaf.objectives import logit_losses
-from fedlaf.objectives.logit_objectives import Oppose, Unroll
-from fedlaf.protocol.messages import Part, Reply, settings_from_config
+from fedlaf.objectives import FedOsdGradients, Unroll, logit_losses
+from fedlaf.protocol.messages import Part, Reply
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """The loss of logits [N, C] and labels [N]."""
@@ -26,39 +26,38 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 CHUNK = 250
 
 
-def oppose(visit: Visit) -> tuple[Reply, Cost]:
-    """Gradients at the global model, of each kind of rows that the client holds."""
-    settings = settings_from_config(Oppose, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    forget, absent = visit.split
-    kinds = (
-        (Part.RETAINED_GRADIENT, visit.data.labelled(absent), functional.cross_entropy, "retained"),
-        (Part.FORGOTTEN_GRADIENT, visit.data.labelled_at(forget), _disbelief, "forgotten"),
+@client_step("fedosd_gradients", FedOsdGradients)
+def fedosd_gradients(context: ClientContext, settings: FedOsdGradients) -> Reply:
+    """Gradients at the global model, one for each kind of rows that the client holds."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    rows = context.labelled_rows(torch.arange(context.retain_count))
+    kinds: tuple[tuple[str, Loss, str, str], ...] = (
+        (Part.RETAIN_GRADIENT, functional.cross_entropy, "retain", "retained"),
+        (Part.FORGET_GRADIENT, _unlearning_cross_entropy, "forget", "forgotten"),
     )
-    arrays: dict[Part, Weights] = {}
+    arrays: dict[str, Weights] = {}
     numbers: Numbers = {}
     passes = 0
-    for part, rows, loss, name in kinds:
-        numbers[name] = len(rows)
-        if len(rows):
-            drawn = _some(rows, settings.share, visit.stream(name, visit.told.round))
-            arrays[part] = mean_gradient(visit.model, drawn, loss)
+    for held, (part, loss, kind, stream) in zip(rows, kinds, strict=True):
+        numbers[kind] = len(held)
+        if len(held):
+            drawn = _some(held, settings.share, context.stream(stream, context.instruction.round))
+            arrays[part] = mean_gradient(context.model, drawn, loss)
             passes += len(drawn)
-    return Reply(arrays, numbers), Cost(gradient_passes=passes, labels_read=passes)
+    return Reply(arrays, numbers, Cost(gradient_passes=passes, labels_read=passes))
 
 
-def unroll(visit: Visit) -> tuple[Reply, Cost]:
-    """The sum of the gradients of one pass over forgotten rows, at the weights that were sent."""
-    settings = settings_from_config(Unroll, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    rows = visit.data.labelled_at(visit.split[0])
-    order = batches.epoch(len(rows), settings.batch_size, visit.stream("rows"))
-    found = summed_gradients(visit.model, (rows.at(batch) for batch in order), functional.cross_entropy)
-    weight = (len(visit.data) - len(visit.told.rows.gone)) / settings.whole
-    found = {name: weight * array for name, array in found.items()}
-    numbers: Numbers = {"forgotten": len(rows)}
+@client_step("unroll", Unroll)
+def unroll(context: ClientContext, settings: Unroll) -> Reply:
+    """The sum of the gradients of one pass over forget rows, at the weights that were sent."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    rows = context.data.labelled_at(context.forget_positions)
+    order = batches.epoch(len(rows), settings.batch_size, context.stream("rows"))
+    summed = summed_gradients(context.model, (rows.at(batch) for batch in order), functional.cross_entropy)
+    weight = (len(context.data) - len(context.instruction.rows.removed)) / settings.whole
+    gradient = {name: weight * array for name, array in summed.items()}
     cost = Cost(gradient_passes=len(rows), labels_read=len(rows))
-    return Reply({Part.FORGOTTEN_GRADIENT: found}, numbers), cost
+    return Reply({Part.FORGET_GRADIENT: gradient}, {"forget": len(rows)}, cost)
 
 
 def mean_gradient(model: nn.Module, rows: LabelledRows, loss: Loss) -> Weights:
@@ -83,8 +82,8 @@ def summed_gradients(model: nn.Module, pieces: Iterator[LabelledRows], loss: Los
     return arrays_of(found)
 
 
-def _disbelief(logits: Tensor, labels: Tensor) -> Tensor:
-    return logit_losses.mean(logit_losses.disbelief(logits, labels))
+def _unlearning_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return logit_losses.mean(logit_losses.unlearning_cross_entropy(logits, labels))
 
 
 def _some(rows: LabelledRows, share: float, stream: torch.Generator) -> LabelledRows:

@@ -38,8 +38,8 @@ class Task:
     extractor: nn.Module
     h: Density
     h_f: Density
-    retained: Side
-    forgotten: Side
+    retain: Side
+    forget: Side
 
 
 def forget(
@@ -69,10 +69,10 @@ def forget(
             numbers["unlearning"] = _step(unlearning, _unlearning(task, settings, batch, drawn))
             passes += len(batch[0]) + len(batch[1])
         if settings.lr_alignment > 0:
-            near, far = _distances(task, batch)
-            weights = task.forgotten.weights[batch[1]]
-            numbers["alignment"] = _step(alignment, settings.alignment(near, far, weights))
-            numbers |= _mean_distances(near, far)
+            retain, forget = _distances(task, batch)
+            weights = task.forget.weights[batch[1]]
+            numbers["alignment"] = _step(alignment, settings.alignment(retain, forget, weights))
+            numbers |= _mean_distances(retain, forget)
             passes += len(batch[0]) + len(batch[1])
     return numbers, Cost(gradient_passes=passes)
 
@@ -81,13 +81,13 @@ def forget(
 class Gradients:
     """Gradients of one loss over a client's batch, for the optimiser on the server.
 
-    `retained` is that of the remaining rows' term (for L_UE: of both terms). L_RA couples the
-    forgotten rows of all clients inside a logarithm, so `forgotten` is the gradient of
+    `retain` is that of the remaining rows' term (for L_UE: of both terms). L_RA couples the
+    forgotten rows of all clients inside a logarithm, so `forget` is the gradient of
     `mass` = sum_j w_j exp(d_j / tau), and the server divides the sums of both.
     """
 
-    retained: dict[str, Tensor]
-    forgotten: dict[str, Tensor] | None
+    retain: dict[str, Tensor]
+    forget: dict[str, Tensor] | None
     mass: float
     rows: tuple[int, int]
 
@@ -104,11 +104,12 @@ def gradients(
         drawn = Noise(settings.latent, noise if settings.sampled else None, parameters[0].device)
         whole = _unlearning(task, settings, batch, drawn)
         return Gradients(gradients_of(whole, task.extractor), None, 0.0, counts), cost
-    near, far = _distances(task, batch)
-    weights = task.forgotten.weights[batch[1]]
-    mass = (weights * torch.exp(far / settings.temperature)).sum()
-    forgotten = gradients_of(mass, task.extractor, again=True) if counts[1] else None
-    return Gradients(gradients_of(near.sum(), task.extractor), forgotten, float(mass.detach()), counts), cost
+    retain, forget = _distances(task, batch)
+    weights = task.forget.weights[batch[1]]
+    mass = (weights * torch.exp(forget / settings.temperature)).sum()
+    of_mass = gradients_of(mass, task.extractor, again=True) if counts[1] else None
+    of_retain = gradients_of(retain.sum(), task.extractor)
+    return Gradients(of_retain, of_mass, float(mass.detach()), counts), cost
 
 
 def _frozen_but_student(task: Task) -> list[nn.Parameter]:
@@ -120,12 +121,12 @@ def _frozen_but_student(task: Task) -> list[nn.Parameter]:
 
 
 def _draw(task: Task, settings: Forget, count: int, stream: torch.Generator) -> Iterator[Pair]:
-    forgotten = len(task.forgotten.rows) if settings.sides == "both" else 0
-    return batches.pairs((len(task.retained.rows), forgotten), settings.batch_size, count, stream)
+    forget = len(task.forget.rows) if settings.sides == "both" else 0
+    return batches.pairs((len(task.retain.rows), forget), settings.batch_size, count, stream)
 
 
 def _student(task: Task, batch: Pair) -> Pair:
-    x = torch.cat([task.retained.rows.at(batch[0]).x, task.forgotten.rows.at(batch[1]).x])
+    x = torch.cat([task.retain.rows.at(batch[0]).x, task.forget.rows.at(batch[1]).x])
     device = next(task.extractor.parameters()).device
     both = task.extractor(as_input(x, device))
     return both[: len(batch[0])], both[len(batch[0]) :]
@@ -134,14 +135,14 @@ def _student(task: Task, batch: Pair) -> Pair:
 def _joint(task: Task, settings: Forget, batch: Pair, noise: Noise) -> tuple[Tensor, Numbers]:
     """L_UE + L_RA from one forward pass."""
     student = _student(task, batch)
-    near, far = _apart(task, batch, student)
-    weights = task.forgotten.weights[batch[1]]
+    retain, forget = _apart(task, batch, student)
+    weights = task.forget.weights[batch[1]]
     unlearning = settings.unlearning(*student, weights, task.h, task.h_f, noise)
-    return unlearning + settings.alignment(near, far, weights), _mean_distances(near, far)
+    return unlearning + settings.alignment(retain, forget, weights), _mean_distances(retain, forget)
 
 
 def _unlearning(task: Task, settings: Forget, batch: Pair, noise: Noise) -> Tensor:
-    weights = task.forgotten.weights[batch[1]]
+    weights = task.forget.weights[batch[1]]
     return settings.unlearning(*_student(task, batch), weights, task.h, task.h_f, noise)
 
 
@@ -150,14 +151,14 @@ def _distances(task: Task, batch: Pair) -> Pair:
 
 
 def _apart(task: Task, batch: Pair, student: Pair) -> Pair:
-    teacher = (task.retained.teacher[batch[0]], task.forgotten.teacher[batch[1]])
-    near, far = (laf_losses.cosine_distance(s, t) for s, t in zip(student, teacher, strict=True))
-    return near, far
+    teacher = (task.retain.teacher[batch[0]], task.forget.teacher[batch[1]])
+    retain, forget = (laf_losses.cosine_distance(s, t) for s, t in zip(student, teacher, strict=True))
+    return retain, forget
 
 
-def _mean_distances(near: Tensor, far: Tensor) -> Numbers:
+def _mean_distances(retain: Tensor, forget: Tensor) -> Numbers:
     """How far both kinds of rows have moved: what tells forgetting from ruin, without a label."""
-    pairs = (("distance_retained", near), ("distance_forgotten", far))
+    pairs = (("distance_retain", retain), ("distance_forget", forget))
     return {name: float(d.detach().mean()) for name, d in pairs if len(d)}
 
 

@@ -11,15 +11,18 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fedlaf.client import batches, private_state
-from fedlaf.client.context import LOGITS, Visit
+from fedlaf.client import batches
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
+from fedlaf.client.steps.teachers import LOGITS
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers
 from fedlaf.data import Rows, as_input
 from fedlaf.models import Descent
 from fedlaf.models.arrays import load_weights, weights_of
+from fedlaf.objectives import DistilBoth, Hold, NegGrad, Push, Shrink
 from fedlaf.objectives.logit_objectives import Batch, LabelFree, LabelledBatch, Local, Objective, Supervised
-from fedlaf.protocol.messages import Part, Reply, settings_from_config
+from fedlaf.protocol.messages import Part, Reply
 
 B_co = TypeVar("B_co", bound=Batch, covariant=True)
 B = TypeVar("B", bound=Batch)
@@ -67,29 +70,32 @@ class LabelledSide(Side):
         return LabelledBatch(student, self.teacher[at], self.labels[at])
 
 
-def label_free(visit: Visit, kind: type[LabelFree]) -> tuple[Reply, Cost]:
+def label_free(context: ClientContext, settings: LabelFree) -> Reply:
     """Local steps on the client's rows without their labels."""
-    numbers, cost = _steps(visit, kind, unlabelled(visit, taught=kind.taught))
-    return _answer(visit, numbers), cost
+    return _local_steps(context, settings, unlabelled(context, teacher=settings.teacher), labels=False)
 
 
-def supervised(visit: Visit, kind: type[Supervised]) -> tuple[Reply, Cost]:
+def supervised(context: ClientContext, settings: Supervised) -> Reply:
     """Local steps on the client's rows with their labels."""
-    numbers, cost = _steps(visit, kind, labelled(visit, taught=kind.taught))
-    return _answer(visit, numbers), cost + Cost(labels_read=cost.gradient_passes)
+    return _local_steps(context, settings, labelled(context, teacher=settings.teacher), labels=True)
 
 
-def _answer(visit: Visit, numbers: Numbers) -> Reply:
-    return Reply({Part.MODEL: weights_of(visit.model)}, numbers)
+for _name, _kind in {"push": Push, "distil": DistilBoth, "shrink": Shrink}.items():
+    client_step(_name, _kind)(label_free)
+for _name, _kind in {"neggrad": NegGrad, "hold": Hold}.items():
+    client_step(_name, _kind)(supervised)
 
 
-def _steps(visit: Visit, kind: type[Objective[B]], sides: tuple[Kind[B], Kind[B]]) -> tuple[Numbers, Cost]:
-    objective = settings_from_config(kind, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    stream = visit.stream("rows", int(visit.told.settings["turn"]))
-    numbers, cost = steps(visit.model, sides, objective, stream)
-    retained, forgotten = sizes(sides, objective)
-    return numbers | {"retained": retained, "forgotten": forgotten, "rows": retained + forgotten}, cost
+def _local_steps(
+    context: ClientContext, settings: Objective[B], kinds: tuple[Kind[B], Kind[B]], *, labels: bool
+) -> Reply:
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    stream = context.stream("rows", int(context.instruction.settings["turn"]))
+    numbers, cost = steps(context.model, kinds, settings, stream)
+    retain, forget = sizes(kinds, settings)
+    numbers |= {"retain": retain, "forget": forget, "rows": retain + forget}
+    cost += Cost(labels_read=cost.gradient_passes if labels else 0)
+    return Reply({Part.MODEL: weights_of(context.model)}, numbers, cost)
 
 
 def steps(
@@ -104,8 +110,8 @@ def steps(
     for at in batches.pairs(rows, objective.batch_size, objective.count(max(rows)), stream):
         x = torch.cat([kind.inputs(drawn) for kind, drawn in zip(kinds, at, strict=True)])
         students = model(as_input(x, device)).logits.split([len(at[0]), len(at[1])])
-        near, far = (k.batch(drawn, of) for k, drawn, of in zip(kinds, at, students, strict=True))
-        loss = objective.loss(near, far)
+        retain, forget = (k.batch(drawn, of) for k, drawn, of in zip(kinds, at, students, strict=True))
+        loss = objective.loss(retain, forget)
         descent.step(loss, objective.clip)
         passes += len(x)
     return {"loss": float(loss.detach())}, Cost(gradient_passes=passes)
@@ -113,33 +119,31 @@ def steps(
 
 def sizes(kinds: tuple[Kind[Any], Kind[Any]], objective: Local) -> tuple[int, int]:
     """How many remaining and forgotten rows the objective uses of those that there are."""
-    near, far = (len(kind) * used for kind, used in zip(kinds, objective.uses, strict=True))
-    return near, far
+    retain, forget = (len(kind) * used for kind, used in zip(kinds, objective.uses, strict=True))
+    return retain, forget
 
 
-def unlabelled(visit: Visit, *, taught: bool) -> tuple[Side, Side]:
-    """Remaining rows in use and forgotten ones, without labels."""
-    pool, retained, forgotten = _teachers(visit, taught)
-    near, far = visit.rows(pool)
-    return Side(near, retained), Side(far, forgotten)
+def unlabelled(context: ClientContext, *, teacher: bool) -> tuple[Side, Side]:
+    """Retain rows in use and forget rows, without labels, with their teachers' logits."""
+    pool, *logits = _teacher_logits(context, teacher)
+    retain, forget = (Side(*kind) for kind in zip(context.rows(pool), logits, strict=True))
+    return retain, forget
 
 
-def labelled(visit: Visit, *, taught: bool) -> tuple[LabelledSide, LabelledSide]:
+def labelled(context: ClientContext, *, teacher: bool) -> tuple[LabelledSide, LabelledSide]:
     """The same with labels."""
-    pool, retained, forgotten = _teachers(visit, taught)
-    near, far = visit.labelled_rows(pool)
-    device = visit.device
-    return (
-        LabelledSide(near.unlabelled(), retained, near.y.to(device)),
-        LabelledSide(far.unlabelled(), forgotten, far.y.to(device)),
+    pool, *logits = _teacher_logits(context, teacher)
+    retain, forget = (
+        LabelledSide(rows.unlabelled(), of_rows, rows.y.to(context.device))
+        for rows, of_rows in zip(context.labelled_rows(pool), logits, strict=True)
     )
+    return retain, forget
 
 
-def _teachers(visit: Visit, taught: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of the remaining rows in use, and the teachers' logits; untaught, all rows and none."""
-    if not taught:
-        forgotten, absent = visit.split
-        remaining = len(visit.data) - len(absent)
-        return torch.arange(remaining), torch.empty(remaining, 0), torch.empty(len(forgotten), 0)
-    kept = private_state.kept(visit.context, LOGITS)
-    return kept["pool"], kept["retained"].to(visit.device), kept["forgotten"].to(visit.device)
+def _teacher_logits(context: ClientContext, teacher: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of the retain rows in use, and the teachers' logits; without teachers all rows and none."""
+    if not teacher:
+        retain, forget = context.retain_count, len(context.forget_positions)
+        return torch.arange(retain), torch.empty(retain, 0), torch.empty(forget, 0)
+    kept = context.state.get(LOGITS)
+    return kept["pool"], kept["retain"].to(context.device), kept["forget"].to(context.device)

@@ -9,24 +9,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedlaf.client import batches
-from fedlaf.client.context import Visit
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.models import Classifier, Descent
 from fedlaf.models.arrays import load_weights, weights_of
-from fedlaf.objectives.classification import Ascend
-from fedlaf.protocol.messages import Part, Reply, settings_from_config
+from fedlaf.objectives import Ascend
+from fedlaf.protocol.messages import Part, Reply
 
 
-def ascend(visit: Visit) -> tuple[Reply, Cost]:
-    """Steps of projected ascent over the rows to forget, from the model that was sent."""
-    settings = settings_from_config(Ascend, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    rows = visit.data.labelled_at(visit.split[0])
-    radius = float(visit.told.settings["radius"])
-    numbers, cost = climb(visit.model, rows, settings, radius, visit.stream("ascend"))
-    return Reply({Part.MODEL: weights_of(visit.model)}, numbers), cost
+@client_step("ascend", Ascend)
+def ascend(context: ClientContext, settings: Ascend) -> Reply:
+    """Steps of projected ascent over the forget rows, from the model that was sent."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    rows = context.data.labelled_at(context.forget_positions)
+    radius = float(context.instruction.settings["radius"])
+    numbers, cost = climb(context.model, rows, settings, radius, context.stream("ascend"))
+    return Reply({Part.MODEL: weights_of(context.model)}, numbers, cost)
 
 
 def climb(

@@ -1,4 +1,4 @@
-"""LAF with a goal for every row, on a client: odd rows found, goals set, the student aligned with them.
+"""LAF with a target for every row: outliers found, targets assigned, the extractor aligned with them.
 
 No label anywhere: the rows are of the type that has none.
 """
@@ -8,114 +8,117 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlaf.client import batches, private_state
-from fedlaf.client.context import AIMED, GOALS, Visit
+from fedlaf.client import batches
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers
 from fedlaf.data import Rows, as_input
 from fedlaf.models import Density, Descent
 from fedlaf.models.arrays import as_tensors, load_weights, weights_of
-from fedlaf.objectives import laf_losses, laf_targets
-from fedlaf.objectives.laf_targets import Aim, Align
-from fedlaf.protocol.messages import Part, Reply, settings_from_config
+from fedlaf.objectives import Alignment, TargetRule, laf_losses, laf_targets
+from fedlaf.protocol.messages import Part, Reply
+
+ASSIGNED, TARGETS = "assigned", "targets"
+"""Private state: targets of the forget rows before the logit shift, and targets of both kinds after it."""
 
 
-def score(visit: Visit) -> tuple[Reply, Cost]:
-    """Answer with the error under h that only `tail` of the remaining rows exceed, and with the
-    number of remaining rows that the teacher takes for each class.
+@client_step("score", TargetRule)
+def score(context: ClientContext, settings: TargetRule) -> Reply:
+    """Send the reconstruction error under h that only `outlier_quantile` of the retain rows exceed, and the
+    number of retain rows that the original model takes for each class.
     """
-    settings = settings_from_config(Aim, visit.told.settings)
-    pool, retained, _ = visit.taught()
-    h = _judges(visit, settings)
+    pool, retain, _ = context.teacher()
+    h = _load_density_and_head(context, settings)
     with torch.no_grad():
-        errors = laf_losses.reconstruction_error(h(retained), settings.error)
-        logits = visit.model.head(retained)
-    remaining = len(visit.data) - len(visit.split[1])
-    taken = torch.bincount(logits.argmax(1), minlength=logits.shape[1])
-    counts = taken.double() * (remaining / max(len(pool), 1))
-    threshold = float(errors.quantile(1 - settings.tail)) if len(errors) else 0.0
-    arrays = {Part.VOTES: {"votes": counts.cpu().numpy()}}
-    return Reply(arrays, {"threshold": threshold, "rows": len(retained)}), _looked(settings, retained)
+        errors = laf_losses.reconstruction_error(h(retain), settings.error)
+        logits = context.model.head(retain)
+    predicted = torch.bincount(logits.argmax(1), minlength=logits.shape[1])
+    counts = predicted.double() * (context.retain_count / max(len(pool), 1))
+    threshold = float(errors.quantile(1 - settings.outlier_quantile)) if len(errors) else 0.0
+    arrays = {Part.PREDICTED_COUNTS: {"predicted_counts": counts.cpu().numpy()}}
+    return Reply(arrays, {"threshold": threshold, "rows": len(retain)}, _density_cost(settings, retain))
 
 
-def aim(visit: Visit) -> tuple[Reply, Cost]:
-    """Set the goals of the forgotten rows without their special part; answer with their votes."""
-    settings = settings_from_config(Aim, visit.told.settings)
-    _, _, forgotten = visit.taught()
-    h = _judges(visit, settings)
-    goals, odd = settings.goals(forgotten, h)
+@client_step("assign_targets", TargetRule)
+def assign_targets(context: ClientContext, settings: TargetRule) -> Reply:
+    """Give each forget row a target without the outlier direction; send predicted-class counts of targets."""
+    _, _, forget = context.teacher()
+    h = _load_density_and_head(context, settings)
+    targets, outlier = settings.targets(forget, h)
     with torch.no_grad():
-        votes = laf_targets.votes(visit.model.head(goals), odd)
-    private_state.keep(visit.context, AIMED, {"forgotten": goals})
-    numbers: Numbers = {"odd": float(odd.float().mean()), "rows": len(forgotten)}
-    arrays = {Part.VOTES: {"votes": votes.double().cpu().numpy()}}
-    return Reply(arrays, numbers), _looked(settings, forgotten)
+        counts = laf_targets.predicted_counts(context.model.head(targets), outlier)
+    context.state.put(ASSIGNED, {"forget": targets})
+    numbers: Numbers = {"outlier": float(outlier.float().mean()), "rows": len(forget)}
+    arrays = {Part.PREDICTED_COUNTS: {"predicted_counts": counts.double().cpu().numpy()}}
+    return Reply(arrays, numbers, _density_cost(settings, forget))
 
 
-def _judges(visit: Visit, settings: Aim) -> Density:
-    """Load the head that was sent; gives h."""
-    h = visit.density(settings, "h")
-    load_weights(h, visit.told.weights(Part.VAE))
-    load_weights(visit.model.head, visit.told.weights(Part.HEAD))
+def _load_density_and_head(context: ClientContext, settings: TargetRule) -> Density:
+    h = context.density(settings, "h")
+    load_weights(h, context.instruction.weights(Part.VAE))
+    load_weights(context.model.head, context.instruction.weights(Part.HEAD))
     return h
 
 
-def _looked(settings: Aim, rows: Tensor) -> Cost:
+def _density_cost(settings: TargetRule, rows: Tensor) -> Cost:
     return Cost(vae_passes=len(rows) if settings.density == "vae" else 0)
 
 
-def settle(visit: Visit) -> tuple[Reply, Cost]:
-    """Add the shift of classes to the goals of both kinds of rows, and keep them."""
-    teacher = visit.taught()[1:]
-    retained, forgotten = teacher
-    if len(forgotten):
-        forgotten = private_state.kept(visit.context, AIMED)["forgotten"].to(visit.device)
-    load_weights(visit.model.head, visit.told.weights(Part.HEAD))
-    sent = as_tensors(visit.told.weights(Part.SHIFT))
-    told = {k: v.to(visit.device) for k, v in sent.items()}
-    moved = laf_targets.shift_of_representations(visit.model.head, told["shift"], told["anchor"])
-    goals = (retained + moved, forgotten + moved)
-    private_state.keep(visit.context, GOALS, dict(zip(("retained", "forgotten"), goals, strict=True)))
-    numbers: Numbers = {"rows": len(retained) + len(forgotten)}
-    for name, goal, was in zip(("way_retained", "way_forgotten"), goals, teacher, strict=True):
-        if len(goal):
-            numbers[name] = float(laf_losses.cosine_distance(goal, was).mean())
-    if len(retained):
-        numbers["changed"] = _changed(visit.model.head, teacher[0], goals[0])
-    return Reply(numbers=numbers), Cost()
+@client_step("apply_logit_shift", TargetRule)
+def apply_logit_shift(context: ClientContext, settings: TargetRule) -> Reply:
+    """Move all targets by the representation change that shifts the logits as the server says."""
+    teacher = context.teacher()[1:]
+    retain, forget = teacher
+    if len(forget):
+        forget = context.state.get(ASSIGNED)["forget"].to(context.device)
+    head = context.model.head
+    load_weights(head, context.instruction.weights(Part.HEAD))
+    sent = as_tensors(context.instruction.weights(Part.SHIFT))
+    shift, anchor = (sent[name].to(context.device) for name in ("shift", "anchor"))
+    change = laf_targets.shift_of_representations(head, shift, anchor)
+    targets = (retain + change, forget + change)
+    context.state.put(TARGETS, dict(zip(("retain", "forget"), targets, strict=True)))
+    numbers: Numbers = {"rows": len(retain) + len(forget)}
+    for kind, target, before in zip(("retain", "forget"), targets, teacher, strict=True):
+        if len(target):
+            numbers[f"target_distance_{kind}"] = float(laf_losses.cosine_distance(target, before).mean())
+    if len(retain):
+        numbers["changed"] = _share_changed(head, teacher[0], targets[0])
+    return Reply(numbers=numbers)
 
 
 @torch.no_grad()
-def _changed(head: nn.Module, before: Tensor, after: Tensor) -> float:
-    """The share of rows that the head takes for another class after than before."""
+def _share_changed(head: nn.Module, before: Tensor, after: Tensor) -> float:
+    """The share of rows whose predicted class differs between representations `before` and `after`."""
     return float((head(before).argmax(1) != head(after).argmax(1)).float().mean())
 
 
-def align(visit: Visit) -> tuple[Reply, Cost]:
-    """Local steps toward the goals over the extractor."""
-    settings = settings_from_config(Align, visit.told.settings)
-    load_weights(visit.model.extractor, visit.told.weights(Part.EXTRACTOR))
-    pool = visit.taught()[0]
-    kept = {k: v.to(visit.device) for k, v in private_state.kept(visit.context, GOALS).items()}
-    rows = visit.rows(pool)
-    sides = (Goals(rows[0], kept["retained"]), Goals(rows[1], kept["forgotten"]))
-    stream = visit.stream("lead" if settings.leads else "rows", visit.told.round)
-    numbers, cost = toward(visit.model.extractor, sides, settings, stream)
-    numbers |= {"retained": len(rows[0]), "forgotten": len(rows[1])}
-    return Reply({Part.EXTRACTOR: weights_of(visit.model.extractor)}, numbers), cost
+@client_step("align", Alignment)
+def align(context: ClientContext, settings: Alignment) -> Reply:
+    """Local steps of the extractor toward the targets."""
+    load_weights(context.model.extractor, context.instruction.weights(Part.EXTRACTOR))
+    pool = context.teacher()[0]
+    targets = {k: v.to(context.device) for k, v in context.state.get(TARGETS).items()}
+    retain, forget = context.rows(pool)
+    kinds = (Targets(retain, targets["retain"]), Targets(forget, targets["forget"]))
+    stream = context.stream("lead" if settings.warmup else "rows", context.instruction.round)
+    numbers, cost = toward(context.model.extractor, kinds, settings, stream)
+    numbers |= {"retain": len(retain), "forget": len(forget)}
+    return Reply({Part.EXTRACTOR: weights_of(context.model.extractor)}, numbers, cost)
 
 
-class Goals:
-    """One kind of a client's rows and their goals [P, D]."""
+class Targets:
+    """One kind of a client's rows and their targets [P, D]."""
 
-    def __init__(self, rows: Rows, goals: Tensor) -> None:
-        self.rows, self.goals = rows, goals
+    def __init__(self, rows: Rows, targets: Tensor) -> None:
+        self.rows, self.targets = rows, targets
 
 
 def toward(
-    extractor: nn.Module, sides: tuple[Goals, Goals], settings: Align, stream: torch.Generator
+    extractor: nn.Module, sides: tuple[Targets, Targets], settings: Alignment, stream: torch.Generator
 ) -> tuple[Numbers, Cost]:
-    """Adam steps in place on the summed distances of both sides' batches to their goals.
+    """Adam steps in place on the summed distances of both sides' batches to their targets.
 
     One forward pass for both kinds of rows. Gives the mean cosine distances of the last step.
     """
@@ -125,14 +128,14 @@ def toward(
     descent = Descent(torch.optim.Adam(parameters, lr=settings.lr, fused=True), extractor)
     passes, numbers = 0, Numbers()
     sizes = (len(sides[0].rows), len(sides[1].rows))
-    for near, far in batches.pairs(sizes, settings.batch_size, settings.steps, stream):
-        x = torch.cat([sides[0].rows.at(near).x, sides[1].rows.at(far).x])
-        goals = torch.cat([sides[0].goals[near], sides[1].goals[far]])
+    for retain, forget in batches.pairs(sizes, settings.batch_size, settings.steps, stream):
+        x = torch.cat([sides[0].rows.at(retain).x, sides[1].rows.at(forget).x])
+        targets = torch.cat([sides[0].targets[retain], sides[1].targets[forget]])
         student = extractor(as_input(x, device))
-        distance = settings.distances(student, goals)
+        distance = settings.distances(student, targets)
         descent.step(distance.sum())
         passes += len(x)
-        found = laf_losses.cosine_distance(student.detach(), goals).split([len(near), len(far)])
-        names = ("to_goal_retained", "to_goal_forgotten")
+        found = laf_losses.cosine_distance(student.detach(), targets).split([len(retain), len(forget)])
+        names = ("distance_to_target_retain", "distance_to_target_forget")
         numbers = {name: float(d.mean()) for name, d in zip(names, found, strict=True) if len(d)}
     return numbers, Cost(gradient_passes=passes)

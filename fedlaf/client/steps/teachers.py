@@ -6,51 +6,53 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedlaf.client import batches, private_state
-from fedlaf.client.context import LOGITS, Visit
+from fedlaf.client import batches
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import seed_for
 from fedlaf.data import LabelledRows, Rows, as_input
 from fedlaf.models.arrays import load_weights
-from fedlaf.objectives import logit_losses
-from fedlaf.objectives.logit_objectives import Cross, Mislead, Recall
-from fedlaf.protocol.messages import Part, Reply, settings_from_config
+from fedlaf.objectives import AdversarialRelabel, RandomTeacherLogits, TeacherLogits, logit_losses
+from fedlaf.protocol.messages import Part, Reply
+
+LOGITS = "logits"
+"""Private state: positions of the retain rows in use, and the teachers' logits of both kinds of rows."""
 
 CHUNK = 250
 
 
-def recall(visit: Visit) -> tuple[Reply, Cost]:
+@client_step("teacher_logits", TeacherLogits)
+def teacher_logits(context: ClientContext, settings: TeacherLogits) -> Reply:
     """Keep the original model's logits of both kinds of rows."""
-    settings = settings_from_config(Recall, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    return _taught(visit, visit.model, settings)
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    return _keep_logits(context, context.model, settings)
 
 
-def mislead(visit: Visit) -> tuple[Reply, Cost]:
-    """Keep the original model's logits of remaining rows, and of forgotten ones those of a random one."""
-    settings = settings_from_config(Mislead, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    return _taught(visit, incompetent(visit), settings)
+@client_step("random_teacher_logits", RandomTeacherLogits)
+def random_teacher_logits(context: ClientContext, settings: RandomTeacherLogits) -> Reply:
+    """Keep the original model's logits of retain rows, and a randomly initialised model's of forget rows."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    return _keep_logits(context, random_model(context), settings)
 
 
-def cross(visit: Visit) -> tuple[Reply, Cost]:
-    """Keep the original model's logits of forgotten rows moved across the boundary; reads their labels."""
-    settings = settings_from_config(Cross, visit.told.settings)
-    load_weights(visit.model, visit.told.weights(Part.MODEL))
-    rows = visit.data.labelled_at(visit.split[0])
-    far = across(visit.model.eval(), rows, settings.epsilon)
-    nobody = torch.arange(0)
-    private_state.keep(visit.context, LOGITS, {"pool": nobody, "retained": far[:0], "forgotten": far})
+@client_step("adversarial_relabel", AdversarialRelabel)
+def adversarial_relabel(context: ClientContext, settings: AdversarialRelabel) -> Reply:
+    """Keep the original model's logits of forget rows moved across the boundary; reads their labels."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    rows = context.data.labelled_at(context.forget_positions)
+    forget = across(context.model.eval(), rows, settings.epsilon)
+    context.state.put(LOGITS, {"pool": torch.arange(0), "retain": forget[:0], "forget": forget})
     count = len(rows)
-    return Reply(numbers={"rows": count}), Cost(count, count, labels_read=count)
+    return Reply(numbers={"rows": count}, cost=Cost(count, count, labels_read=count))
 
 
-def incompetent(visit: Visit) -> nn.Module:
-    """A model that has learned nothing: the same random weights on all clients of a request."""
-    classes = visit.model.head(torch.zeros(1, visit.model.dims, device=visit.device)).shape[1]
-    shape = tuple(visit.data.rows.x.shape[1:])
-    named = seed_for(visit.told.seed, visit.told.stage, "incompetent teacher")
-    return visit.spec.model.build(shape, classes, named).to(visit.device)  # type: ignore[arg-type]
+def random_model(context: ClientContext) -> nn.Module:
+    """A randomly initialised model: the same weights on all clients of a request."""
+    classes = context.model.head(torch.zeros(1, context.model.dims, device=context.device)).shape[1]
+    shape = tuple(context.data.rows.x.shape[1:])
+    seed = seed_for(context.instruction.seed, context.instruction.stage, "incompetent teacher")
+    return context.spec.model.build(shape, classes, seed).to(context.device)  # type: ignore[arg-type]
 
 
 def across(model: nn.Module, rows: LabelledRows, epsilon: float) -> Tensor:
@@ -79,11 +81,11 @@ def logits(model: nn.Module, rows: Rows) -> Tensor:
     return torch.cat([model(as_input(x, device)).logits for x in rows.x.split(CHUNK)])
 
 
-def _taught(visit: Visit, of_forgotten: nn.Module, settings: Recall) -> tuple[Reply, Cost]:
-    remaining = len(visit.data) - len(visit.split[1])
-    pool = batches.pool(remaining, max(1, round(settings.share * remaining)), visit.stream("pool"))
-    near, far = visit.rows(pool)
-    retained, forgotten = logits(visit.model, near), logits(of_forgotten, far)
-    private_state.keep(visit.context, LOGITS, {"pool": pool, "retained": retained, "forgotten": forgotten})
-    rows = len(retained) + len(forgotten)
-    return Reply(numbers={"rows": rows}), Cost(forward_passes=rows)
+def _keep_logits(context: ClientContext, of_forget: nn.Module, settings: TeacherLogits) -> Reply:
+    count = context.retain_count
+    pool = batches.pool(count, max(1, round(settings.share * count)), context.stream("pool"))
+    rows = context.rows(pool)
+    retain, forget = logits(context.model, rows[0]), logits(of_forget, rows[1])
+    context.state.put(LOGITS, {"pool": pool, "retain": retain, "forget": forget})
+    read = len(retain) + len(forget)
+    return Reply(numbers={"rows": read}, cost=Cost(forward_passes=read))

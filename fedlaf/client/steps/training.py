@@ -1,4 +1,4 @@
-"""Supervised local training: the one phase, besides repair, that reads labels."""
+"""Supervised local training."""
 
 from __future__ import annotations
 
@@ -9,14 +9,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedlaf.client import batches
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
+from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import Numbers
 from fedlaf.data import LabelledRows, as_input, moved
 from fedlaf.models import Classifier, Descent
-from fedlaf.objectives.classification import Fit
+from fedlaf.models.arrays import load_weights, weights_of
+from fedlaf.objectives import Fit
+from fedlaf.protocol.messages import Part, Reply
 
 
-def fit(
+@client_step("fit", Fit)
+def fit(context: ClientContext, settings: Fit) -> Reply:
+    """Train the global model on the labelled retain rows; what a request left in private state is dropped."""
+    context.state.clear()
+    instruction = context.instruction
+    load_weights(context.model, instruction.weights(Part.MODEL))
+    rows = context.data.labelled(but=context.absent_positions)
+    if settings.labels < 1:
+        drawn = torch_stream(instruction.seed, "labelled", context.client)
+        rows = rows.at(batches.pool(len(rows), round(settings.labels * len(rows)), drawn))
+    numbers, cost = train(context.model, rows, settings, context.stream("fit", instruction.round))
+    return Reply({Part.MODEL: weights_of(context.model)}, numbers, cost)
+
+
+def train(
     model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator
 ) -> tuple[Numbers, Cost]:
     """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""

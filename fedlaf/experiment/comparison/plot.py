@@ -52,8 +52,8 @@ def _panel(axis: Any, found: Sequence[Row], methods: Sequence[str]) -> None:
     for row in found:
         if row.original and not row.failed:
             axis.axhline(row.gap.mean, color="0.4", linestyle=":", label="doing nothing")
-            if not isnan(row.between.mean):
-                axis.axhline(row.between.mean, color="0.4", linestyle="--", label="between retrainings")
+            if not isnan(row.spread.mean):
+                axis.axhline(row.spread.mean, color="0.4", linestyle="--", label="between retrainings")
     for row in shown:
         place = methods.index(row.method)
         style = {

@@ -13,15 +13,15 @@ from fedlaf.report.intervals import Interval, interval
 from fedlaf.report.tables import Rows, markdown
 
 APART = {
-    "accuracy_retained": "d remaining",
-    "accuracy_forgotten": "d forgotten",
+    "accuracy_retain": "d remaining",
+    "accuracy_forget": "d forgotten",
     "accuracy_test": "d test",
     "backdoor_success": "d backdoor",
     "attack_success": "d ASR",
 }
 """Measures in percent of which the signed difference to the retrained model is shown."""
 
-JS = {"js_forgotten": "JS forgotten", "js_test": "JS test"}
+JS = {"js_forget": "JS forgotten", "js_test": "JS test"}
 SHARES = {
     "passes": "passes %",
     "bytes": "bytes %",
@@ -34,7 +34,7 @@ SHARES = {
 @dataclass(frozen=True)
 class Row:
     """One method in one setting, over seeds: `gaps` has its distance by seed, `errors` what failed, and
-    `between` is the distance that models retrained from other seeds have to each other (the yardstick).
+    `spread` is the distance that models retrained from other seeds have to each other .
     """
 
     setting: str
@@ -44,7 +44,7 @@ class Row:
     js: Mapping[str, Interval]
     shares: Mapping[str, float]
     stored_mb: float
-    between: Interval
+    spread: Interval
     gaps: Mapping[int, float] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
 
@@ -80,9 +80,9 @@ def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
     shares = {name: interval(_share(served, name) for served in good.values()).mean for name in SHARES}
     stored = interval(served["costs"]["unlearned"].get("bytes_stored", 0.0) for served in good.values())
     errors = {one.run.seed: one.error for one in done if one.error}
-    between = interval(_number(served.get("yardstick", {}), "gap") for served in good.values())
+    spread = interval(_number(served.get("spread", {}), "gap") for served in good.values())
     whole = interval(gaps.values())
-    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, between, gaps, errors)
+    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, gaps, errors)
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float:
@@ -116,11 +116,11 @@ def table(found: Sequence[Row]) -> str:
         cells += [_plain(row.stored_mb, 0)] if stored else []
         name = "original (doing nothing)" if row.original else row.method
         lines.append([name, *cells, _notes(row)])
-    return markdown(lines) + _yardstick(found)
+    return markdown(lines) + _spread(found)
 
 
-def _yardstick(found: Sequence[Row]) -> str:
-    known = [row.between for row in found if row.original and not isnan(row.between.mean)]
+def _spread(found: Sequence[Row]) -> str:
+    known = [row.spread for row in found if row.original and not isnan(row.spread.mean)]
     told = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
     return told.format(_interval(known[0])) if known else ""
 

@@ -15,9 +15,9 @@ from fedlaf import report
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.core.types import ClientId
 from fedlaf.experiment import config as configuration
-from fedlaf.experiment.checkpoints import Shelf
+from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
-from fedlaf.experiment.pipeline import Story
+from fedlaf.experiment.pipeline import Pipeline
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.simulation import PolledGrid, flower_compat
 
@@ -72,7 +72,7 @@ def main(grid: Grid, context: Context) -> None:
 def _told(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
-    told = Story(plan, polled, Shelf(folder, plan.resume), Log()).tell()
+    told = Pipeline(plan, polled, CheckpointStore(folder, plan.resume), Log()).run()
     told = replace(told, seconds={**told.seconds, "total": perf_counter() - clock})
     report.write(told, folder)
     report.tell(told, folder)

@@ -106,11 +106,11 @@ class RayGrid(LocalGrid):
             for record in arrays.values():
                 if id(record) not in references:
                     references[id(record)] = ray.put(record)
-            light = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
+            without_arrays = RecordDict({k: v for k, v in message.content.items() if k not in arrays})
             shared = [references[id(record)] for record in arrays.values()]
             client = message.metadata.dst_node_id - FIRST_NODE
             queues[client % len(queues)].append(
-                Item(client, _with_content(message, light), list(arrays), shared)
+                Item(client, _with_content(message, without_arrays), list(arrays), shared)
             )
         return queues
 

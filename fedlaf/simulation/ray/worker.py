@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedlaf.protocol.messages import requested_mean
-from fedlaf.protocol.replies import Summing
+from fedlaf.protocol.replies import PartialSum
 from fedlaf.simulation import flower_compat
 from fedlaf.simulation.flower_compat import FIRST_NODE
 from fedlaf.simulation.grid import CLIENT_FAILED, new_context, turn
@@ -60,7 +59,7 @@ class Worker:
         shared = given[: len(names)]
         states = dict(zip(nodes, given[len(names) :], strict=True))
         asked = requested_mean(messages[0])
-        summing = None if asked is None else Summing(asked, shared[names.index(asked.part)])
+        summing = None if asked is None else PartialSum(asked, shared[names.index(asked.part)])
         replies, kept = [], {}
         for message in messages:
             node = message.metadata.dst_node_id

@@ -1,0 +1,76 @@
+"""The replies of one round: who answered well, who failed and why; the mean where only that is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flwr.app import Message
+
+from fedlaf.core.types import ClientId, Weights
+from fedlaf.method.update_history import HistoryWriter
+from fedlaf.protocol.messages import Part, Reply, decode_reply
+from fedlaf.protocol.replies import ROWS, StreamingMean, fault_of, without_arrays
+
+
+@dataclass
+class ReplyCollector:
+    """Checks the replies of a round and keeps the good ones.
+
+    `nodes` are the nodes of the clients that were asked, `sent` the arrays that they were sent. With `mean`
+    replies lose their arrays to it; with `history` the trained models are kept for later requests.
+    """
+
+    nodes: Mapping[ClientId, int]
+    sent: Mapping[str, Weights]
+    round: int
+    mean: StreamingMean | None
+    history: HistoryWriter | None
+
+    def __post_init__(self) -> None:
+        self.good: dict[ClientId, Reply] = {}
+        self.failed: dict[ClientId, str] = dict.fromkeys(self.nodes, "no answer in time")
+
+    def collect(self, replies: Iterable[Message]) -> None:
+        """Take replies as they come; a late reply of a client that was not asked, or an echo, is ignored."""
+        clients = {node: client for client, node in self.nodes.items()}
+        for message in replies:
+            client = clients.get(message.metadata.src_node_id)
+            if client is None or client in self.good:
+                continue
+            fault = self._fault(message, client)
+            if fault is None:
+                del self.failed[client]
+            else:
+                self.failed[client] = fault
+
+    def _fault(self, message: Message, client: ClientId) -> str | None:
+        """Why a reply must be refused; None for a good one, which is then kept."""
+        if message.has_error():
+            return message.error.reason or f"error {message.error.code}"
+        try:
+            reply = decode_reply(message, client)
+        except (KeyError, TypeError, ValueError) as error:
+            return f"a malformed reply ({type(error).__name__}: {error})"
+        # What comes back under the name of what was sent must have its names and shapes.
+        fault = fault_of(reply, self.sent) or (self.mean and self.mean.take(reply))
+        if fault:
+            return fault
+        if self.history is not None and Part.MODEL in reply.arrays:
+            trained, rows = reply.arrays[Part.MODEL], int(reply.numbers[ROWS])
+            self.history.take(self.round, client, self.sent[Part.MODEL], trained, rows=rows)
+        self.good[client] = reply if self.mean is None else without_arrays(reply)
+        return None
+
+    @property
+    def replies(self) -> list[Reply]:
+        """The good replies in partition order."""
+        return [self.good[client] for client in sorted(self.good)]
+
+    @property
+    def to_aggregate(self) -> list[Reply]:
+        """The good replies, or the one with their mean where that is all that is needed."""
+        if self.mean is None:
+            return self.replies
+        part, mean = self.mean.wanted.part, self.mean.mean
+        return [Reply({part: mean.value()}, {ROWS: mean.weight})]
