@@ -12,7 +12,7 @@ from pathlib import Path as _Path
 _os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 _os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-# `fedlaf.conf` and `fedlaf.strategies` lie in this folder: installed as copies, in a checkout as links. Flower
+# `fedlaf.conf` and `fedlaf.strategies` lie in this folder, copied or linked. Flower
 # leaves links out of an app that it packs: there they lie beside this folder.
 if not (_Path(__file__).parent / "strategies" / "__init__.py").is_file():
     __path__.append(str(_Path(__file__).parent.parent))

@@ -217,7 +217,8 @@ class AdversarialRelabel:
 @dataclass(frozen=True)
 class FedOsdGradients:
     """Gradients at the global model for FedOSD: of `unlearning_cross_entropy` over forget rows, of the
-    cross-entropy over retain rows. Each is the mean over `share` of the client's rows of that kind, drawn anew each round.
+    cross-entropy over retain rows. Each is the mean over `share` of the client's rows of that kind,
+    drawn anew each round.
     """
 
     share: float = 0.1

@@ -124,7 +124,7 @@ def encode_instruction(told: Instruction) -> RecordDict:
         order["run"] = told.run
     if told.mean is not None:
         order["mean"], order["most"] = str(told.mean.part), told.mean.most
-    records: dict[str, Any] = {part: record for part, record in told.arrays.items()}
+    records: dict[str, Any] = dict(told.arrays)
     records["order"] = ConfigRecord(order)
     shared = isinstance(told.settings, ConfigRecord)
     records["settings"] = told.settings if shared else settings_record(told.settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import enrolled, initial_weights, same_bits, small_spec
+from support.federations import enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.client import device as devices
 from fedlaf.client.device import fits, resident, settle_numerics

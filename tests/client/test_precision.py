@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import enrolled, furthest, initial_weights, same_bits, small_spec
 
 from fedlaf.client.runtime import measured_model, resident_model
 from fedlaf.client.steps import representations, targets, training

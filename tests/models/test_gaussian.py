@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import RecordingGrid, enrolled, furthest, initial_weights, small_spec
 from sklearn.covariance import ShrunkCovariance
+from support.federations import RecordingGrid, enrolled, furthest, initial_weights, small_spec
 from torch import Tensor
 
 from fedlaf.client.steps import laf_loop, representations

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import same_bits
+from support.federations import same_bits
 from torch import Tensor
 from torch.nn import functional
 

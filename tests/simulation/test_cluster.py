@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from support.federations import same_bits
 from test_engines import told_by
 
 from fedlaf.core.types import Weights

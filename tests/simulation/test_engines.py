@@ -14,10 +14,10 @@ from time import monotonic, sleep
 
 import pytest
 import ray
-from conftest import initial_weights, same_bits, small_spec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
+from support.federations import initial_weights, same_bits, small_spec
 
 from fedlaf.client import make_client_app
 from fedlaf.core.request import ForgetRequest

@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from conftest import enrolled, initial_weights, small_spec
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
+from support.federations import enrolled, initial_weights, small_spec
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest

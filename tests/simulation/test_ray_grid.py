@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import ray
-from conftest import RecordingGrid, initial_weights
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError
+from support.federations import RecordingGrid, initial_weights
 from test_engines import CLIENTS, SPEC, asking, grid_of, plain_app
 
 from fedlaf.client import make_client_app

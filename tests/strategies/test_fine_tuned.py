@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import enrolled, initial_weights, same_bits, small_spec
 from recorded import leaving, numbers, recorded, state_of, three
+from support.federations import enrolled, initial_weights, same_bits, small_spec
 from torch import Tensor, nn
 
 from fedlaf.client.steps.projected_ascent import climb, project

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import enrolled, furthest, initial_weights, same_bits, small_spec
 from torch import nn
 
 from fedlaf.client import ClientSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest

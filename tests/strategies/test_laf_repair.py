@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import enrolled, initial_weights, same_bits, small_spec
+from support.federations import enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.client.steps import training
 from fedlaf.core.request import ForgetRequest

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import enrolled, furthest, initial_weights, same_bits, small_spec
 from torch import Tensor
 
 from fedlaf.client.batches import steps

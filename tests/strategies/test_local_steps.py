@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 from test_laf_privacy import GarbageLabels
 
 from fedlaf.client.runtime import ClientSpec, resident_model

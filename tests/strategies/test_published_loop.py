@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import furthest, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.federations import furthest, same_bits
 from torch import Tensor, nn
 
 from benchmarks import published

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 from flwr.app import Error, Message, RecordDict
+from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RecordingGrid, Watched, enrolled, initial_weights, same_bits, small_spec
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
+from support.federations import RecordingGrid, Watched, enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.client import make_client_app
 from fedlaf.core.errors import InvalidValue

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Watched, same_bits
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
+from support.federations import Watched, same_bits
 
 from fedlaf.client.steps import training
 from fedlaf.experiment import config as configuration

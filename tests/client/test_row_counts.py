@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import RecordingGrid, enrolled, initial_weights, small_spec
+from support.federations import RecordingGrid, enrolled, initial_weights, small_spec
 
 from fedlaf.client import ClientSpec
 from fedlaf.core.cost import Cost

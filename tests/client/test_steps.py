@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import enrolled, furthest, initial_weights, small_spec
 from hypothesis import given
 from hypothesis import strategies as st
+from support.federations import enrolled, furthest, initial_weights, small_spec
 from torch.nn import functional
 
 from fedlaf.client import batches

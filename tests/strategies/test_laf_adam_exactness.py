@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import enrolled, furthest, small_spec
+from support.federations import enrolled, furthest, small_spec
 from test_laf_exactness import SEED, STAGE, drawn, inputs, model_with, plain_vae, rows_of, trained
 
 from fedlaf.client.runtime import ClientSpec

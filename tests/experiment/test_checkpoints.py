@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from support.federations import same_bits
 
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import KINDS, Predictions

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from support.federations import same_bits
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.types import Weights

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import RecordingGrid, enrolled, same_bits, small_spec
+from support.federations import RecordingGrid, enrolled, same_bits, small_spec
 from flwr.app import Message
 from test_laf_exactness import SEED, STAGE, trained
 

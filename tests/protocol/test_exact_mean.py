@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.federations import same_bits
 
 from fedlaf.core.types import Weights
 from fedlaf.protocol.exact_mean import Mean, TooLarge

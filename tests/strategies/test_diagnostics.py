@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from conftest import enrolled, initial_weights, same_bits, small_spec
+from support.federations import enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest

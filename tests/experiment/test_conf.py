@@ -27,7 +27,7 @@ from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
           "evaluation", "engine", "experiment")  # fmt: skip
 OPTIONS = [

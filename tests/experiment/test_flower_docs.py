@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RecordingGrid
 from flwr.app import Context, RecordDict
+from support.federations import RecordingGrid
 
 from fedlaf.data import Digits
 from fedlaf.protocol.messages import PARTITION, decode_reply
