@@ -11,7 +11,7 @@ from fedlaf.core.errors import require_number
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.method.update_history import HistorySpec, UpdateHistory
-from fedlaf.strategies.base.history import mean_update, moved, share_of
+from fedlaf.strategies.base.history import mean_update, moved, share_of, with_trainable
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.base.server_only import ServerOnly
 
@@ -46,7 +46,7 @@ class FastFedUl(ServerOnly):
         for round_ in history.rounds:
             grown = {name: (1 + self.alpha) * array for name, array in skew.items()}
             skew = _sum(grown, _correction(history, round_, withdrawing, registry.retain_clients))
-        return replace(state, weights=moved(state.weights, skew))
+        return replace(state, weights=with_trainable(state.weights, moved(state.weights, skew)))
 
 
 def _correction(

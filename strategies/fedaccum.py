@@ -11,7 +11,7 @@ from typing import ClassVar
 from fedlaf.core.errors import require_count
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.method.update_history import HistorySpec
-from fedlaf.strategies.base.history import mean_update, moved
+from fedlaf.strategies.base.history import mean_update, moved, with_trainable
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.base.server_only import ServerOnly
 
@@ -41,4 +41,4 @@ class FedAccum(ServerOnly):
         for round_ in history.rounds:
             mean = mean_update(history, round_, registry.retain_clients)
             weights = weights if mean is None else moved(weights, mean)
-        return replace(state, weights=weights)
+        return replace(state, weights=with_trainable(state.weights, weights))

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.types import ClientId, Weights
+from fedlaf.core.weights import is_trainable
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.objectives.classification import Fit
@@ -86,6 +87,9 @@ def calibrated(stored: Weights, update: Weights) -> Weights:
     """||U|| u / ||u|| for each array: as long as the stored update U, in the direction of the new one u."""
     found = {}
     for name, new in update.items():
+        if not is_trainable(name, new):  # running statistics go where the new ones are
+            found[name] = new
+            continue
         length = float(np.linalg.norm(new))
         scale = float(np.linalg.norm(stored[name].astype(np.float64))) / length if length > 0 else 0.0
         found[name] = scale * new

@@ -14,8 +14,9 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import seed_for, torch_stream
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Need
+from fedlaf.models.normalisation import train_mode
 from fedlaf.objectives.classification import Distil
-from fedlaf.strategies.base.history import mean_update, moved, share_of
+from fedlaf.strategies.base.history import mean_update, moved, share_of, with_trainable
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.base.server_only import ServerOnly
 
@@ -35,7 +36,8 @@ class Fukd(ServerOnly):
         for round_ in history.rounds:
             update = mean_update(history, round_, withdrawing)
             if update is not None:
-                erased = moved(erased, update, -share_of(history.rows(round_), withdrawing))
+                share = share_of(history.rows(round_), withdrawing)
+                erased = with_trainable(erased, moved(erased, update, -share))
         seed, stage = state.aux["seed"], state.aux["stage"]
         teacher, student = (
             _loaded(state.inputs.require("fresh")(seed_for(seed, stage, "network")), weights)
@@ -57,9 +59,9 @@ def distilled(
     with torch.no_grad():
         targets = torch.cat([teacher(part).logits for part in inputs.split(settings.batch_size)])
     optimiser = torch.optim.Adam(student.parameters(), lr=settings.lr)
-    student.train()
     for _ in range(settings.epochs):
         for batch in torch.randperm(len(inputs), generator=stream).split(settings.batch_size):
+            train_mode(student, len(batch))
             loss = settings.loss(student(inputs[batch]).logits, targets[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

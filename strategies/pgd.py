@@ -12,8 +12,8 @@ import torch
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import is_trainable, norm
 from fedlaf.method.contract import ClientRegistry, Need
-from fedlaf.method.update_history import norm
 from fedlaf.objectives.classification import Ascend
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.aggregate import difference
@@ -62,11 +62,14 @@ class Pgd(FineTune):
 
 
 def without(weights: Weights, withdrawing: Sequence[tuple[float, Weights]]) -> Weights:
-    """(theta_T - sum_u p_u theta_u) / (1 - sum_u p_u): (K theta_T - theta_u) / (K - 1) for equal clients."""
+    """(theta_T - sum_u p_u theta_u) / (1 - sum_u p_u): (K theta_T - theta_u) / (K - 1) for equal clients.
+
+    Running statistics and counts stay those of theta_T: extrapolated, a variance may be negative.
+    """
     rest = 1.0 - sum(share for share, _ in withdrawing)
     result = {}
     for name, array in weights.items():
-        if np.issubdtype(array.dtype, np.integer):  # counts of BatchNorm
+        if not is_trainable(name, array):
             result[name] = array
             continue
         theirs = sum(

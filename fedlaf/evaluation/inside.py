@@ -17,6 +17,7 @@ from fedlaf.data import LabelledRows, as_input
 from fedlaf.evaluation.measures import Probabilities, accuracy
 from fedlaf.evaluation.predictions import CHUNK, spaced
 from fedlaf.models import Classifier
+from fedlaf.models.normalisation import train_mode
 
 Matrix = npt.NDArray[np.float64]
 Grams = Mapping[str, npt.NDArray[np.float32]]
@@ -146,7 +147,7 @@ def relearned(model: Classifier, weights: Weights, rows: LabelledRows, target: f
         if right(model, checked) >= target:
             return float(step)
         batch = rows.at(torch.randint(len(rows), (BATCH,), generator=stream))
-        model.train()
+        train_mode(model, BATCH)
         device = next(model.parameters()).device
         loss = functional.cross_entropy(model(as_input(batch.x, device)).logits, batch.y.to(device))
         optimiser.zero_grad()

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import ClientId, Weights
+from fedlaf.core.weights import norm
 
 KINDS = ("updates", "last", "magnitudes")
 
@@ -183,11 +184,6 @@ class UpdateHistory:
         found = (path for folder in self.folders for path in (folder / "updates").glob("round-*"))
         numbered = {int(path.name.partition("-")[2]): path for path in found}
         return {round_: path for round_, path in numbered.items() if self.spec.at(round_)}
-
-
-def norm(weights: Weights) -> float:
-    """The Euclidean norm over all arrays."""
-    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in weights.values())))
 
 
 def _largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:

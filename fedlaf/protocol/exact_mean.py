@@ -8,12 +8,12 @@ Floating-Point Summation", ARITH 2013). So workers may add what they have, whoev
 from __future__ import annotations
 
 from math import frexp
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import in_dtype
 
 ROOM = 12
 """Bits of room: a term may be 2^11 times as large as the largest number of the array it is like."""
@@ -73,13 +73,7 @@ class Mean:
             raise ValueError("a mean needs at least one positive weight")
         whole = self.weight * self.scale
         means = {name: self.sums[name] / whole for name in self.like}
-        return {name: _as(means[name], array.dtype) for name, array in self.like.items()}
-
-
-def _as(mean: npt.NDArray[np.float64], kind: np.dtype[Any]) -> npt.NDArray[np.generic]:
-    """In a dtype, whole numbers rounded."""
-    rounded = mean if np.issubdtype(kind, np.floating) else np.rint(mean)
-    return np.asarray(rounded).astype(kind)
+        return {name: in_dtype(means[name], array.dtype) for name, array in self.like.items()}
 
 
 def _limit(array: npt.NDArray[np.generic]) -> float:

@@ -15,21 +15,23 @@ import numpy.typing as npt
 import torch
 
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import in_dtype, trainable
 
 SAME = 1e-9
 """What is smaller than this part of a whole is rounding."""
 
 
 def weighted_mean(many: Sequence[Weights], weights: Sequence[float]) -> Weights:
-    """sum_k w_k x_k / sum_k w_k for each name, in the dtype of the first.
+    """sum_k w_k x_k / sum_k w_k for each name, in the dtype of the first; counts are rounded.
 
     Raises ValueError without a positive weight.
     """
     whole = float(sum(weights))
     if not many or whole <= 0:
         raise ValueError("a mean needs at least one positive weight")
+    shares = [weight / whole for weight in weights]
     return {
-        name: sum_of([one[name] for one in many], [w / whole for w in weights]).astype(first.dtype)
+        name: in_dtype(sum_of([one[name] for one in many], shares), first.dtype)
         for name, first in many[0].items()
     }
 
@@ -102,16 +104,17 @@ def inner(left: Weights, right: Weights) -> float:
 def remove_reverting_component(now: Weights, proposed: Weights, start: Weights, origin: Weights) -> Weights:
     """`proposed` without the part of its update from `now` that leads from `start` back to `origin`.
 
-    The update loses its component along (start - origin) when it points home; an idea of FedOSD's
-    recovery (Pan et al., AAAI 2025), there for gradients and with start = now.
+    The update of the trainable weights loses its component along (start - origin) when it points home; an
+    idea of FedOSD's recovery (Pan et al., AAAI 2025), there for gradients and with start = now. Running
+    statistics and counts are those proposed.
     """
-    update, away = difference(proposed, now), difference(start, origin)
+    update = difference(trainable(proposed), now)
+    away = difference(trainable(start), origin)
     along, norm = inner(update, away), inner(away, away)
     if along >= 0 or norm == 0:
         return proposed
-    # Arithmetic turns arrays without dimensions (counts of BatchNorm) into scalars; they stay arrays.
-    kept = {k: np.asarray(now[k] + update[k] - (along / norm) * away[k]) for k in proposed}
-    return {k: v.astype(now[k].dtype) for k, v in kept.items()}
+    kept = {k: np.asarray(now[k] + update[k] - (along / norm) * away[k]) for k in update}
+    return {k: kept[k].astype(now[k].dtype) if k in kept else v for k, v in proposed.items()}
 
 
 def adam_step(

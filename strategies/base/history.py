@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from fedlaf.core.types import ClientId, Weights
+from fedlaf.core.weights import in_dtype, is_trainable
 from fedlaf.method.update_history import UpdateHistory
 
 Sums = dict[str, np.ndarray]
@@ -35,9 +36,14 @@ def share_of(rows: Mapping[ClientId, int], clients: Iterable[ClientId]) -> float
 
 def moved(weights: Weights, by: Mapping[str, np.ndarray], scale: float = 1.0) -> Weights:
     """Weights + scale * by, computed in double precision, in the dtypes of `weights`; counts rounded."""
-    result = {}
-    for name, array in weights.items():
-        value = array + scale * by[name] if name in by else array
-        whole = np.issubdtype(array.dtype, np.integer)
-        result[name] = np.asarray(np.rint(value) if whole else value).astype(array.dtype)
-    return result
+    return {
+        name: in_dtype(array + scale * by[name], array.dtype) if name in by else array
+        for name, array in weights.items()
+    }
+
+
+def with_trainable(weights: Weights, trained: Weights) -> Weights:
+    """`weights` with the trainable arrays of `trained`: for methods that add and subtract updates, whose
+    running statistics stay those of the model that was trained.
+    """
+    return {name: trained[name] if is_trainable(name, array) else array for name, array in weights.items()}

@@ -17,6 +17,7 @@ from fedlaf.core.types import Numbers
 from fedlaf.data import LabelledRows, as_input, moved
 from fedlaf.models import Classifier, Descent
 from fedlaf.models.arrays import load_weights, weights_of
+from fedlaf.models.normalisation import train_mode
 from fedlaf.objectives import Fit
 from fedlaf.protocol.messages import Part, Reply
 
@@ -41,9 +42,9 @@ def train(
     """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""
     device = next(model.parameters()).device
     descent = Descent(settings.optimiser(model), model)
-    model.train()
     seen: list[tuple[float, int]] = []
     for batch in batches.steps(len(rows), settings.batch_size, settings.steps(len(rows)), stream):
+        train_mode(model, len(batch))
         drawn = rows.at(batch)
         x = as_input(augmented(moved(drawn.x, device), settings.augment, stream, model.pixels), device)
         loss = functional.cross_entropy(model(x).logits, moved(drawn.y, device))
