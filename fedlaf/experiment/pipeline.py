@@ -24,6 +24,7 @@ from fedlaf.experiment.curve import Curve
 from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import FEDERATION, Plan
+from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
     ClientRegistry,
     Method,
@@ -31,8 +32,6 @@ from fedlaf.method.contract import (
     RoundRecord,
     Stage,
     StageResult,
-    clients_asked,
-    failures,
 )
 from fedlaf.method.update_history import HistoryHandle, HistorySpec
 from fedlaf.protocol.enrolment import check_rows, enrol
@@ -71,6 +70,7 @@ class Pipeline:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
 
     def run(self) -> Report:
         """Enrol, train, serve each request as it arrives, train to the end. Raises RoundFailed."""
@@ -104,7 +104,7 @@ class Pipeline:
         versions |= {name: version(name) for name in LIBRARIES}
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions, plan.config,
+            versions, plan.config, self.answers,
         )  # fmt: skip
 
     def initial_weights(self, seed: int | None = None) -> Weights:
@@ -139,7 +139,7 @@ class Pipeline:
         inputs = inputs_for(
             self.plan.method, registry, self.histories, self.initial_weights, spec=self.plan.spec
         )
-        stage = Stage(name, self.plan.seed, registry, timeout=self.plan.timeout, inputs=inputs)
+        stage = Stage(name, self.plan.seed, registry, timeout=self.plan.timeout, inputs=inputs, strict=True)
         try:
             unlearned = self._stage(StageKind.FORGETTING, name, self.plan.method, original, stage, few)
             stopped = False
@@ -158,9 +158,9 @@ class Pipeline:
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),
             tuple(sorted(request.withdrawn)), judged.models,
-            {model: stage.cost for model, stage in stages.items()}, failures(unlearned.records),
+            {model: stage.cost for model, stage in stages.items()}, Answers.of(unlearned.records),
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
-            {model: clients_asked(stage.records) for model, stage in stages.items()},
+            {model: clients_answered(stage.records) for model, stage in stages.items()},
         )  # fmt: skip
         return result, unlearned.weights
 
@@ -181,7 +181,9 @@ class Pipeline:
         seed: int | None = None,
     ) -> StageResult:  # fmt: skip
         """Train from initial weights for `until` rounds, on all rows that are not removed."""
-        stage = Stage("train", self.plan.seed if seed is None else seed, registry, timeout=self.plan.timeout)
+        # Strict: a reference that misses a client is no reference.
+        named = self.plan.seed if seed is None else seed
+        stage = Stage("train", named, registry, timeout=self.plan.timeout, strict=True)
         method, start = self.plan.train.until(until), self.initial_weights(seed)
         return self._stage(StageKind.TRAINING, name, method, start, stage, few)
 
@@ -220,6 +222,7 @@ class Pipeline:
         result, points = found
         self.store.put(name, fingerprint, result, points)
         self.curves += points
+        self.answers[name] = Answers.of(result.records)
         self.seconds[name] = perf_counter() - clock
         return result
 

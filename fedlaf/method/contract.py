@@ -6,7 +6,7 @@ method plugs in by its name in conf/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -120,7 +120,8 @@ class MethodInputs:
 class Stage:
     """One stage: its name, which names the random streams too, its seed and its clients.
 
-    `skip` rounds of the first phase were done before (training that goes on after a request);
+    `skip` rounds of the first phase were done before (training that goes on after a request). In a `strict`
+    stage every answer of every phase counts: retraining, and all that serves a request.
     `on_round` is told of each round as it ends. `inputs` are what the method needs beside the model,
     `history_writer` keeps what is needed of this stage later.
     """
@@ -133,6 +134,7 @@ class Stage:
     on_round: OnRound | None = None
     inputs: MethodInputs = field(default_factory=MethodInputs)
     history_writer: HistoryWriter | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,15 +205,3 @@ class TrainingMethod(Method, Protocol):
 
     def until(self, rounds: int) -> TrainingMethod:
         """The same method, stopping after `rounds` rounds."""
-
-
-def clients_asked(records: Sequence[RoundRecord]) -> tuple[ClientId, ...]:
-    """The clients that were asked for anything over `records`, in order."""
-    return tuple(sorted({client for record in records for client in record.asked}))
-
-
-def failures(records: Sequence[RoundRecord]) -> dict[str, int]:
-    """How many clients were asked, answered and failed over `records`."""
-    asked = sum(len(record.asked) for record in records)
-    failed = sum(len(record.failed) for record in records)
-    return {"asked": asked, "answered": asked - failed, "failed": failed}

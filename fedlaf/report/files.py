@@ -8,7 +8,16 @@ from pathlib import Path
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
-from fedlaf.report.tables import class_rows, cost_rows, layer_rows, markdown, measure_rows, remarks, title
+from fedlaf.report.tables import (
+    class_rows,
+    cost_rows,
+    failures,
+    layer_rows,
+    markdown,
+    measure_rows,
+    remarks,
+    title,
+)
 
 
 def write(report: Report, folder: Path) -> None:
@@ -31,10 +40,11 @@ def document(report: Report, *, picture: bool = True) -> str:
             parts.append(markdown(cost_rows(served)))
         parts += remarks(served)
         parts += [markdown(rows) for rows in (class_rows(served), layer_rows(served)) if rows]
-        if served.answers:
-            counts = ", ".join(f"{n} {what}" for what, n in served.answers.items())
+        if served.answers.asked:
+            counts = f"{served.answers.asked}, of which {served.answers.failed} failed"
             parts.append(f"Messages to clients while forgetting: {counts}.")
     parts += section(report)
+    parts += [f"Failed in {line}." for line in failures(report)]
     if picture:
         parts.append("![curves](curves.png)")
     spent = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in report.seconds.items())

@@ -10,6 +10,7 @@ from typing import Any
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.catalogue import CATALOGUE
+from fedlaf.method.answers import Answers
 from fedlaf.method.contract import Finding
 
 MODELS = ("original", "unlearned", "retrained")
@@ -54,7 +55,7 @@ class RequestResult:
     `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
     `spread` has each measure's mean distance between retrainings of other seeds, if asked for.
-    `took_part` has the clients that were asked for anything, for forgetting and for retraining.
+    `took_part` has the clients that answered at least once, for forgetting and for retraining.
     """
 
     name: str
@@ -64,7 +65,7 @@ class RequestResult:
     withdrawn: tuple[int, ...]
     models: Mapping[str, Evaluation]
     costs: Mapping[str, Cost]
-    answers: Mapping[str, int] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
     findings: tuple[Finding, ...] = ()
     stopped: bool = False
     spread: Mapping[str, float] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class RequestResult:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run."""
+    """A whole run; `answers` says for each stage how often clients were asked and failed."""
 
     seed: int
     method: str
@@ -104,6 +105,7 @@ class Report:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     config: Mapping[str, Any]
+    answers: Mapping[str, Answers] = field(default_factory=dict)
 
     @property
     def stopped(self) -> str | None:
@@ -127,6 +129,7 @@ def as_json(report: Report) -> dict[str, Any]:
             {"stage": p.stage, "round": p.round, "passes": p.passes, "measures": _plain(p.measures)}
             for p in report.curves
         ],
+        "answers": {stage: _answers(answers) for stage, answers in report.answers.items()},
         "config": dict(report.config),
     }
 
@@ -147,10 +150,15 @@ def _served(served: RequestResult) -> dict[str, Any]:
         "costs": {m: _cost(cost) for m, cost in served.costs.items()},
         "took_part": {m: list(clients) for m, clients in served.took_part.items()},
         "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
-        "answers": dict(served.answers),
+        "answers": _answers(served.answers),
         "findings": [asdict(finding) for finding in served.findings],
         "stopped": served.stopped,
     }
+
+
+def _answers(answers: Answers) -> dict[str, Any]:
+    clients = {str(client): asdict(found) for client, found in answers.clients.items()}
+    return {"asked": answers.asked, "failed": answers.failed, "clients": clients}
 
 
 def _cost(cost: Cost) -> dict[str, float]:

@@ -118,14 +118,19 @@ def title(served: RequestResult) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Print both tables of each request."""
+    for line in failures(report):
+        console.print(f"failed: {line}", soft_wrap=True)
     for served in report.results:
         console.print(_table(title(served), measure_rows(served, brief=True)))
         if served.costs:
             console.print(_table(None, cost_rows(served)))
         for line in remarks(served):
             console.print(line, soft_wrap=True)
-        if served.answers.get("failed"):
-            console.print(f"answers of clients: {dict(served.answers)}")
+
+
+def failures(report: Report) -> list[str]:
+    """Who failed in which stage, how often and why: a line each."""
+    return [line for stage, answers in report.answers.items() for line in answers.lines(stage)]
 
 
 def remarks(served: RequestResult) -> list[str]:

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedlaf.core.cost import Cost
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.types import ClientId, Weights
+from fedlaf.method.answers import Answers
 from fedlaf.method.contract import Finding, RequestStopped, RoundRecord, Stage, StageResult
 from fedlaf.protocol.messages import (
     Instruction,
@@ -62,7 +63,21 @@ class Rounds(Strategy):
             self.start(grid, pack(self.state.weights), len(self.plan), self.stage.timeout)
         else:
             self._end_round(RoundRecord("server", 1, (), {}, {}, self.cost))
+        self._check_silent()
         return self._result(self.state.weights)
+
+    def _check_silent(self) -> None:
+        """Raise RoundFailed for a client that failed each time it was asked: its rows are in no model."""
+        answers = Answers.of(self.records)
+        if answers.silent:
+            (line, *_) = Answers(clients={answers.silent[0]: answers.clients[answers.silent[0]]}).lines(
+                self.stage.name
+            )
+            more = f", and so did clients {answers.silent[1:]}" if len(answers.silent) > 1 else ""
+            raise RoundFailed(f"{line}{more}")
+
+    def _strict(self, phase: Phase) -> bool:
+        return phase.strict or self.stage.strict
 
     def _result(self, weights: Weights) -> StageResult:
         writer = self.stage.history_writer
@@ -116,7 +131,7 @@ class Rounds(Strategy):
         arrays = self.method.arrays(phase, self.state)
         collector = ReplyCollector(nodes, arrays, number, self._mean, self.stage.history_writer)
         collector.collect(replies)
-        again = [self._again(client) for client in collector.failed] if phase.strict else []
+        again = [self._again(client) for client in collector.failed] if self._strict(phase) else []
         if again and self._grid is not None:
             collector.collect(self._grid.send_and_receive(again, timeout=self.stage.timeout))
         self._check_quorum(phase, number, collector)
@@ -136,7 +151,7 @@ class Rounds(Strategy):
 
     def _check_quorum(self, phase: Phase, number: int, collector: ReplyCollector) -> None:
         good, failed = collector.good, collector.failed
-        enough = not failed if phase.strict else len(good) >= QUORUM * len(self._sent)
+        enough = not failed if self._strict(phase) else len(good) >= QUORUM * len(self._sent)
         if enough and good:
             return
         diverged = [k for k, reason in failed.items() if reason.endswith(NOT_FINITE)]
