@@ -4,9 +4,9 @@ from fedlaf.evaluation import inside
 from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sides_of
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
 from fedlaf.evaluation.measures import zero_retrain_forgetting
-from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, spaced
+from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities
 from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
-from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, splits_for
+from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, spaced, splits_for
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
 
 __all__ = [

@@ -15,7 +15,8 @@ from fedlaf.core.seeding import numpy_stream, torch_stream
 from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.evaluation.measures import Probabilities, accuracy
-from fedlaf.evaluation.predictions import CHUNK, spaced
+from fedlaf.evaluation.predictions import CHUNK
+from fedlaf.evaluation.splits import spaced
 from fedlaf.models import Classifier
 from fedlaf.models.normalisation import train_mode
 

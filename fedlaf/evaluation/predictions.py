@@ -13,7 +13,7 @@ import torch
 from fedlaf.core.types import Weights
 from fedlaf.data import as_input
 from fedlaf.evaluation.measures import Probabilities
-from fedlaf.evaluation.splits import KINDS, LABELLED, EvaluationSplits
+from fedlaf.evaluation.splits import KINDS, LABELLED, EvaluationSplits, spaced
 from fedlaf.models import Classifier
 
 CHUNK = 250
@@ -68,11 +68,6 @@ def digest(weights: Weights, splits: EvaluationSplits) -> str:
         found.update(f"{name} {array.dtype} {array.shape}".encode())
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
-    """At most `most` of `rows` positions, evenly spaced: of all clients, and the same for every model."""
-    return np.arange(rows) if rows <= most else np.arange(most, dtype=np.int64) * rows // most
 
 
 @torch.no_grad()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fedlaf.core.request import ForgetRequest
@@ -16,6 +18,14 @@ KINDS = ("retain", "forget", "test", "triggered")
 
 LABELLED = KINDS[:3]
 """Those of them that have labels."""
+
+
+R = TypeVar("R", Rows, LabelledRows)
+
+
+def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
+    """At most `most` of `rows` positions, evenly spaced: of all clients, and the same for every model."""
+    return np.arange(rows) if rows <= most else np.arange(most, dtype=np.int64) * rows // most
 
 
 @dataclass(frozen=True)
@@ -32,11 +42,15 @@ class EvaluationSplits:
     removed: tuple[int, ...] = ()
 
     def some(self, rows: int) -> EvaluationSplits:
-        """At most the first `rows` of each kind: enough for a curve."""
-        few = torch.arange(rows)
-        triggered = self.triggered and self.triggered.at(few[: len(self.triggered)])
-        kinds = [r.at(few[: len(r)]) for r in (self.retain, self.forget, self.test)]
-        return replace(self, retain=kinds[0], forget=kinds[1], test=kinds[2], triggered=triggered)
+        """At most `rows` of each kind, evenly spaced over all clients: enough for a curve."""
+
+        def few(kind: R) -> R:
+            return kind.at(torch.from_numpy(spaced(len(kind), rows)))
+
+        triggered = None if self.triggered is None else few(self.triggered)
+        return replace(
+            self, retain=few(self.retain), forget=few(self.forget), test=few(self.test), triggered=triggered
+        )
 
 
 def splits_for(federation: Federation, request: ForgetRequest, removed: ForgetRequest) -> EvaluationSplits:

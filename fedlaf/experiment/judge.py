@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fedlaf.client.runtime import device_of, measured_model
@@ -29,9 +29,11 @@ from fedlaf.evaluation import (
     zero_retrain_forgetting,
 )
 from fedlaf.evaluation.attacks import Sides
+from fedlaf.evaluation.guards import guards
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.plan import Plan
+from fedlaf.method.contract import StageResult
 
 RETRAINED, REFERENCE = "retrained", "reference"
 """The model retrained from the run's seed, and the start of the names of those from reference seeds."""
@@ -54,6 +56,20 @@ class Judge:
     store: CheckpointStore
     name: str
     splits: EvaluationSplits
+    seen: dict[str, Predictions] = field(default_factory=dict)
+
+    def guarded(self, unlearned: StageResult, original: Weights) -> tuple[StageResult, bool]:
+        """The stage with the findings that any method's result may have, and whether one stops the request;
+        then it has the original weights.
+        """
+        weights = unlearned.weights
+        before, after = self._predicted("original", original), self._predicted("unlearned", weights)
+        found = tuple(guards(original, weights, before, after, self.splits))
+        stopped = any(finding.fatal for finding in found)
+        if stopped:
+            del self.seen["unlearned"]
+            weights = original
+        return replace(unlearned, weights=weights, findings=(*unlearned.findings, *found)), stopped
 
     def judge(self, models: Mapping[str, Weights]) -> Judgement:
         """The measures of all models but the retrainings from other seeds, and the verdict."""
@@ -100,8 +116,11 @@ class Judge:
 
     def _predicted(self, model: str, weights: Weights) -> Predictions:
         """Predictions of a model; an earlier run's, unless it is one that this method made."""
-        if model == "unlearned":
-            return self._made(weights)
+        if model not in self.seen:
+            self.seen[model] = self._made(weights) if model == "unlearned" else self._stored(model, weights)
+        return self.seen[model]
+
+    def _stored(self, model: str, weights: Weights) -> Predictions:
         asked = {"most_rows": self.plan.most_rows, "layers": "layers" in self.plan.on_demand}
         rows_and_weights = digest(weights, self.splits)
         fingerprint = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)

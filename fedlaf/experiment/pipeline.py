@@ -143,9 +143,13 @@ class Pipeline:
         try:
             unlearned = self._stage(StageKind.FORGETTING, name, self.plan.method, original, stage, few)
             stopped = False
-            self.watch.withdrawn({k: registry.nodes[k] for k in sorted(registry.request.withdrawn)})
         except RequestStopped as error:
             unlearned, stopped = error.result, True
+        judge = Judge(self.plan, self.store, name, splits)
+        if not stopped:
+            unlearned, stopped = judge.guarded(unlearned, original)
+        if not stopped:
+            self.watch.withdrawn({k: registry.nodes[k] for k in sorted(registry.request.withdrawn)})
         stages = {"unlearned": unlearned}
         references: dict[str, Weights] = {}
         if not stopped and (last or self.plan.reference == "each"):
@@ -153,7 +157,7 @@ class Pipeline:
             stages["retrained"] = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             references = self._retrain_from_other_seeds(name, left, arrives)
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
-        judged = Judge(self.plan, self.store, name, splits).judge(models | references)
+        judged = judge.judge(models | references)
         request = registry.request
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),

@@ -148,7 +148,8 @@ class Finding:
     fatal: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.phase}, round {self.round}): {self.message}"
+        where = f"{self.phase}, round {self.round}" if self.round else self.phase
+        return f"{self.name} ({where}): {self.message}"
 
     def stopping(self, stage: str) -> str:
         """What it means for the stage that it stops, in a line."""

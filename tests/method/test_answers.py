@@ -1,4 +1,4 @@
-"""Who failed is never silent: counted for every stage, fatal where a reference or a whole client is missing."""
+"""Failures are counted for every stage, and fatal where a reference or a whole client would be missing."""
 
 from __future__ import annotations
 
