@@ -16,6 +16,11 @@ class Relay(Grid):
     def __init__(self, inner: Grid) -> None:
         self.inner = inner
 
+    @property
+    def sends_sums(self) -> bool:
+        """Whether replies may carry sums over several clients."""
+        return bool(getattr(self.inner, "sends_sums", False))
+
     def set_run(self, run: Run) -> None:
         """Set the run that messages belong to."""
         self.inner.set_run(run)

@@ -10,18 +10,20 @@ from flwr.app import Message
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.update_history import HistoryWriter
 from fedlaf.protocol.messages import Part, Reply, decode_reply
-from fedlaf.protocol.replies import ROWS, StreamingMean, fault_of, without_arrays
+from fedlaf.protocol.replies import ROWS, StreamingMean, fault_of, unlike_others, without_arrays
 
 
 @dataclass
 class ReplyCollector:
     """Checks the replies of a round and keeps the good ones.
 
-    `nodes` are the nodes of the clients that were asked, `sent` the arrays that they were sent. With `mean`
+    `nodes` are the nodes of the clients that were asked, `sizes` the rows that all clients hold, `sent` the
+    arrays that were sent. With `mean`
     replies lose their arrays to it; with `history` the trained models are kept for later requests.
     """
 
     nodes: Mapping[ClientId, int]
+    sizes: Mapping[ClientId, int]
     sent: Mapping[str, Weights]
     round: int
     mean: StreamingMean | None
@@ -52,8 +54,9 @@ class ReplyCollector:
             reply = decode_reply(message, client)
         except (KeyError, TypeError, ValueError) as error:
             return f"a malformed reply ({type(error).__name__}: {error})"
-        # What comes back under the name of what was sent must have its names and shapes.
-        fault = fault_of(reply, self.sent) or (self.mean and self.mean.take(reply))
+        fault = fault_of(reply, self.sent, size=self.sizes[client])
+        if fault is None and self.mean is not None:
+            fault = self.mean.take(reply)
         if fault:
             return fault
         if self.history is not None and Part.MODEL in reply.arrays:
@@ -61,6 +64,18 @@ class ReplyCollector:
             self.history.take(self.round, client, self.sent[Part.MODEL], trained, rows=rows)
         self.good[client] = reply if self.mean is None else without_arrays(reply)
         return None
+
+    def refuse_unlike(self) -> None:
+        """Refuse replies whose arrays differ in form from most others'."""
+        for client, fault in unlike_others(list(self.good.values())).items():
+            del self.good[client]
+            self.failed[client] = fault
+
+    @property
+    def summed_up(self) -> bool:
+        """Whether the sums that grids sent are over the rows of the clients that answered."""
+        rows = sum(int(reply.numbers[ROWS]) for reply in self.good.values()) if self.mean else 0
+        return self.mean is None or self.mean.mean.weight == rows
 
     @property
     def replies(self) -> list[Reply]:
@@ -72,5 +87,5 @@ class ReplyCollector:
         """The good replies, or the one with their mean where that is all that is needed."""
         if self.mean is None:
             return self.replies
-        part, mean = self.mean.wanted.part, self.mean.mean
+        part, mean = self.mean.request.part, self.mean.mean
         return [Reply({part: mean.value()}, {ROWS: mean.weight})]

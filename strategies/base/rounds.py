@@ -111,7 +111,8 @@ class Rounds(Strategy):
         mean = None
         if phase.mean is not None:
             mean = MeanRequest(phase.mean, sum(sizes[client] for client in asked))
-        self._mean = None if mean is None else StreamingMean(mean, unpack(sent[mean.part]))
+        sums = self.stage.history_writer is None and bool(getattr(grid, "sends_sums", False))
+        self._mean = None if mean is None else StreamingMean(mean, unpack(sent[mean.part]), sums=sums)
         if self.stage.history_writer is not None:
             mean = None  # who keeps a history needs single replies; the sums of the mean are the same
         self._sent = {}
@@ -129,20 +130,35 @@ class Rounds(Strategy):
         phase, number = self.plan[server_round - 1]
         nodes = {client: self.registry.nodes[client] for client in self._sent}
         arrays = self.method.arrays(phase, self.state)
-        collector = ReplyCollector(nodes, arrays, number, self._mean, self.stage.history_writer)
+        sizes, writer = self.registry.sizes, self.stage.history_writer
+        collector = ReplyCollector(nodes, sizes, arrays, number, self._mean, writer)
         collector.collect(replies)
         again = [self._again(client) for client in collector.failed] if self._strict(phase) else []
         if again and self._grid is not None:
             collector.collect(self._grid.send_and_receive(again, timeout=self.stage.timeout))
+        collector.refuse_unlike()
         self._check_quorum(phase, number, collector)
         cost = self._cost([*self._sent.values(), *again], collector)
-        self.state = self.method.aggregate(phase, self.state, collector.to_aggregate)
+        self.state = self._aggregated(phase, number, collector)
         numbers = means(collector.replies)
         self.cost += cost
         if self.stage.history_writer is not None:
             self.stage.history_writer.end(number)
         self._end_round(RoundRecord(phase.name, number, tuple(self._sent), collector.failed, numbers, cost))
         return pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
+
+    def _aggregated(self, phase: Phase, number: int, collector: ReplyCollector) -> ServerState:
+        where = f"{self.stage.name}, {phase.name} round {number}"
+        if not collector.summed_up:
+            raise RoundFailed(f"{where}: sums over other rows than those of the clients that answered")
+        try:
+            return self.method.aggregate(phase, self.state, collector.to_aggregate)
+        except KeyError as error:  # a number or an array that some reply lacks
+            (name,) = error.args
+            lacking = [r.client for r in collector.replies if name not in {**r.arrays, **r.numbers}]
+            if not lacking:
+                raise
+            raise RoundFailed(f"{where}: client {lacking[0]}: no {name} in the reply") from None
 
     def _again(self, client: ClientId) -> Message:
         first = self._sent[client]

@@ -75,7 +75,7 @@ class RayGrid(LocalGrid):
 
     def __init__(self, app: ClientApp, clients: int, pool: Pool, *, sums: bool = True) -> None:
         super().__init__(clients)
-        self.pool, self._sums = pool, sums
+        self.pool, self.sends_sums = pool, sums
         self._states: dict[ClientId, Any] = {}
         pool.play(app, clients)
 
@@ -170,7 +170,7 @@ class RayGrid(LocalGrid):
 
     def _together(self, item: Item) -> bool:
         """Whether several of these go into one call: their answers are small, or add up."""
-        summed = self._sums and requested_mean(item.message) is not None
+        summed = self.sends_sums and requested_mean(item.message) is not None
         return summed or not item.shared
 
     def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:

@@ -64,14 +64,14 @@ class Worker:
         for message in messages:
             node = message.metadata.dst_node_id
             answer, state = self.turn(message, states.get(node), names, *shared)
-            fault = None if answer.has_error() or summing is None else summing.lighten(answer)
+            fault = None if answer.has_error() or summing is None else summing.add(answer)
             reply = answer if fault is None else Message(Error(CLIENT_FAILED, fault), reply_to=message)
             replies.append(reply)
             if not reply.has_error() and (state or node in states):
                 kept[node] = state
         good = [reply for reply in replies if not reply.has_error()]
         if good and summing is not None:
-            summing.into(good[0])
+            summing.attach(good[0])
         return replies, kept
 
     def _told(self, message: Message, state: RecordDict | None, names: list[str], shared: Any) -> Context:
