@@ -33,14 +33,16 @@ class ConDa(ServerOnly):
         """The dampened model."""
         whole: Weights = {}
         theirs: Weights = {}
-        count = 0
+        count = withdrawing = 0
         for client, magnitude in state.inputs.require("history").magnitudes():
             count += 1
             whole = _plus(whole, magnitude)
-            theirs = _plus(theirs, magnitude) if client in registry.request.rows else theirs
-        if not theirs:  # the leavers took part in no round
+            if client in registry.request.rows:
+                withdrawing += 1
+                theirs = _plus(theirs, magnitude)
+        if not theirs:  # the withdrawing clients took part in no round
             return state
-        withdrawing = len(registry.request.rows)
+        # Both are means over clients that trained: who never took part contributed nothing to either.
         of_all, of_them = (
             {k: v / n for k, v in s.items()} for s, n in ((whole, count), (theirs, withdrawing))
         )

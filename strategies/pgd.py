@@ -45,10 +45,11 @@ class Pgd(FineTune):
 
     def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
         """theta_ref, and how far the leavers may go from it."""
-        history, rows = state.inputs.require("history"), {k: registry.sizes[k] for k in registry.present}
+        history = state.inputs.require("history")
+        # A client weighs what it trained: with a cohort, some took part more often than others, or never.
+        rows = history.trained_rows()
         whole = sum(rows.values())
-        last = [(rows[k] / whole, history.last(k)) for k in registry.request.clients]
-        # Whoever never trained is in no mean.
+        last = [(rows.get(k, 0) / whole, history.last(k)) for k in registry.request.clients]
         reference = without(state.weights, [(share, model) for share, model in last if model is not None])
         seed, stage = state.aux["seed"], state.aux["stage"]
         seeds = [seed_for(seed, stage, "radius", draw) for draw in range(self.draws)]

@@ -46,7 +46,7 @@ class Peak:
         _open.remove(self)
 
     def _look(self) -> None:
-        self.bytes = max(self.bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT)
+        self.bytes = max(self.bytes, _peak())
         if torch.cuda.is_initialized():
             self.gpu_bytes = max(self.gpu_bytes, torch.cuda.max_memory_allocated())
 
@@ -54,3 +54,15 @@ class Peak:
     def of_client(self) -> Cost:
         """As a client's cost."""
         return Cost(client_memory=self.bytes, gpu_memory=self.gpu_bytes)
+
+
+def _peak() -> int:
+    """The peak of this process since it was last reset, in bytes.
+
+    Linux's VmHWM is of this program alone; `ru_maxrss` also counts what the process was before exec, and what
+    its parent was before fork.
+    """
+    with suppress(OSError, StopIteration), open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT

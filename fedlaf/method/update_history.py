@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ from fedlaf.core.types import ClientId, Weights
 from fedlaf.core.weights import norm
 
 KINDS = ("updates", "last", "magnitudes")
+TRAINED = "trained.json"
+"""File of the rows that each client trained on, over all rounds in which it took part."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class HistoryWriter:
     handle: HistoryHandle
     _rows: dict[ClientId, int] = field(default_factory=dict, init=False)
     _norms: dict[ClientId, float] = field(default_factory=dict, init=False)
+    _trained: dict[ClientId, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         shutil.rmtree(self.handle.folder, ignore_errors=True)
@@ -110,6 +114,9 @@ class HistoryWriter:
                 (folder / _file(client)).unlink()
             index = {"rows": self._rows, "norms": self._norms}
             (folder / "index.json").write_text(json.dumps(index))
+        for client, rows in self._rows.items():
+            self._trained[client] = self._trained.get(client, 0) + rows
+        (self.handle.folder / TRAINED).write_text(json.dumps(self._trained))
         self._rows, self._norms = {}, {}
 
 
@@ -155,6 +162,13 @@ class UpdateHistory:
             if path.is_file():
                 return load_file(path)
         return None
+
+    def trained_rows(self) -> dict[ClientId, int]:
+        """Rows that each client trained on: its rows times the rounds in which it took part."""
+        total: Counter[ClientId] = Counter()
+        for folder in self.folders:
+            total.update({int(k): rows for k, rows in json.loads((folder / TRAINED).read_text()).items()})
+        return {client: rows for client, rows in sorted(total.items()) if client not in self.removed}
 
     def magnitudes(self) -> Iterator[tuple[ClientId, Weights]]:
         """Each client's sum of absolute updates, over all of training."""
