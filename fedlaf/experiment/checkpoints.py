@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from os.path import relpath
@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Predictions
+from fedlaf.experiment.provenance import different
 from fedlaf.method.contract import Finding, RoundRecord, StageResult
 from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
 from fedlaf.report import Point
@@ -45,8 +46,12 @@ class StageFingerprint:
 class CheckpointStore:
     """Results of stages by name, in the run's folder; an earlier run's are read, never changed."""
 
-    def __init__(self, folder: Path, earlier: Path | None) -> None:
+    def __init__(
+        self, folder: Path, earlier: Path | None, provenance: Mapping[str, str] | None = None
+    ) -> None:  # fmt: skip
         self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
+        self.provenance = dict(provenance or {})
+        self.notes: dict[str, str] = {}
 
     def put(self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]) -> None:
         """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is."""
@@ -57,6 +62,7 @@ class CheckpointStore:
         record = {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,
+            "provenance": self.provenance,
             "names": list(result.weights),
             "cost": result.cost.numbers(),
             "records": [asdict(r) for r in result.records],
@@ -93,17 +99,20 @@ class CheckpointStore:
     def get(
         self, name: str, fingerprint: StageFingerprint, history: HistorySpec = NO_HISTORY
     ) -> tuple[StageResult, list[Point]] | None:
-        """The stage as an earlier run left it; None when it has none made from the same values, or
-        one whose history is not enough for `history`.
+        """The stage as an earlier run left it; None when it has none that is the same: of the same values and
+        provenance, without failed clients, and with enough history for `history`.
 
-        A curve that was measured on other rows is left out.
+        `notes` says in a line what was taken up and what must be computed again. A curve that was measured on
+        other rows is left out.
         """
         if self.earlier is None or not (self.earlier / f"{name}.json").is_file():
             return None
         record = json.loads((self.earlier / f"{name}.json").read_text())
         handle = _history(record.get("history"), self.earlier)
-        missing = history and not (handle and handle.spec.covers(history))
-        if record["fingerprint"] != fingerprint.weights or missing:
+        lacks = bool(history) and not (handle and handle.spec.covers(history))
+        why = self._differs(record, fingerprint, lacks)
+        self.notes[name] = f"computed again: {why}" if why else f"taken up from {self.earlier}"
+        if why:
             return None
         held = load_file(self.earlier / f"{name}.safetensors")
         weights = {key: held[key] for key in record["names"]}
@@ -112,6 +121,17 @@ class CheckpointStore:
         curve = [Point(**point) for point in record["curve"]] if same else []
         findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
         return StageResult(weights, Cost.of(record["cost"]), records, findings, handle), curve
+
+    def _differs(self, record: dict[str, Any], fingerprint: StageFingerprint, lacks_history: bool) -> str:
+        """Why an earlier stage is not the same; empty for the same."""
+        if record["fingerprint"] != fingerprint.weights:
+            return "the configuration has changed"
+        changed = different(self.provenance, record.get("provenance", {}))
+        if changed:
+            return f"changed since: {', '.join(changed)}"
+        if any(round_["failed"] for round_ in record["records"]):
+            return "clients failed in it"
+        return "it kept too little of its updates" if lacks_history else ""
 
 
 def _history(saved: dict[str, Any] | None, stages: Path) -> HistoryHandle | None:

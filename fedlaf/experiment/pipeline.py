@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
 from time import perf_counter
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedlaf import __version__
 from fedlaf.client import make_client_app
 from fedlaf.core.cost import Cost
 from fedlaf.core.memory import Peak
@@ -24,6 +21,7 @@ from fedlaf.experiment.curve import Curve
 from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import FEDERATION, Plan
+from fedlaf.experiment.provenance import versions
 from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
     ClientRegistry,
@@ -38,8 +36,6 @@ from fedlaf.protocol.enrolment import check_rows, enrol
 from fedlaf.protocol.row_counts import TaggedGrid
 from fedlaf.report import Point, Report, RequestResult, Watch
 
-LIBRARIES = ("flwr", "ray", "torch", "numpy")
-
 
 def run(plan: Plan, folder: Path, watch: Watch) -> Report:
     """Run the plan on its engine; each stage's result is saved in `folder` as it ends.
@@ -52,7 +48,9 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        reports.append(Pipeline(plan, grid, CheckpointStore(folder, plan.resume), watch).run())
+        reports.append(
+            Pipeline(plan, grid, CheckpointStore(folder, plan.resume, plan.provenance), watch).run()
+        )
 
     plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
     (report,) = reports
@@ -80,7 +78,7 @@ class Pipeline:
         check_rows(registry, plan.federation.sizes)
         self.seconds["enrolment"] = perf_counter() - clock
         results: list[RequestResult] = []
-        weights, done, spent = self.initial_weights(), 0, Cost()
+        weights, done, spent = self.plan.initial_weights(), 0, Cost()
         for number, (arrives, request) in enumerate(plan.schedule, 1):
             trained = self.train(weights, registry, done, arrives)
             asking = replace(registry, request=request, trained=arrives)
@@ -100,17 +98,10 @@ class Pipeline:
 
     def _report(self, results: list[RequestResult], spent: Cost) -> Report:
         plan = self.plan
-        versions = {"fedlaf": __version__, "python": python_version()}
-        versions |= {name: version(name) for name in LIBRARIES}
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions, plan.config, self.answers,
+            versions(), plan.config, self.answers,
         )  # fmt: skip
-
-    def initial_weights(self, seed: int | None = None) -> Weights:
-        """The initial weights: a function of the seed alone, shared by training and retraining."""
-        named = seed_for(self.plan.seed if seed is None else seed, "initial weights")
-        return {k: v.numpy().copy() for k, v in self.plan.fresh(named).state_dict().items()}
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:
         """Train from round `done` to round `until` on all rows that are not removed."""
@@ -137,7 +128,7 @@ class Pipeline:
         splits = splits_for(self.plan.federation, registry.request, registry.removed)
         few = splits.some(self.plan.curve_rows) if self.plan.curve_rows else None
         inputs = inputs_for(
-            self.plan.method, registry, self.histories, self.initial_weights, spec=self.plan.spec
+            self.plan.method, registry, self.histories, self.plan.initial_weights, spec=self.plan.spec
         )
         stage = Stage(name, self.plan.seed, registry, timeout=self.plan.timeout, inputs=inputs, strict=True)
         try:
@@ -177,8 +168,9 @@ class Pipeline:
         models = {"unlearned": weights, "retrained": retrained.weights}
         models |= self._retrain_from_other_seeds("request-end", registry, rounds)
         judged = Judge(self.plan, self.store, "request-end", splits).judge(models)
-        spread, verdict = judged.spread.mean, judged.verdict
-        return RequestResult("end", rounds, (), 0, (), judged.models, {}, spread=spread, verdict=verdict)
+        return RequestResult(
+            "end", rounds, (), 0, (), judged.models, {}, spread=judged.spread.mean, verdict=judged.verdict
+        )
 
     def _retrain(
         self, name: str, registry: ClientRegistry, until: int, few: EvaluationSplits | None,
@@ -186,9 +178,9 @@ class Pipeline:
     ) -> StageResult:  # fmt: skip
         """Train from initial weights for `until` rounds, on all rows that are not removed."""
         # Strict: a reference that misses a client is no reference.
-        named = self.plan.seed if seed is None else seed
-        stage = Stage("train", named, registry, timeout=self.plan.timeout, strict=True)
-        method, start = self.plan.train.until(until), self.initial_weights(seed)
+        run_seed = self.plan.seed if seed is None else seed
+        stage = Stage("train", run_seed, registry, timeout=self.plan.timeout, strict=True)
+        method, start = self.plan.train.until(until), self.plan.initial_weights(seed)
         return self._stage(StageKind.TRAINING, name, method, start, stage, few)
 
     def _retrain_from_other_seeds(
@@ -207,12 +199,15 @@ class Pipeline:
         few: EvaluationSplits | None, *, history: HistorySpec = NO_HISTORY,
     ) -> StageResult:  # fmt: skip
         """One stage: from the store when an earlier run finished the same, else run and saved."""
-        fingerprint = self._fingerprint(kind, stage, method.total_rounds(stage.registry))
+        rounds = method.total_rounds(stage.registry)
+        fingerprint = self._fingerprint(kind, stage, rounds)
         found = self.store.get(name, fingerprint, history)
+        if name in self.store.notes:
+            self.watch.note(f"{name}: {self.store.notes[name]}")
         clock = perf_counter()
         if found is None:
             curve = Curve(name, self.plan, few, stage.skip, weights)
-            self.watch.stage(name, method.total_rounds(stage.registry) - stage.skip)
+            self.watch.stage(name, rounds - stage.skip)
 
             def on_round(record: RoundRecord, now: Weights) -> None:
                 curve.follow(record, now)

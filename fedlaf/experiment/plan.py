@@ -12,8 +12,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fedlaf.client import ClientSpec
+from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
 from fedlaf.core.request import ForgetRequest
+from fedlaf.core.seeding import seed_for
+from fedlaf.core.types import Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
 from fedlaf.evaluation import Gate
@@ -21,6 +24,7 @@ from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import made, only_known, plain
 from fedlaf.experiment.needs import check_needs, history_spec_for
+from fedlaf.experiment.provenance import provenance
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
@@ -49,11 +53,17 @@ class Plan:
     resume: Path | None
     history: HistorySpec
     config: Mapping[str, Any]
+    provenance: Mapping[str, str]
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
         dataset = self.federation.dataset
         return self.spec.model.build(dataset.shape, dataset.num_classes, seed)
+
+    def initial_weights(self, seed: int | None = None) -> Weights:
+        """The initial weights: a function of the seed (None: the run's) alone, shared by all trainings."""
+        drawn = self.fresh(seed_for(self.seed if seed is None else seed, "initial weights"))
+        return {k: v.numpy().copy() for k, v in drawn.state_dict().items()}
 
     def fingerprint(self, *sections: str, **more: object) -> str:
         """A hash of those sections of the configuration, and of `more`: what a stage depends on."""
@@ -91,6 +101,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         tuple(config.evaluation.on_demand), _gate(config),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
+        provenance(federation, plain(config), device_of(spec)),
     )  # fmt: skip
 
 

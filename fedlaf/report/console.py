@@ -29,6 +29,10 @@ class Watch:
         """A round of the stage has ended."""
         self._progress.advance(self._bars[name])
 
+    def note(self, line: str) -> None:
+        """A line of news, above the bars."""
+        self._progress.console.print(line, soft_wrap=True)
+
     def withdrawn(self, nodes: dict[ClientId, int]) -> None:
         """The request of these clients is served and their nodes are asked nothing more: no news here."""
 

@@ -33,6 +33,9 @@ class Watched:
     def advance(self, name: str) -> None:
         pass
 
+    def note(self, line: str) -> None:
+        pass
+
     def withdrawn(self, nodes: dict[int, int]) -> None:
         pass
 

@@ -39,6 +39,10 @@ class Log(report.Watch):
         """A stage of `rounds` rounds begins."""
         self._log.info("fedlaf: %s, %d rounds", name, rounds)
 
+    def note(self, line: str) -> None:
+        """A line of news."""
+        self._log.info("fedlaf: %s", line)
+
     def advance(self, name: str) -> None:
         """Nothing: Flower's own strategies tell of each round."""
 
@@ -72,7 +76,7 @@ def main(grid: Grid, context: Context) -> None:
 def _told(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
-    told = Pipeline(plan, polled, CheckpointStore(folder, plan.resume), Log()).run()
+    told = Pipeline(plan, polled, CheckpointStore(folder, plan.resume, plan.provenance), Log()).run()
     told = replace(told, seconds={**told.seconds, "total": perf_counter() - clock})
     report.write(told, folder)
     report.tell(told, folder)
