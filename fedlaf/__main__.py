@@ -64,8 +64,8 @@ def _job(config: DictConfig) -> float | None:
 def _compare(overrides: list[str]) -> None:
     from fedlaf.experiment.comparison import compare, usage
 
-    select_clients = {"--help", "-h"} & set(overrides)
-    print(usage([o for o in overrides if o not in select_clients]) if select_clients else compare(overrides))
+    help_flags = {"--help", "-h"} & set(overrides)
+    print(usage([o for o in overrides if o not in help_flags]) if help_flags else compare(overrides))
 
 
 @contextlib.contextmanager

@@ -184,8 +184,8 @@ def _refused(error: InstantiationException, key: str) -> InvalidValue:
 def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
     parent = cause.parent_node
     known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    retain = difflib.get_close_matches(str(cause.key), known, n=1)
-    expected = f"did you mean {retain[0]}?" if retain else f"known here: {', '.join(known)}"
+    near = difflib.get_close_matches(str(cause.key), known, n=1)
+    expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
     return f"{override}: no such key {str(cause.key)!r}; {expected}"
 
 

@@ -47,7 +47,7 @@ class HistorySpec:
         """All of the `kinds`, by name. Raises InvalidValue for an unknown one."""
         named = list(kinds)
         unknown = [kind for kind in named if kind not in KINDS]
-        require(not unknown, "record", f"auto, or a list of {', '.join(KINDS)}", named)
+        require(not unknown, "history", f"auto, or a list of {', '.join(KINDS)}", named)
         return cls(int("updates" in named), 1.0, "last" in named, "magnitudes" in named)
 
     def __bool__(self) -> bool:

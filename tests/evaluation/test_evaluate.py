@@ -41,10 +41,10 @@ def small_model(seed: int = 0) -> tuple[Classifier, Weights]:
     return model, {k: v.numpy().copy() for k, v in model.state_dict().items()}
 
 
-# ---- subjects
+# ---- rows of a measurement
 
 
-def test_subjects_are_what_is_forget_what_remains_and_the_test_set() -> None:
+def test_the_rows_are_what_is_forgotten_what_remains_and_the_test_set() -> None:
     federation = build(CLEAN)
     asked = {0: [0, 5, 7], 2: list(range(20))}
     found = splits_for(federation, of(federation, asked), ForgetRequest())
@@ -64,7 +64,7 @@ def test_rows_that_are_gone_are_in_neither() -> None:
     assert_same(found.retain, held(federation, rest))
 
 
-def test_subjects_are_measured_as_their_clients_hold_them() -> None:
+def test_rows_are_measured_as_their_clients_hold_them() -> None:
     wrong = build(replace(CLEAN, wrong_labels=WrongLabels(clients=(1,), share=1.0)))
     found = splits_for(wrong, of(wrong, {1: list(range(20))}), ForgetRequest())
     np.testing.assert_array_equal(found.forget.y.numpy(), wrong.labels[1])

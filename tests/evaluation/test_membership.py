@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn import ensemble
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 
 from fedlaf.core.seeding import numpy_stream
@@ -123,7 +124,8 @@ class Memory:
 
 def remembered(monkeypatch: pytest.MonkeyPatch) -> Memory:
     memory = Memory()
-    monkeypatch.setattr(membership, "_trees", lambda protocol: memory)
+    for kind in ("GradientBoostingClassifier", "HistGradientBoostingClassifier"):
+        monkeypatch.setattr(ensemble, kind, lambda **settings: memory)
     return memory
 
 

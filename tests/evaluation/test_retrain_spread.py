@@ -1,4 +1,4 @@
-"""The yardstick: how far models retrained from other seeds are from each other."""
+"""The spread of retrainings: how far models retrained from other seeds are from each other."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_doing_nothing_is_too_little() -> None:
     assert verdict(ORIGINAL).outcome[0] == "too little forgotten"
 
 
-def test_without_a_yardstick_there_is_no_verdict_and_no_threshold_is_invented() -> None:
+def test_without_reference_seeds_there_is_no_verdict_and_no_threshold_is_invented() -> None:
     for unlearned in (CLOSE, ORIGINAL):
         found = verdict(unlearned, spread=())
         assert found.outcome == ("no reference seeds",)

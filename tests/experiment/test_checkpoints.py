@@ -16,7 +16,7 @@ from fedlaf.experiment.checkpoints import CheckpointStore, StageFingerprint
 from fedlaf.method.contract import RoundRecord, StageResult
 from fedlaf.report import Point
 
-MADE_FROM = StageFingerprint("what the weights depend on", "what the curve does")
+FINGERPRINT = StageFingerprint("what the weights depend on", "what the curve does")
 WEIGHTS = {
     "z.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "a.num_batches_tracked": np.array(7, dtype=np.int64),
@@ -27,45 +27,45 @@ RECORDS = (
     RoundRecord("train", 1, (0, 2, 5), {2: "no answer in time"}, {"loss": 0.25}, Cost(rounds=1)),
     RoundRecord("train", 2, (1,), {}, {}, Cost(gradient_passes=40, client_seconds=0.1, bytes_up=1e9)),
 )
-OUTCOME = StageResult(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)
+RESULT = StageResult(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)
 CURVE = [Point("train", 1, 20.0, {"accuracy_test": 12.5}), Point("train", 2, 40.0, {"accuracy_test": 1 / 3})]
 
 
-def shelved(folder: Path) -> CheckpointStore:
-    """A shelf that finds what `folder`'s run left."""
-    CheckpointStore(folder, None).put("train", MADE_FROM, OUTCOME, CURVE)
+def saved(folder: Path) -> CheckpointStore:
+    """A store that finds what `folder`'s run left."""
+    CheckpointStore(folder, None).put("train", FINGERPRINT, RESULT, CURVE)
     return CheckpointStore(folder.parent / "later", folder)
 
 
 def test_what_was_put_comes_back_whole(tmp_path: Path) -> None:
-    found = shelved(tmp_path / "a").get("train", MADE_FROM)
+    found = saved(tmp_path / "a").get("train", FINGERPRINT)
     assert found is not None
-    outcome, curve = found
-    assert same_bits(outcome.weights, WEIGHTS)  # the order of names too
-    assert all(array.shape == WEIGHTS[name].shape for name, array in outcome.weights.items())
-    assert outcome.cost == OUTCOME.cost
-    assert outcome.records == RECORDS
+    result, curve = found
+    assert same_bits(result.weights, WEIGHTS)  # the order of names too
+    assert all(array.shape == WEIGHTS[name].shape for name, array in result.weights.items())
+    assert result.cost == RESULT.cost
+    assert result.records == RECORDS
     assert curve == CURVE
 
 
 def test_another_fingerprint_or_name_finds_nothing(tmp_path: Path) -> None:
-    store = shelved(tmp_path / "a")
-    assert store.get("train", StageFingerprint("other", MADE_FROM.curve)) is None
-    assert store.get("request-1", MADE_FROM) is None
+    store = saved(tmp_path / "a")
+    assert store.get("train", StageFingerprint("other", FINGERPRINT.curve)) is None
+    assert store.get("request-1", FINGERPRINT) is None
 
 
 def test_a_curve_that_was_measured_on_other_rows_is_left_out(tmp_path: Path) -> None:
-    found = shelved(tmp_path / "a").get("train", StageFingerprint(MADE_FROM.weights, "other"))
+    found = saved(tmp_path / "a").get("train", StageFingerprint(FINGERPRINT.weights, "other"))
     assert found is not None
     assert found[1] == []
     assert same_bits(found[0].weights, WEIGHTS)
 
 
 def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = shelved(tmp_path / "a")
+    store = saved(tmp_path / "a")
     (tmp_path / "a" / "stages" / "train.json").unlink()
     assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
-    assert store.get("train", MADE_FROM) is None
+    assert store.get("train", FINGERPRINT) is None
 
     def full(*_: object, **__: object) -> int:
         raise OSError("no space left")
@@ -73,14 +73,14 @@ def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", full)
         with pytest.raises(OSError, match="no space"):
-            shelved(tmp_path / "a")
-    assert store.get("train", MADE_FROM) is None
+            saved(tmp_path / "a")
+    assert store.get("train", FINGERPRINT) is None
 
 
 def test_an_interruption_leaves_no_old_record_beside_new_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = shelved(tmp_path / "a")
+    later = saved(tmp_path / "a")
 
     def cut_short(held: dict[str, np.ndarray], path: Path) -> None:
         path.write_bytes(b"half")
@@ -88,28 +88,28 @@ def test_an_interruption_leaves_no_old_record_beside_new_weights(
 
     monkeypatch.setattr(checkpoints, "save_file", cut_short)
     with pytest.raises(KeyboardInterrupt):
-        CheckpointStore(tmp_path / "a", None).put("train", MADE_FROM, OUTCOME, CURVE)
-    assert later.get("train", MADE_FROM) is None
+        CheckpointStore(tmp_path / "a", None).put("train", FINGERPRINT, RESULT, CURVE)
+    assert later.get("train", FINGERPRINT) is None
 
 
 def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) -> None:
     square = np.arange(12, dtype=np.float32).reshape(3, 4)
     lying = {"t": square.T, "half": square[:, ::2], "scalar": np.float32(3)}
-    CheckpointStore(tmp_path, None).put("train", MADE_FROM, StageResult(lying, Cost(), ()), [])
-    found = CheckpointStore(tmp_path / "later", tmp_path).get("train", MADE_FROM)
+    CheckpointStore(tmp_path, None).put("train", FINGERPRINT, StageResult(lying, Cost(), ()), [])
+    found = CheckpointStore(tmp_path / "later", tmp_path).get("train", FINGERPRINT)
     assert found is not None
     assert same_bits(found[0].weights, {k: np.array(v) for k, v in lying.items()})
     assert found[0].weights["scalar"].shape == ()
 
 
 def test_without_an_earlier_run_there_is_nothing(tmp_path: Path) -> None:
-    shelved(tmp_path / "a")
-    assert CheckpointStore(tmp_path / "a", None).get("train", MADE_FROM) is None
-    assert CheckpointStore(tmp_path / "a", tmp_path / "nowhere").get("train", MADE_FROM) is None
+    saved(tmp_path / "a")
+    assert CheckpointStore(tmp_path / "a", None).get("train", FINGERPRINT) is None
+    assert CheckpointStore(tmp_path / "a", tmp_path / "nowhere").get("train", FINGERPRINT) is None
 
 
 def test_the_last_to_be_put_is_found_and_an_earlier_run_is_never_changed(tmp_path: Path) -> None:
-    later = shelved(tmp_path / "a")
+    later = saved(tmp_path / "a")
     before = {p.name: p.read_bytes() for p in (tmp_path / "a" / "stages").iterdir()}
     assert sorted(before) == ["train.json", "train.safetensors"]
     one = {"w": np.ones(1, np.float32)}
@@ -151,7 +151,7 @@ def test_predictions_are_taken_up_bit_for_bit(tmp_path: Path, seen: Predictions)
             assert (expected is None) == (getattr(found, kind) is None)
 
 
-@pytest.mark.parametrize(("name", "made_from"), [("request-1-original", "y"), ("request-2-original", "x")])
+@pytest.mark.parametrize(("name", "fingerprint"), [("request-1-original", "y"), ("request-2-original", "x")])
 def test_predictions_of_other_values_are_made_anew(tmp_path: Path, name: str, fingerprint: str) -> None:
     CheckpointStore(tmp_path / "a", None).predictions("request-1-original", "x", lambda: SEEN)
     found = CheckpointStore(tmp_path / "b", tmp_path / "a").predictions(name, fingerprint, lambda: PLANTED)

@@ -79,7 +79,7 @@ def test_the_best_is_bold_and_doing_nothing_never_is() -> None:
     assert "d backdoor" not in lines[0]
 
 
-def test_the_yardstick_is_told_once_and_is_that_of_the_first_run() -> None:
+def test_the_spread_of_retrainings_is_told_once_and_is_that_of_the_first_run() -> None:
     text = table(list(by_name().values()))
     # Half of 9 and 11, by hand; Student's t as above, times a standard error of 0.5.
     assert text.endswith(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from support.runs import composed
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Torchvision
@@ -36,18 +33,6 @@ OPTIONS = [
     for file in sorted((CONF / group).rglob("*.yaml"))
 ]
 PAPER = [option for _, option in OPTIONS if option.startswith("paper/")]
-
-
-@pytest.fixture(autouse=True)
-def hydra() -> Iterator[None]:
-    configuration.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        yield
-
-
-def composed(*overrides: str) -> DictConfig:
-    return compose("config", overrides=list(overrides))
 
 
 # Of each published task: from which classes rows go, and how many of them.
@@ -200,15 +185,15 @@ def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None
     )
 
 
-def test_the_default_has_goals_and_the_tuned_published_losses_are_an_option() -> None:
+def test_the_default_has_targets_and_the_tuned_published_losses_are_an_option() -> None:
     default = configuration.made(composed(), "forget")
     assert default == configuration.made(composed("forget=laf"), "forget")
     assert isinstance(default, LafAdam)
     assert (default.target_rule, default.align) == (TargetRule(), Alignment())
     assert default.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
-    repel = configuration.made(composed("forget=laf_tuned_losses"), "forget")
-    assert isinstance(repel, PublishedLaf)
-    assert repel.recover_rounds > 0
+    tuned = configuration.made(composed("forget=laf_tuned_losses"), "forget")
+    assert isinstance(tuned, PublishedLaf)
+    assert tuned.recover_rounds > 0
 
 
 def test_resnet18_resizes_when_told() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
+from support.runs import composed
 
 from fedlaf import __main__ as entry
 from fedlaf.data import Torchvision
@@ -22,10 +21,7 @@ SMALL = ["experiment=cross_device", "data=digits", "clients=230", "corruption.ba
 
 
 def test_the_preset_is_ten_thousand_clients_of_six_rows_of_which_a_hundred_are_sampled() -> None:
-    configuration.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        config = compose("config", overrides=["experiment=cross_device"])
+    config = composed("experiment=cross_device")
     source = configuration.made(config, "data")
     assert isinstance(source, Torchvision)
     assert (source.name, source.train_rows, config.clients) == ("FashionMNIST", None, 10_000)
@@ -33,7 +29,7 @@ def test_the_preset_is_ten_thousand_clients_of_six_rows_of_which_a_hundred_are_s
     assert list(config.request.clients) == list(config.corruption.backdoor.clients) == list(range(500))
 
 
-def test_many_leave_at_once_and_only_they_and_the_panel_are_asked(
+def test_many_leave_at_once_and_only_they_and_the_fixed_cohort_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fedlaf", *SMALL, f"hydra.run.dir={tmp_path}"])
@@ -42,7 +38,7 @@ def test_many_leave_at_once_and_only_they_and_the_panel_are_asked(
     assert request["withdrawn"] == LEAVERS
     assert request["rows"] == sum(7 if k < 1438 % 230 else 6 for k in LEAVERS)
     assert request["answers"]["failed"] == 0
-    records = _records(tmp_path, "request-1")
+    records = records_of(tmp_path, "request-1")
     fixed_cohort = set(records[0]["asked"]) - set(LEAVERS)
     assert len(fixed_cohort) == 25
     for record in records:
@@ -53,10 +49,10 @@ def test_many_leave_at_once_and_only_they_and_the_panel_are_asked(
             assert asked == fixed_cohort
         else:
             assert asked == fixed_cohort | set(LEAVERS), record["phase"]
-    for record in _records(tmp_path, "retrain-1"):
+    for record in records_of(tmp_path, "retrain-1"):
         assert len(record["asked"]) == 20
         assert not set(record["asked"]) & set(LEAVERS)
 
 
-def _records(folder: Path, stage: str) -> list[dict[str, Any]]:
+def records_of(folder: Path, stage: str) -> list[dict[str, Any]]:
     return json.loads((folder / "stages" / f"{stage}.json").read_text())["records"]

@@ -49,7 +49,7 @@ def run(overrides: str, clients: int = 4, own: str = "") -> None:
     server.app(grid_of(overrides, clients, own), context)
 
 
-def test_the_apps_tell_the_story_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_apps_give_the_run_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(f"{' '.join(SMALL)} hydra.run.dir={tmp_path / 'flower'}")
     words = ["fedlaf", *SMALL, "engine=inline", f"hydra.run.dir={tmp_path / 'line'}"]
     monkeypatch.setattr(sys, "argv", words)

@@ -48,7 +48,7 @@ def test_each_node_trains_on_and_forgets_rows_of_its_own(
     app.server(recorded, Context(1, 1, {}, RecordDict(), {}))
     enrolled = [decode_reply(m, -1).numbers["rows"] for m in recorded.replies[: len(ROWS)]]
     assert enrolled == list(ROWS)
-    with np.load(tmp_path / "forget.npz") as held:
+    with np.load(tmp_path / "forgotten.npz") as held:
         assert all(np.isfinite(held[name]).all() for name in held)
     kinds = [m.metadata.message_type for m in recorded.sent if m.metadata.dst_node_id == FIRST_NODE + 2]
     assert kinds[-1] == "train.align"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_pipeline import numbers, told
+from support.runs import repeatable, run_command
 
 from fedlaf.evaluation.attacks import ATTACKS, FIGURES
 from fedlaf.evaluation.catalogue import CATALOGUE
@@ -19,7 +19,7 @@ RMIA = {f"mia_rmia_{figure}" for figure in FIGURES}
 def test_a_full_evaluation_measures_everything_and_judges_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = told(monkeypatch, tmp_path / "a", *FULL)
+    report = run_command(monkeypatch, tmp_path / "a", *FULL)
     (request,) = report["requests"]
     measured = request["models"]
     for model in ("original", "unlearned", "retrained"):
@@ -48,16 +48,16 @@ def test_a_full_evaluation_measures_everything_and_judges_it(
     assert report["training"]["retain_rows_read"] == 400
     assert all(cost["client_memory"] > 0 and cost["driver_memory"] > 0 for cost in costs.values())
     # Taken up, nothing but time is different.
-    again = told(monkeypatch, tmp_path / "b", *FULL, f"resume={tmp_path / 'a'}")
-    assert numbers(again) == numbers(report)
+    again = run_command(monkeypatch, tmp_path / "b", *FULL, f"resume={tmp_path / 'a'}")
+    assert repeatable(again) == repeatable(report)
     assert again["requests"][0]["verdict"] == verdict
     assert again["requests"][0]["took_part"] == request["took_part"]
 
 
-def test_by_default_the_costly_measures_and_the_yardstick_are_left_out(
+def test_by_default_the_costly_measures_and_the_reference_seeds_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (request,) = told(monkeypatch, tmp_path / "a", "evaluation.curve_rows=0", "data.train_rows=400")[
+    (request,) = run_command(monkeypatch, tmp_path / "a", "evaluation.curve_rows=0", "data.train_rows=400")[
         "requests"
     ]
     assert set(request["models"]["unlearned"]) == ALWAYS - SOMETIMES - RMIA

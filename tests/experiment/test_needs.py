@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from safetensors.numpy import load_file
-from support.federations import RecordingGrid, Watched, enrolled, initial_weights, same_bits, small_spec
+from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from support.runs import composed, run_plan
 
 from fedlaf.client import make_client_app
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.request import ForgetRequest
 from fedlaf.data import Iid
 from fedlaf.data.federation import build
-from fedlaf.experiment import config as configuration
-from fedlaf.experiment import pipeline
+from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.method.contract import MethodInputs, Stage
 from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
@@ -37,17 +35,13 @@ SAMPLES = ("request=remove_samples",)
 
 
 def planned(*overrides: str) -> Plan:
-    configuration.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        config = compose("config", overrides=[*BASE, *overrides])
-    return prepare(config, next(o.split("=")[1] for o in overrides if o.startswith("forget=")))
+    return prepare(
+        composed(*BASE, *overrides), next(o.split("=")[1] for o in overrides if o.startswith("forget="))
+    )
 
 
-def told(folder: Path, *overrides: str) -> tuple[list[str], Report]:
-    watch = Watched()
-    report = pipeline.run(planned(*overrides), folder, watch)  # type: ignore[arg-type]
-    return watch.names, report
+def run(folder: Path, *overrides: str) -> tuple[list[str], Report]:
+    return run_plan(planned(*overrides), folder)
 
 
 # ---- refused
@@ -92,10 +86,10 @@ def test_distillation_on_the_server_needs_rows_there() -> None:
         planned("forget=fukd", "server_rows=250")
 
 
-@pytest.mark.parametrize("record", ["[gradients]", "everything", "3"])
-def test_unknown_kinds_of_records_are_refused(record: str) -> None:
-    with pytest.raises(InvalidValue, match=r"^record: expected auto, or a list"):
-        planned("forget=laf", f"record={record}")
+@pytest.mark.parametrize("history", ["[gradients]", "everything", "3"])
+def test_unknown_kinds_of_history_are_refused(history: str) -> None:
+    with pytest.raises(InvalidValue, match=r"^history: expected auto, or a list"):
+        planned("forget=laf", f"history={history}")
 
 
 # ---- rows on the server
@@ -157,8 +151,8 @@ def test_recording_changes_no_bit_and_records_what_clients_sent(tmp_path: Path) 
 def test_recording_on_ray_changes_no_bit_either(tmp_path: Path) -> None:
     """There, workers would have sent sums; now each answer comes by itself."""
     overrides = ("forget=fedaccum", "engine=ray", "engine.workers=2")
-    told(tmp_path / "ray", *overrides)
-    told(tmp_path / "inline", "forget=fedaccum")
+    run(tmp_path / "ray", *overrides)
+    run(tmp_path / "inline", "forget=fedaccum")
     for name in ("train", "request-1"):
         one, other = (load_file(tmp_path / e / "stages" / f"{name}.safetensors") for e in ("ray", "inline"))
         assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
@@ -166,31 +160,31 @@ def test_recording_on_ray_changes_no_bit_either(tmp_path: Path) -> None:
 
 def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -> None:
     for method, kinds in (("conda", {"magnitudes"}), ("pgd", {"last"}), ("federaser", {"updates"})):
-        told(tmp_path / method, f"forget={method}", "train.rounds=2")
-        records = tmp_path / method / "stages" / "train.records"
+        run(tmp_path / method, f"forget={method}", "train.rounds=2")
+        records = tmp_path / method / "stages" / "train.history"
         assert {p.name for p in records.iterdir()} == kinds
-    told(tmp_path / "not", "forget=not", "train.rounds=2")
+    run(tmp_path / "not", "forget=not", "train.rounds=2")
     assert not [p for p in (tmp_path / "not" / "stages").iterdir() if p.is_dir()]
 
 
 def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     """The base run keeps everything; each method takes it up, sees its own part and pays for that alone."""
-    told(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
+    run(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     stored = {
         "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
         "not": 0, "fine_tune": 0,
     }  # fmt: skip
     for method, models in stored.items():
-        names, report = told(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
+        names, report = run(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
         assert names == ([] if method == "not" else ["request-1"])
         assert report.results[0].costs["unlearned"].bytes_stored == models * bytes_of_model
-        assert not (tmp_path / method / "stages" / "train.records").exists()  # referred to, not copied
+        assert not (tmp_path / method / "stages" / "train.history").exists()  # referred to, not copied
     # A run that refers to them can be taken up in turn, from a folder elsewhere.
-    names, _ = told(tmp_path / "deep" / "er", "forget=fast_fedul", f"resume={tmp_path / 'conda'}")
+    names, _ = run(tmp_path / "deep" / "er", "forget=fast_fedul", f"resume={tmp_path / 'conda'}")
     assert names == ["request-1"]
     # The same bits as a run that trained for itself.
-    told(tmp_path / "alone", "forget=federaser")
+    run(tmp_path / "alone", "forget=federaser")
     one, other = (
         load_file(tmp_path / run / "stages" / "request-1.safetensors") for run in ("alone", "federaser")
     )
@@ -198,26 +192,26 @@ def test_one_training_serves_many_methods(tmp_path: Path) -> None:
 
 
 def test_a_training_without_the_records_that_are_needed_is_no_training(tmp_path: Path) -> None:
-    told(tmp_path / "base", "forget=federaser", "train.rounds=2")
+    run(tmp_path / "base", "forget=federaser", "train.rounds=2")
     for method, again in (("fedaccum", True), ("conda", True), ("fine_tune", False)):
         overrides = (f"forget={method}", "train.rounds=2", f"resume={tmp_path / 'base'}")
-        names, _ = told(tmp_path / method, *overrides)
+        names, _ = run(tmp_path / method, *overrides)
         assert ("train" in names) == again
     # Nor is one whose records are gone.
-    os.rename(tmp_path / "base" / "stages" / "train.records", tmp_path / "moved")
-    again = told(tmp_path / "b", "forget=federaser", "train.rounds=2", f"resume={tmp_path / 'base'}")
+    os.rename(tmp_path / "base" / "stages" / "train.history", tmp_path / "moved")
+    again = run(tmp_path / "b", "forget=federaser", "train.rounds=2", f"resume={tmp_path / 'base'}")
     assert "train" in again[0]
     saved = json.loads((tmp_path / "b" / "stages" / "train.json").read_text())
-    assert saved["kept"] == {**HistorySpec(every=2).__dict__, "folder": "train.records"}
+    assert saved["history"] == {**HistorySpec(every=2).__dict__, "folder": "train.history"}
 
 
 def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
     """A second request: its method sees all rounds, and nothing of who left in the first."""
     leave = [f"{{_target_: fedlaf.data.WithdrawClients, clients: [{k}], round: {k + 1}}}" for k in (0, 2)]
-    _, report = told(tmp_path / "a", "forget=fedaccum", f"requests=[{','.join(leave)}]")
+    _, report = run(tmp_path / "a", "forget=fedaccum", f"requests=[{','.join(leave)}]")
     stages = tmp_path / "a" / "stages"
-    rounds = {p.name: sorted(r.name for r in (p / "updates").iterdir()) for p in stages.glob("*.records")}
-    assert rounds == {"train.records": ["round-0001"], "train-from-1.records": ["round-0002", "round-0003"]}
+    rounds = {p.name: sorted(r.name for r in (p / "updates").iterdir()) for p in stages.glob("*.history")}
+    assert rounds == {"train.history": ["round-0001"], "train-from-1.history": ["round-0002", "round-0003"]}
     first, second = report.results[:2]
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     assert first.costs["unlearned"].bytes_stored == (4 + 1) * bytes_of_model
@@ -227,33 +221,33 @@ def test_records_go_on_where_training_goes_on(tmp_path: Path) -> None:
 # ---- served
 
 
-def given_everything(method: str, folder: Path, *overrides: str) -> tuple[Any, Any, RecordingGrid, Any]:
+def served_on_a_recording_grid(
+    method: str, folder: Path, *overrides: str
+) -> tuple[Any, Any, RecordingGrid, Any]:
     """A request stage of a method, run over a watched grid after a training that kept what it needs."""
-    from fedlaf.experiment.needs import given_to
-
     plan = planned(f"forget={method}", *overrides)
     grid, registry = enrolled(plan.spec, InlineGrid(make_client_app(plan.spec), 4))
-    history_writer = HistoryWriter(HistoryHandle(plan.keep, folder))
+    history_writer = HistoryWriter(HistoryHandle(plan.history, folder))
     start = initial_weights(plan.spec)
     trained = plan.train.run(grid, start, Stage("train", 0, registry, history_writer=history_writer))
     ((at, request),) = plan.schedule
     asked = replace(registry, request=request, trained=at)
-    given = given_to(plan.method, asked, [history_writer.kept], lambda: start, spec=plan.spec)
+    inputs = inputs_for(plan.method, asked, [history_writer.handle], lambda: start, spec=plan.spec)
     watched = RecordingGrid(grid)
-    outcome = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, inputs=given))
-    return outcome, trained, watched, asked
+    result = plan.method.run(watched, trained.weights, Stage("request-1", 0, asked, inputs=inputs))
+    return result, trained, watched, asked
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str, tmp_path: Path) -> None:
     offline = () if method == "pgd" else ("request.availability=offline",)
-    outcome, trained, grid, asked = given_everything(method, tmp_path / "r", *offline)
-    availability = asked.nodes[0]
-    to_leaver = [m.metadata.message_type for m in grid.sent if m.metadata.dst_node_id == availability]
-    assert to_leaver == (["train.ascend"] if method == "pgd" else [])
-    assert all(np.isfinite(v).all() for v in outcome.weights.values())
-    assert not same_bits(outcome.weights, trained.weights)
-    cost = outcome.cost
+    result, trained, grid, asked = served_on_a_recording_grid(method, tmp_path / "r", *offline)
+    withdrawing = asked.nodes[0]
+    to_withdrawing = [m.metadata.message_type for m in grid.sent if m.metadata.dst_node_id == withdrawing]
+    assert to_withdrawing == (["train.ascend"] if method == "pgd" else [])
+    assert all(np.isfinite(v).all() for v in result.weights.values())
+    assert not same_bits(result.weights, trained.weights)
+    cost = result.cost
     assert cost.messages == 2 * len(grid.sent)
     assert cost.bytes_stored == (0 if method in ("fine_tune", "not") else cost.bytes_stored) >= 0
     working = method in ("retrain", "fine_tune", "federaser", "pgd", "not")
@@ -265,7 +259,7 @@ def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str
 
 def test_a_method_that_asks_for_what_it_did_not_name_is_told() -> None:
     with pytest.raises(LookupError, match="start was not given"):
-        MethodInputs().the("start")
+        MethodInputs().require("start")
 
 
 def test_a_request_knows_whether_its_clients_are_there() -> None:

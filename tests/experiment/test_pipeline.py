@@ -7,34 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.runs import repeatable, run_command
 
-from fedlaf import __main__ as entry
 from fedlaf.client.steps import targets
-
-SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline",
-         "train.rounds=2", "forget.represent_rounds=1", "evaluation.curve_rows=20"]  # fmt: skip
-
-
-def told(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> dict[str, Any]:
-    """The report of a run in this process."""
-    monkeypatch.setattr(sys, "argv", ["fedlaf", *SMALL, f"hydra.run.dir={folder}", *overrides])
-    entry.main()
-    return json.loads((folder / "report.json").read_text())
-
-
-def numbers(report: dict[str, Any]) -> list[Any]:
-    """All of a report that does not tell of time."""
-    kept = []
-    for request in report["requests"]:
-        costs = {
-            m: {k: v for k, v in c.items() if not k.endswith(("seconds", "memory"))}
-            for m, c in request["costs"].items()
-        }
-        kept.append((request["models"], costs))
-    return [kept, report["curves"]]
 
 
 def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
@@ -68,21 +45,22 @@ def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
 
 def test_same_seed_same_numbers_another_seed_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again, other = (
-        told(monkeypatch, tmp_path / name, f"seed={seed}") for name, seed in (("a", 3), ("b", 3), ("c", 4))
+        run_command(monkeypatch, tmp_path / name, f"seed={seed}")
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
-    assert numbers(first) == numbers(again)
-    assert numbers(first) != numbers(other)
+    assert repeatable(first) == repeatable(again)
+    assert repeatable(first) != repeatable(other)
     weights = [(tmp_path / n / "stages" / "request-1.safetensors").read_bytes() for n in "abc"]
     assert weights[0] == weights[1] != weights[2]
 
 
 def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = told(monkeypatch, tmp_path / "a")
-    resumed = told(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
-    assert numbers(first) == numbers(resumed)
+    first = run_command(monkeypatch, tmp_path / "a")
+    resumed = run_command(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
+    assert repeatable(first) == repeatable(resumed)
     assert resumed["seconds"]["train"] < first["seconds"]["train"]
     # Another way of forgetting takes up the training, but not the forgetting.
-    other = told(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.align_rounds=1")
+    other = run_command(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.align_rounds=1")
     stage = [(tmp_path / n / "stages" / "train.safetensors").read_bytes() for n in "ac"]
     assert stage[0] == stage[1]
     (before,), (after,) = first["requests"], other["requests"]
@@ -94,7 +72,7 @@ def test_requests_are_served_while_training_goes_on(tmp_path: Path, monkeypatch:
     rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
     withdraws = "{_target_: fedlaf.data.WithdrawClients, clients: [0], round: 2}"
     class_ = "{_target_: fedlaf.data.RemoveClasses, classes: [3], round: 3}"
-    report = told(
+    report = run_command(
         monkeypatch, tmp_path / "a", "train.rounds=4", f"requests=[{withdraws},{class_},{rows}]"
     )  # fmt: skip
     first, second, third, end = report["requests"]
@@ -120,7 +98,9 @@ def test_only_the_last_reference_is_made_when_asked_for(
 ) -> None:
     rows = "{_target_: fedlaf.data.RemoveSamples, clients: [2], share: 0.5, round: 1}"
     withdraws = "{_target_: fedlaf.data.WithdrawClients, clients: [0]}"
-    report = told(monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{withdraws}]")
+    report = run_command(
+        monkeypatch, tmp_path / "a", "evaluation.reference=last", f"requests=[{rows},{withdraws}]"
+    )
     first, second = report["requests"]
     assert "retrained" not in first["models"]
     assert "retrained" in second["models"]
@@ -135,14 +115,14 @@ def test_a_failed_run_says_so_and_keeps_what_it_has(
 
     monkeypatch.setattr(targets, "toward", broken)
     with pytest.raises(SystemExit) as ended:
-        told(monkeypatch, tmp_path / "a")
+        run_command(monkeypatch, tmp_path / "a")
     assert ended.value.code == 1
     error = capsys.readouterr().err
-    assert error.startswith("fedlaf: error: request-1, lead round 1: 1 clients asked, 0 answered")
+    assert error.startswith("fedlaf: error: request-1, warmup round 1: 1 clients asked, 0 answered")
     assert "ValueError: out of luck" in error
     assert error.count("\n") == 1
     assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
     assert not (tmp_path / "a" / "report.json").exists()
     monkeypatch.undo()
-    resumed = told(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
+    resumed = run_command(monkeypatch, tmp_path / "b", f"resume={tmp_path / 'a'}")
     assert resumed["requests"]

@@ -113,7 +113,7 @@ def test_measures_costs_and_shares_of_a_request() -> None:
     assert alone.share("rounds") is None
 
 
-def test_the_yardstick_is_a_column_of_its_own_and_in_the_json() -> None:
+def test_the_spread_of_retrainings_is_a_column_of_its_own_and_in_the_json() -> None:
     known = {"accuracy_test": 0.75, "js_test": 0.0123, "gap": 1.25, "backdoor_success": NAN}
     rows = {row[0]: row[1:] for row in measure_rows(replace(SERVED, spread=known))}
     assert rows[""][-1] == "between retrainings"
@@ -162,7 +162,7 @@ def test_the_verdict_stands_beside_each_measure_and_in_a_line() -> None:
     assert parsed(REPORT)["requests"][0]["verdict"] is None
 
 
-def test_without_a_yardstick_there_is_no_column_of_verdicts() -> None:
+def test_without_reference_seeds_there_is_no_column_of_verdicts() -> None:
     unknown = replace(VERDICT, words=dict.fromkeys(VERDICT.words, Word.UNKNOWN), rho=NAN)
     served = replace(JUDGED, verdict=unknown, spread={})
     assert measure_rows(served)[0] == ["", "original", "unlearned", "retrained", "distance"]
@@ -194,7 +194,7 @@ def test_classes_and_layers_have_tables_of_their_own() -> None:
     one = Evaluation({}, {"test": (50.0, NAN), "forget": (10.0, 0.0)}, {"head": 0.5})
     served = replace(SERVED, models={"unlearned": one})
     assert class_rows(served) == [
-        ["class", "test, unlearned", "forgotten, unlearned"],
+        ["class", "test, unlearned", "forget, unlearned"],
         ["0", "50.0", "10.0"],
         ["1", "", "0.0"],
     ]
@@ -409,8 +409,8 @@ def test_the_plot_is_a_png_that_shows_its_curves(tmp_path: Path) -> None:
     assert (tmp_path / "full.png").read_bytes().startswith(b"\x89PNG\r\n")
     image = imread(tmp_path / "full.png")[..., :3]
     for red, green, blue in ((0xC1, 0x27, 0x2D), (0x00, 0x72, 0xB2)):  # unlearned, retrained
-        retain = np.abs(image * 255 - (red, green, blue)).max(-1) < 3
-        assert retain.sum() > 50
+        near = np.abs(image * 255 - (red, green, blue)).max(-1) < 3
+        assert near.sum() > 50
     assert colours(tmp_path / "full.png") > 20
 
 

@@ -42,7 +42,7 @@ def test_three_seeds_are_judged(tmp_path: Path, gaps: tuple[float, ...], names: 
 def test_two_seeds_are_not_judged_and_no_run_is_its_own_sibling(tmp_path: Path) -> None:
     left(tmp_path / "0", 0, 0.1)
     left(tmp_path / "1", 1, 9.0)
-    assert compared(report(1, 9.0), tmp_path / "1").served[-1].findings == ()
+    assert compared(report(1, 9.0), tmp_path / "1").results[-1].findings == ()
 
 
 def test_what_was_noticed_is_in_all_that_a_person_opens(tmp_path: Path) -> None:

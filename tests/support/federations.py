@@ -21,25 +21,6 @@ from fedlaf.protocol.grids import Relay
 from fedlaf.simulation import InlineGrid
 
 
-class Watched:
-    """Which stages of a run were run, not taken up."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def stage(self, name: str, rounds: int) -> None:
-        self.names.append(name)
-
-    def advance(self, name: str) -> None:
-        pass
-
-    def note(self, line: str) -> None:
-        pass
-
-    def withdrawn(self, nodes: dict[int, int]) -> None:
-        pass
-
-
 def small_spec(clients: int = 4, *, rows: int = 400, seed: int = 0, **more: Any) -> ClientSpec:
     """Digits for `clients` clients, client 0 backdoored, the small CNN."""
     federation = FederationSpec(
