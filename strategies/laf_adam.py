@@ -104,14 +104,14 @@ class LafAdam(DensityMethod):
         """Of h, of goals that ask for nothing, and at the end of ruin and of goals that were missed."""
         now = records[-1]
         settled = next((r for r in records if r.phase == "apply_logit_shift"), now).numbers
-        way = settled.get("way_forget", 0.0)
+        way = settled.get("target_distance_forget", 0.0)
         found = list(diagnostics.of_density(records))
         if now.phase == "apply_logit_shift":
             found += diagnostics.of_way(now, way)
             found += diagnostics.of_change(now, settled.get("changed", 0.0))
         if now.phase == "align" and now.round == self.align_rounds:
-            found += diagnostics.of_ruin(now, now.numbers.get("to_goal_retain", 0.0))
-            found += diagnostics.of_goals(now, way, now.numbers.get("to_goal_forget", 0.0))
+            found += diagnostics.of_ruin(now, now.numbers.get("distance_to_target_retain", 0.0))
+            found += diagnostics.of_goals(now, way, now.numbers.get("distance_to_target_forget", 0.0))
         return found
 
     def _of_all(self, predicted_counts: PredictedCounts, state: ServerState) -> PredictedCounts:

@@ -51,7 +51,7 @@ class Represent:
         require_one_of("density", self.density, DENSITIES)
         require_one_of("rows", self.rows, ("all", "retain"))
         private = not self.share_h_f or self.density == "vae"
-        require(private, "share_forget", "false with density=gaussian", self.share_h_f)
+        require(private, "share_h_f", "false with density=gaussian", self.share_h_f)
         for name in ("latent", "epochs", "own_epochs", "batch_size"):
             require_count(name, getattr(self, name))
         require_number("lr", self.lr, above=0)

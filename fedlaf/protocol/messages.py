@@ -182,13 +182,13 @@ def strip_arrays(reply: Message, part: str) -> None:
 
 
 def attach_sum(reply: Message, sums: Weights, weight: int) -> None:
-    """Let a light reply attach_sum the sum of others and its weight."""
+    """Put the sum of other replies and its weight into a light reply."""
     reply.content[str(Part.SUM)] = pack(sums)
     reply.content.metric_records["numbers"][SUMMED] = float(weight)
 
 
 def decode_reply(message: Message, client: ClientId) -> Reply:
-    """The reply that a message carries, from `client`. Raises KeyError or ValueError for a malformed one."""
+    """The reply that a message carries, from `client`. Raises KeyError or TypeError for a malformed one."""
     content = message.content
     numbers = {k: float(v) for k, v in content.metric_records["numbers"].items()}  # type: ignore[arg-type]
     arrays = {name: unpack(record) for name, record in content.array_records.items()}

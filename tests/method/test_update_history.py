@@ -36,8 +36,8 @@ def trained(
     return UpdateHistory([folder], keep)
 
 
-def last_of(records: UpdateHistory, client: int) -> list[float]:
-    found = records.last(client)
+def last_of(history: UpdateHistory, client: int) -> list[float]:
+    found = history.last(client)
     assert found is not None
     return found["w"].tolist()
 
@@ -65,16 +65,15 @@ def test_what_covers_has_every_round(one: HistorySpec, other: HistorySpec, round
 
 def test_nothing_covers_what_it_lacks() -> None:
     lacking = [
-        (HistorySpec(every=2), HistorySpec(every=3)), (HistorySpec(every=2), HistorySpec(every=1)), (HistorySpec(), HistorySpec(every=1)),
-        (HistorySpec(every=1), HistorySpec(last=True)), (HistorySpec(every=1, last=True), HistorySpec(magnitudes=True)),
-        (HistorySpec(every=1, share=0.5), HistorySpec(every=1)),
+        ({"every": 2}, {"every": 3}), ({"every": 2}, {"every": 1}), ({}, {"every": 1}),
+        ({"every": 1}, {"last": True}), ({"every": 1, "last": True}, {"magnitudes": True}),
+        ({"every": 1, "share": 0.5}, {"every": 1}),
     ]  # fmt: skip
-    assert [one.covers(other) for one, other in lacking] == [False] * len(lacking)
-    assert [bool(HistorySpec()), bool(HistorySpec(every=5)), bool(HistorySpec(last=True))] == [
-        False,
-        True,
-        True,
-    ]
+    for one, other in lacking:
+        assert not HistorySpec(**one).covers(HistorySpec(**other)), (one, other)
+    assert not HistorySpec()
+    assert HistorySpec(every=5)
+    assert HistorySpec(last=True)
     with pytest.raises(InvalidValue, match=r"record: expected auto, or a list of updates, last, magnitudes"):
         HistorySpec.of(["updates", "gradients"])
 
@@ -91,18 +90,18 @@ def test_exactly_what_is_asked_for_is_on_disk(kinds: tuple[int, int, int], tmp_p
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
-    records = trained(tmp_path / "r", HistorySpec(every=2, last=True, magnitudes=True))
-    assert records.rounds == [1, 3]
-    assert records.rows(3) == {0: 10, 1: 20, 2: 30}
-    assert records.update(3, 2)["w"].tolist() == [3, -2]
-    assert records.update(3, 2)["w"].dtype == np.float32
-    assert {k: u["w"].tolist() for k, u in records.updates(1)} == {0: [1, 0], 1: [1, -1], 2: [1, -2]}
-    assert last_of(records, 1) == [4, -1]
+    history = trained(tmp_path / "r", HistorySpec(every=2, last=True, magnitudes=True))
+    assert history.rounds == [1, 3]
+    assert history.rows(3) == {0: 10, 1: 20, 2: 30}
+    assert history.update(3, 2)["w"].tolist() == [3, -2]
+    assert history.update(3, 2)["w"].dtype == np.float32
+    assert {k: u["w"].tolist() for k, u in history.updates(1)} == {0: [1, 0], 1: [1, -1], 2: [1, -2]}
+    assert last_of(history, 1) == [4, -1]
     # Absolute values add up over all rounds, kept ones and others: 1 + 2 + 3 + 4 and 4 k.
-    assert {k: m["w"].tolist() for k, m in records.magnitudes()} == {0: [10, 0], 1: [10, 4], 2: [10, 8]}
+    assert {k: m["w"].tolist() for k, m in history.magnitudes()} == {0: [10, 0], 1: [10, 4], 2: [10, 8]}
     # Two rounds of three clients, three models and three sums, of two floats and a count each.
-    assert records.nbytes == (6 + 3 + 3) * (2 * 4 + 8)
-    assert records.last(7) is None
+    assert history.nbytes == (6 + 3 + 3) * (2 * 4 + 8)
+    assert history.last(7) is None
 
 
 def test_only_the_largest_updates_of_a_round_stay(tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_only_the_largest_updates_of_a_round_stay(tmp_path: Path) -> None:
     assert small.rows(1) == {0: 10, 1: 20, 2: 30}  # who took part is known of all
 
 
-def test_records_that_hold_more_look_the_same(tmp_path: Path) -> None:
+def test_histories_that_hold_more_look_the_same(tmp_path: Path) -> None:
     """One training for several methods: each sees, and pays for, what its own would have kept."""
     keep = HistorySpec(every=2, share=0.5)
     alone = trained(tmp_path / "alone", keep)
@@ -130,14 +129,14 @@ def test_training_that_goes_on_is_one_history_without_those_who_left(tmp_path: P
     keep = HistorySpec(every=1, last=True, magnitudes=True)
     trained(tmp_path / "train", keep, rounds=2)
     trained(tmp_path / "train-from-2", keep, rounds=1, clients=2, first=3)
-    records = UpdateHistory([tmp_path / "train", tmp_path / "train-from-2"], keep, frozenset({0}))
-    assert records.rounds == [1, 2, 3]
-    assert [records.clients(t) for t in records.rounds] == [[1, 2], [1, 2], [1]]
-    assert list(records.rows(1)) == [1, 2]
-    assert last_of(records, 1) == [3, -1]
-    assert last_of(records, 2) == [2, -2]
-    assert {k: m["w"].tolist() for k, m in records.magnitudes()} == {1: [6, 3], 2: [3, 4]}
-    assert records.nbytes == (5 + 2 + 2) * (2 * 4 + 8)
+    history = UpdateHistory([tmp_path / "train", tmp_path / "train-from-2"], keep, frozenset({0}))
+    assert history.rounds == [1, 2, 3]
+    assert [history.clients(t) for t in history.rounds] == [[1, 2], [1, 2], [1]]
+    assert list(history.rows(1)) == [1, 2]
+    assert last_of(history, 1) == [3, -1]
+    assert last_of(history, 2) == [2, -2]
+    assert {k: m["w"].tolist() for k, m in history.magnitudes()} == {1: [6, 3], 2: [3, 4]}
+    assert history.nbytes == (5 + 2 + 2) * (2 * 4 + 8)
 
 
 def test_an_earlier_attempt_leaves_nothing(tmp_path: Path) -> None:

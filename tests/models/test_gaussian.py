@@ -96,8 +96,8 @@ REQUEST = ForgetRequest.of_samples({0: range(60), 2: range(30)}, SIZES)
 REPRESENT = Represent(density="gaussian", rows="retain", most_rows=50)
 FORGET = Forget(lr_unlearning=1e-3, lr_alignment=1e-3, weighting="oddness")
 METHODS = {
-    "repel": PublishedLaf(represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1),
-    "aimed": LafAdam(
+    "published": PublishedLaf(represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1),
+    "adam": LafAdam(
         represent=REPRESENT, target_rule=TargetRule(strength=0.1), warmup_steps=2, align_rounds=1
     ),
 }
@@ -113,14 +113,14 @@ def run(method: DensityMethod) -> tuple[StageResult, RecordingGrid]:
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 def test_it_is_there_after_one_round_of_moments(method: DensityMethod) -> None:
-    outcome, wire = run(method)
-    phases = [record.phase for record in outcome.records]
+    result, wire = run(method)
+    phases = [record.phase for record in result.records]
     assert phases[0] == "teach"
     assert "represent" not in phases
-    assert outcome.cost.labels_read == 0
-    # h is only looked at: on 4 x 50 or fewer remaining rows and on 90 forgotten ones.
-    assert outcome.cost.vae_passes == 0
-    assert furthest(outcome.weights, initial_weights(small_spec(4))) > 1e-4
+    assert result.cost.labels_read == 0
+    # h is only looked at: on 4 x 50 or fewer retain rows and on 90 forget rows.
+    assert result.cost.vae_passes == 0
+    assert furthest(result.weights, initial_weights(small_spec(4))) > 1e-4
     parts = {part for m in wire.replies for part in m.content.array_records}
     assert Part.FORGET_VAE not in parts
     named = [m.content.array_records[Part.VAE] for m in wire.sent if Part.VAE in m.content.array_records]
@@ -136,7 +136,7 @@ def test_each_forgetting_client_has_an_h_f_of_its_own_rows(monkeypatch: pytest.M
         return real(task, *more)
 
     monkeypatch.setattr(laf_loop, "forget", watched)
-    run(replace(METHODS["repel"], recover_rounds=0, closing_rounds=0))
+    run(replace(METHODS["published"], recover_rounds=0, closing_rounds=0))
     assert [len(task.forget.rows) for task in seen] == [60, 0, 30, 0]
     for task in seen:
         if len(task.forget.rows):
@@ -147,5 +147,5 @@ def test_each_forgetting_client_has_an_h_f_of_its_own_rows(monkeypatch: pytest.M
 
 
 def test_its_h_f_is_never_shared() -> None:
-    with pytest.raises(InvalidValue, match=r"^share_forgotten: expected false with density=gaussian"):
+    with pytest.raises(InvalidValue, match=r"^share_h_f: expected false with density=gaussian"):
         Represent(density="gaussian", share_h_f=True)

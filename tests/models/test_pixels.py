@@ -183,7 +183,7 @@ def test_training_augments_at_the_size_of_its_model(
 ) -> None:
     seen = sides_seen(monkeypatch)
     rows = LabelledRows(images(6), torch.arange(6))
-    training.fit(model.build((3, 8, 8), 10, 0), rows, Fit(augment=augment, batch_size=3), stream())
+    training.train(model.build((3, 8, 8), 10, 0), rows, Fit(augment=augment, batch_size=3), stream())
     assert seen == [(True, side)] * 2
 
 

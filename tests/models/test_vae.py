@@ -30,7 +30,7 @@ def vae(request: pytest.FixtureRequest) -> Vae:
 
 
 def oracle(vae: Vae, e: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
-    """Decoded, goal, mean and log variance, in the words of the paper's appendix."""
+    """Decoded, target, mean and log variance, in the words of the paper's appendix."""
     w = {k: v.numpy() for k, v in vae.state_dict().items()}
 
     def layer(x: Array, name: str) -> Array:
@@ -85,7 +85,7 @@ def test_a_new_vae_standardises_nothing_as_published() -> None:
     assert torch.equal(built(e).target, e)
 
 
-def test_moments_of_the_data_make_goals_standard(vae: Vae) -> None:
+def test_moments_of_the_data_make_targets_standard(vae: Vae) -> None:
     e = 40 + 7 * rows(5, 500, D)
     vae.shift.copy_(e.mean(0))
     vae.scale.copy_(e.std(0, correction=0))

@@ -1,4 +1,4 @@
-"""PredictedCounts that forgotten rows take back, and the shift of classes and of representations that follows."""
+"""Predicted-class counts of forget rows, and the shift of logits and of representations that follows."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def rows(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# ---- votes
+# ---- predicted-class counts
 
 
 def logits(probabilities: list[list[float]]) -> Tensor:
     return torch.tensor(probabilities).log()
 
 
-def test_a_row_votes_for_its_class_and_against_it_where_the_model_doubts() -> None:
+def test_a_row_counts_for_its_class_and_against_it_where_the_model_doubts() -> None:
     said = logits([[0.9, 0.06, 0.04], [0.6, 0.3, 0.1], [0.3, 0.45, 0.25], [0.34, 0.33, 0.33]])
     # 0.9 and 0.6 count 1; 0.45 counts 2 * 0.45 - 1, 0.34 counts 2 * 0.34 - 1.
     np.testing.assert_allclose(predicted_counts(said, NONE[:4]).numpy(), [2 - 0.32, -0.1, 0], atol=1e-5)
 
 
-def test_doubt_about_an_odd_row_says_nothing() -> None:
+def test_doubt_about_an_outlier_counts_nothing() -> None:
     said = logits([[0.9, 0.06, 0.04], [0.3, 0.45, 0.25]])
     assert predicted_counts(said, torch.tensor([True, True])).tolist() == [1, 0, 0]
 
@@ -49,14 +49,14 @@ def test_a_class_that_nobody_else_has_vanishes_but_none_takes_over() -> None:
     assert float(found[1] - found[2]) == pytest.approx(2)
 
 
-def test_half_is_enough_and_no_rows_have_no_votes() -> None:
+def test_half_is_enough_and_no_rows_count_nothing() -> None:
     assert predicted_counts(torch.zeros(1, 2), NONE[:1]).tolist() == [1, 0]
     assert predicted_counts(torch.empty(0, 3), NONE[:0]).tolist() == [0, 0, 0]
 
 
 @FEW
 @given(st.integers(0, 10**6), st.integers(0, 12), st.integers(2, 6))
-def test_votes_are_the_sum_of_the_rows_votes(seed: int, count: int, classes: int) -> None:
+def test_counts_are_the_sum_over_rows(seed: int, count: int, classes: int) -> None:
     said = rows(seed, count, classes).float() * 2
     expected = np.zeros(classes)
     for row in said.numpy():
@@ -95,8 +95,8 @@ def test_without_strength_or_with_the_same_share_of_each_class_nothing_shifts() 
     np.testing.assert_allclose(even, np.zeros(3), atol=1e-12)
 
 
-def test_a_class_that_goes_falls_and_one_that_was_spoken_against_rises() -> None:
-    # Class 0 goes wholly, 1 in part, 2 not at all; of 3 votes against it are taken back.
+def test_a_class_that_goes_falls_and_one_with_a_negative_count_rises() -> None:
+    # Class 0 goes wholly, 1 in part, 2 not at all; 3 has a negative count.
     found = class_shift(exact(0, 90, 90, 90), exact(1000, 10, 0, -30), 1.0, 0.5)
     assert found[0] < found[1] < found[2] < found[3]
     assert float(found[0] - found[2]) == pytest.approx(-5)  # 1000 to 1, cut off

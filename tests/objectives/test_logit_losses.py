@@ -59,12 +59,12 @@ def test_divergence_is_scipys_relative_entropy(rows: list[tuple[float, ...]], te
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-6, atol=1e-9)
 
 
-def test_disbelief_of_three_quarters_is_minus_log_five_eighths() -> None:
+def test_unlearning_cross_entropy_of_three_quarters_is_minus_log_five_eighths() -> None:
     found = logit_losses.unlearning_cross_entropy(tensor([ODD, ODD]), tensor([1, 0]))
     assert found.tolist() == pytest.approx([-log(1 - 0.75 / 2), -log(1 - 0.25 / 2)])
 
 
-def test_disbelief_lies_between_nothing_and_log_two_and_has_a_gradient_that_ends() -> None:
+def test_unlearning_cross_entropy_lies_between_nothing_and_log_two_and_has_a_gradient_that_ends() -> None:
     sure = tensor([[0.0, 100.0], [100.0, 0.0]], requires_grad=True)
     found = logit_losses.unlearning_cross_entropy(sure, tensor([1, 1]))
     assert found.tolist() == pytest.approx([log(2), 0.0])

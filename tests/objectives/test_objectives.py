@@ -50,7 +50,7 @@ def exact(values: list[float]) -> Tensor:
         (Fit, "batch_size", [0, None], "a whole number of at least 1"),
         (Represent, "decoder", ["tanh"], "sigmoid or linear"),
         (Represent, "error", ["max"], "sum or mean"),
-        (Represent, "rows", ["forget"], "all or retained"),
+        (Represent, "rows", ["forget"], "all or retain"),
         (Represent, "latent", [0], "a whole number of at least 1"),
         (Represent, "epochs", [0], "a whole number of at least 1"),
         (Represent, "own_epochs", [-1], "a whole number of at least 1"),
@@ -63,7 +63,7 @@ def exact(values: list[float]) -> Tensor:
         (Forget, "temperature", [0, -1], "a finite number above 0"),
         (Forget, "batch_size", [0], "a whole number of at least 1"),
         (Forget, "steps", [0, 2.5], "a whole number of at least 1"),
-        (Forget, "sides", ["forget"], "both or retained"),
+        (Forget, "sides", ["forget"], "both or retain"),
         (Forget, "weighting", ["labels"], "none or oddness"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_step_of_sgd_is_the_one_by_hand() -> None:
 
 
 @pytest.mark.parametrize("error", ["mean", "sum"])
-def test_unlearning_is_the_score_of_what_remains_minus_that_of_what_is_forget(error: str) -> None:
+def test_unlearning_is_the_score_of_retain_rows_minus_that_of_forget_rows(error: str) -> None:
     retain, forget, h, h_f = rows(0, 4, D), rows(1, 3, D), vae(0), vae(1)
     weights = exact([1.0, 1.0, 1.0])
     found = Forget(error=error, latent=Z).unlearning(retain, forget, weights, h, h_f, NONE)
@@ -140,7 +140,7 @@ def test_unlearning_weighs_forget_rows_alone() -> None:
     assert float(left_out.detach()) == pytest.approx(float(alone.detach()), rel=1e-12)
 
 
-def test_unlearning_draws_noise_for_what_remains_then_for_what_is_forget() -> None:
+def test_unlearning_draws_noise_for_retain_rows_then_for_forget_rows() -> None:
     retain, forget, h, h_f = (
         rows(0, 4, D).float(),
         rows(1, 3, D).float(),
@@ -172,7 +172,7 @@ def test_noise_without_a_stream_is_none_and_with_one_is_its_draws() -> None:
 def test_alignment_is_the_formula_of_the_paper(
     retain: list[float], forget: list[float], temperature: float
 ) -> None:
-    # L_RA = sum_i log( exp(d_i) / sum_j exp(d_j / tau) ), i over remaining, j over forgotten rows.
+    # L_RA = sum_i log( exp(d_i) / sum_j exp(d_j / tau) ), i over retain, j over forget rows.
     mass = sum(math.exp(d / temperature) for d in forget)
     expected = sum(math.log(math.exp(d) / mass) for d in retain)
     ones = torch.ones(len(forget), dtype=torch.float64)
@@ -189,7 +189,7 @@ def test_alignment_with_one_kind_of_rows_or_none() -> None:
     assert float(forget.alignment(nothing, nothing, nothing)) == 0
 
 
-def test_alignment_draws_remaining_rows_near_and_pushes_forget_ones_away() -> None:
+def test_alignment_draws_retain_rows_near_and_pushes_forget_rows_away() -> None:
     retain, forget = exact([0.5, 0.5]).requires_grad_(), exact([0.1, 0.9]).requires_grad_()
     Forget(temperature=0.3).alignment(retain, forget, exact([1.0, 1.0])).backward()
     assert retain.grad is not None
@@ -200,7 +200,7 @@ def test_alignment_draws_remaining_rows_near_and_pushes_forget_ones_away() -> No
     assert float(forget.grad[1]) < float(forget.grad[0]) < 0
 
 
-# ---- weights of forgotten rows
+# ---- weights of forget rows
 
 
 def test_published_weights_are_all_one() -> None:
@@ -208,7 +208,7 @@ def test_published_weights_are_all_one() -> None:
 
 
 @pytest.mark.parametrize("error", ["mean", "sum"])
-def test_odd_rows_weigh_by_their_error_under_h_over_the_mean(error: str) -> None:
+def test_unusual_rows_weigh_by_their_error_under_h_over_the_mean(error: str) -> None:
     teacher, h = rows(0, 4, D), vae(0)
     weights = Forget(weighting="oddness", error=error, latent=Z).weights(teacher, h)
     squared = [float(((h(row[None]).decoded[0] - row) ** 2).sum().detach()) for row in teacher]

@@ -1,4 +1,4 @@
-"""What is told and answered arrives as it was: order, dtypes, bits, and empty lists of rows."""
+"""Instructions and replies arrive as they were: order, dtypes, bits, and empty lists of rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlaf.core.cost import Cost
 from fedlaf.core.request import RowSplit
 from fedlaf.core.types import Weights
 from fedlaf.objectives.classification import Fit
@@ -88,10 +89,10 @@ def test_unpacked_arrays_are_what_was_packed_and_read_only() -> None:
 def test_between_processes_arrays_travel_beside_the_pickle_not_in_it() -> None:
     buffers: list[pickle.PickleBuffer] = []
     record = pack({"w": np.arange(100_000, dtype=np.float32)})
-    told = pickle.dumps(record, protocol=5, buffer_callback=buffers.append)
-    assert len(told) < 2000
+    pickled = pickle.dumps(record, protocol=5, buffer_callback=buffers.append)
+    assert len(pickled) < 2000
     assert sum(len(buffer.raw()) for buffer in buffers) == 400_000
-    again = pickle.loads(told, buffers=buffers)
+    again = pickle.loads(pickled, buffers=buffers)
     assert_same(unpack(again), unpack(record))
     assert isinstance(again["w"], HeldArray)
 
@@ -108,7 +109,7 @@ def test_a_transport_of_bytes_finds_what_flower_would_have_made() -> None:
 @FEW
 @given(splits, st.integers(0, 2**63 - 1), st.integers(0, 1000))
 def test_an_instruction_round_trips(rows: RowSplit, seed: int, number: int) -> None:
-    told = Instruction(
+    instruction = Instruction(
         {Part.MODEL: pack(WEIGHTS), Part.VAE: pack({})},
         {"lr": 1e-3, "steps": 3, "flag": False, "name": "x"},
         seed,
@@ -116,57 +117,67 @@ def test_an_instruction_round_trips(rows: RowSplit, seed: int, number: int) -> N
         number,
         rows,
     )
-    heard = decode_instruction(sent(encode_instruction(told)))
-    assert (heard.seed, heard.stage, heard.round, heard.rows) == (seed, "request-1", number, rows)
-    assert heard.settings == told.settings
-    assert [type(v) for v in heard.settings.values()] == [float, int, bool, str]
-    assert set(heard.arrays) == {Part.MODEL, Part.VAE}
-    assert_same(heard.weights(Part.MODEL), WEIGHTS)
-    assert heard.weights(Part.VAE) == {}
-    assert type(heard.rows.forget) is type(heard.rows.removed) is tuple
-    assert type(heard.rows.withdraws) is bool
+    decoded = decode_instruction(sent(encode_instruction(instruction)))
+    assert (decoded.seed, decoded.stage, decoded.round, decoded.rows) == (seed, "request-1", number, rows)
+    assert decoded.settings == instruction.settings
+    assert [type(v) for v in decoded.settings.values()] == [float, int, bool, str]
+    assert set(decoded.arrays) == {Part.MODEL, Part.VAE}
+    assert_same(decoded.weights(Part.MODEL), WEIGHTS)
+    assert decoded.weights(Part.VAE) == {}
+    assert type(decoded.rows.forget) is type(decoded.rows.removed) is tuple
+    assert type(decoded.rows.withdraws) is bool
 
 
 @pytest.mark.parametrize("rows", [RowSplit(), RowSplit((1, 2)), RowSplit((), (3,)), RowSplit((), (), True)])
 def test_empty_lists_of_rows_arrive_empty(rows: RowSplit) -> None:
-    told = Instruction({}, {}, 0, "train", 1, rows)
-    heard = decode_instruction(sent(encode_instruction(told)))
-    assert heard == told
+    instruction = Instruction({}, {}, 0, "train", 1, rows)
+    decoded = decode_instruction(sent(encode_instruction(instruction)))
+    assert decoded == instruction
 
 
 def test_a_part_that_was_not_sent_is_a_key_error() -> None:
-    heard = decode_instruction(sent(encode_instruction(Instruction({}, {}, 0, "train", 1))))
+    decoded = decode_instruction(sent(encode_instruction(Instruction({}, {}, 0, "train", 1))))
     with pytest.raises(KeyError):
-        heard.weights(Part.EXTRACTOR)
+        decoded.weights(Part.EXTRACTOR)
 
 
 def test_a_reply_round_trips_and_is_signed_by_the_server() -> None:
     asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
-    told = Reply({Part.EXTRACTOR: WEIGHTS, Part.FORGET_VAE: {}}, {"loss": 0.1, "rows": 12})
-    message = pickle.loads(pickle.dumps(encode_reply(told, asked)))
+    spent = Cost(gradient_passes=24, labels_read=12)
+    reply = Reply({Part.EXTRACTOR: WEIGHTS, Part.FORGET_VAE: {}}, {"loss": 0.1, "rows": 12}, spent)
+    message = pickle.loads(pickle.dumps(encode_reply(reply, asked)))
     assert not message.has_error()
     assert message.metadata.reply_to_message_id == "m1"
-    heard = decode_reply(message, 5)
-    assert heard.client == 5
-    assert heard.numbers == {"loss": 0.1, "rows": 12.0}
-    assert all(type(v) is float for v in heard.numbers.values())
-    assert set(heard.arrays) == {Part.EXTRACTOR, Part.FORGET_VAE}
-    assert_same(heard.arrays[Part.EXTRACTOR], WEIGHTS)
-    assert heard.arrays[Part.FORGET_VAE] == {}
+    decoded = decode_reply(message, 5)
+    assert decoded.client == 5
+    assert decoded.numbers == {"loss": 0.1, "rows": 12.0}
+    assert decoded.cost == spent
+    assert decoded.count_numbers == len(message.content["numbers"]) == 4
+    assert all(type(v) is float for v in decoded.numbers.values())
+    assert set(decoded.arrays) == {Part.EXTRACTOR, Part.FORGET_VAE}
+    assert_same(decoded.arrays[Part.EXTRACTOR], WEIGHTS)
+    assert decoded.arrays[Part.FORGET_VAE] == {}
 
 
 def test_an_empty_reply_round_trips() -> None:
     asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
-    assert decode_reply(encode_reply(Reply(), asked), 0) == Reply({}, {}, 0)
+    assert decode_reply(encode_reply(Reply(), asked), 0) == Reply(client=0)
 
 
 def test_malformed_replies_are_told_apart() -> None:
     asked = sent(encode_instruction(Instruction({}, {}, 0, "train", 1)))
     with pytest.raises(KeyError):
         decode_reply(Message(RecordDict({}), reply_to=asked), 0)
-    unknown = RecordDict({"numbers": MetricRecord({}), "logits": ArrayRecord({})})
-    with pytest.raises(ValueError, match="logits"):
-        decode_reply(Message(unknown, reply_to=asked), 0)
+    listed = RecordDict({"numbers": MetricRecord({"loss": [0.5, 1.0]})})
+    with pytest.raises(TypeError):
+        decode_reply(Message(listed, reply_to=asked), 0)
+
+
+def test_a_method_may_name_parts_of_its_own() -> None:
+    asked = sent(encode_instruction(Instruction({"prototypes": pack(WEIGHTS)}, {}, 0, "train", 1)))
+    assert_same(decode_instruction(asked).weights("prototypes"), WEIGHTS)
+    answered = encode_reply(Reply({"class_means": WEIGHTS}), asked)
+    assert_same(decode_reply(answered, 0).arrays["class_means"], WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +202,9 @@ def test_malformed_replies_are_told_apart() -> None:
 )
 def test_settings_round_trip_through_a_message(bound: Any) -> None:
     flat = {**settings_to_config(bound), "of_another_phase": 1}
-    told = Instruction({}, flat, 0, "train", 1)
-    heard = decode_instruction(sent(encode_instruction(told)))
-    assert settings_from_config(type(bound), heard.settings) == bound
+    instruction = Instruction({}, flat, 0, "train", 1)
+    decoded = decode_instruction(sent(encode_instruction(instruction)))
+    assert settings_from_config(type(bound), decoded.settings) == bound
 
 
 def test_settings_that_are_none_are_left_out_and_come_back() -> None:
