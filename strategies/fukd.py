@@ -54,7 +54,7 @@ class Fukd(ServerOnly):
 def distilled(
     teacher: nn.Module, student: nn.Module, inputs: Tensor, settings: Distil, stream: torch.Generator
 ) -> None:
-    """Train the student in place towards the teacher's softened predictions of the inputs [N, c, h, w]."""
+    """Train the student in place towards the teacher's softened predictions of the inputs [N, ...]."""
     teacher.eval()
     with torch.no_grad():
         targets = torch.cat([teacher(part).logits for part in inputs.split(settings.batch_size)])

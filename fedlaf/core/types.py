@@ -20,4 +20,9 @@ Weights: TypeAlias = dict[str, npt.NDArray[Any]]
 Numbers: TypeAlias = dict[str, float]
 """Scalars that a client reports: counts, losses, seconds."""
 
+Shape: TypeAlias = tuple[int, ...]
+"""Axes of one input: channels, height and width of an image, channels and length of a series, columns of a
+table's row.
+"""
+
 Indices: TypeAlias = npt.NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Datasets, partitions and corruption: what the clients of a federation hold."""
 
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
-from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, moved
-from fedlaf.data.partition import Dirichlet, Iid, Partition, QuantitySkew, Shards
+from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, is_image, moved
+from fedlaf.data.partition import Dirichlet, Iid, Natural, Partition, QuantitySkew, Shards
 from fedlaf.data.request_specs import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients
 from fedlaf.data.row_access import RowAccessLog
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
@@ -15,6 +15,7 @@ __all__ = [
     "FashionSample",
     "Iid",
     "LabelledRows",
+    "Natural",
     "Noise",
     "Partition",
     "QuantitySkew",
@@ -30,6 +31,7 @@ __all__ = [
     "WithdrawClients",
     "WrongLabels",
     "as_input",
+    "is_image",
     "load_once",
     "moved",
 ]

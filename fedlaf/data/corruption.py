@@ -11,20 +11,26 @@ import torch
 from torch import Tensor
 
 from fedlaf.core.errors import require, require_count, require_number
-from fedlaf.core.types import ClientId
+from fedlaf.core.types import ClientId, Shape
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """A white square of `patch` pixels a side, one pixel from the lower right corner (Gu et al. 2017)."""
+    """A white square of `patch` pixels a side, one pixel from the lower right corner (Gu et al. 2017).
+
+    In a series [c, L]: `patch` steps at the level `white`, one step from its end.
+    """
 
     patch: int
     target: int
+    white: float = 255.0
 
     def applied(self, x: Tensor) -> Tensor:
-        """A copy of uint8 [N, c, h, w] with the square in each row."""
+        """A copy of inputs [N, c, h, w] or [N, c, L] with the patch in each row."""
         marked = x.clone()
-        marked[..., -self.patch - 1 : -1, -self.patch - 1 : -1] = 255
+        here = slice(-self.patch - 1, -1)
+        where = (..., here, here) if x.dim() == 4 else (..., here)
+        marked[where] = self.white
         return marked
 
 
@@ -44,12 +50,16 @@ class Backdoor:
         require_count("patch", self.patch)
         require_count("target", self.target, at_least=0)
 
-    def trigger(self, shape: tuple[int, int, int], num_classes: int) -> Trigger:
-        """The trigger, checked against the set. Raises InvalidValue when it does not fit."""
+    def trigger(self, shape: Shape, num_classes: int, *, white: float = 255.0) -> Trigger:
+        """The trigger, checked against the set's inputs, images or series whose largest number is `white`.
+
+        Raises InvalidValue when it does not fit.
+        """
         side = min(shape[1:])
-        require(self.patch < side, "patch", f"fewer than the {side} pixels of an image", self.patch)
+        unit = "pixels of an image" if len(shape) == 3 else "steps of a series"
+        require(self.patch < side, "patch", f"fewer than the {side} {unit}", self.patch)
         require(self.target < num_classes, "target", f"a class below {num_classes}", self.target)
-        return Trigger(self.patch, self.target)
+        return Trigger(self.patch, self.target, white)
 
     def planted(self, rows: int, stream: np.random.Generator) -> npt.NDArray[np.bool_]:
         """Which of a client's rows carry the trigger, bool [P]: exactly round(share * P) of them."""
@@ -103,7 +113,7 @@ def _chosen(count: int, share: float, stream: np.random.Generator) -> npt.NDArra
 
 
 def plant(x: Tensor, planted: npt.NDArray[np.bool_], trigger: Trigger) -> Tensor:
-    """A copy of uint8 [P, c, h, w] in which the `planted` rows carry the trigger."""
+    """A copy of inputs [P, ...] in which the `planted` rows carry the trigger."""
     where = torch.from_numpy(planted)
     marked = x.clone()
     marked[where] = trigger.applied(x[where])

@@ -1,4 +1,4 @@
-"""A dataset as uint8 tensors, and rows with and without their labels as two types."""
+"""A dataset as tensors, how its inputs become a model's, and rows with and without labels as two types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedlaf.core.errors import require
+from fedlaf.core.types import Shape
 from fedlaf.data.row_access import RowAccessLog
 
 
@@ -26,7 +28,7 @@ class _Inputs:
 
 
 class Rows(_Inputs):
-    """Inputs without labels, uint8 [N, channels, height, width]: all that LAF code is given."""
+    """Inputs [N, ...] without labels: all that LAF code is given."""
 
     def at(self, positions: Tensor) -> Rows:
         """The rows at `positions` (int64 [M])."""
@@ -34,7 +36,7 @@ class Rows(_Inputs):
 
 
 class LabelledRows(_Inputs):
-    """Inputs, uint8 [N, channels, height, width], with labels `y`, int64 [N]."""
+    """Inputs [N, ...] with labels `y`, int64 [N]."""
 
     def __init__(self, x: Tensor, y: Tensor, access_log: RowAccessLog | None = None) -> None:
         super().__init__(x, access_log)
@@ -56,23 +58,66 @@ class LabelledRows(_Inputs):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set of one name."""
+    """A training and a test set of one name, inputs [N, ...] of one dtype and shape.
+
+    The dtype says how rows become a model's input (`as_input`): uint8 are images of 0 to 255, floats go in
+    as they are. `groups`, int64 [N], names the natural group (a writer, a device) of each training row.
+    Raises InvalidValue for tensors that do not fit each other, labels outside 0 to `num_classes` - 1, and
+    floats that are not finite.
+    """
 
     name: str
     train: LabelledRows
     test: LabelledRows
     num_classes: int
+    groups: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        like = self.train.x
+        for part, rows in (("train", self.train), ("test", self.test)):
+            x, y = rows.x, rows.y
+            alike = (x.shape[1:], x.dtype) == (like.shape[1:], like.dtype)
+            expected = f"{like.dtype} inputs of shape {list(like.shape[1:])}, as in train"
+            require(alike, f"{part}.x", expected, f"{x.dtype} {list(x.shape[1:])}")
+            fit = y.dtype == torch.int64 and y.shape == (len(x),)
+            require(fit, f"{part}.y", f"int64 labels of {len(x)} rows", f"{y.dtype} {list(y.shape)}")
+            known = bool(((y >= 0) & (y < self.num_classes)).all())
+            require(known, f"{part}.y", f"labels from 0 to {self.num_classes - 1}", y.unique().tolist())
+            finite = not x.is_floating_point() or bool(x.isfinite().all())
+            require(finite, f"{part}.x", "finite numbers", "others")
+        groups = self.groups
+        if groups is not None:
+            fit = groups.dtype == torch.int64 and groups.shape == self.train.y.shape
+            expected = f"int64 groups of the {len(like)} training rows"
+            require(fit, "groups", expected, f"{groups.dtype} {list(groups.shape)}")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input."""
-        channels, height, width = self.train.x.shape[1:]
-        return int(channels), int(height), int(width)
+    def shape(self) -> Shape:
+        """The shape of an input."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def largest_input(self) -> float:
+        """White, for images; the largest number of the training set, for floats."""
+        x = self.train.x
+        return 255.0 if is_image(x) else float(x.max())
+
+
+def is_image(x: Tensor) -> bool:
+    """Whether inputs [N, ...] are grey levels from 0 to 255."""
+    return x.dtype == torch.uint8
 
 
 def as_input(x: Tensor, device: torch.device) -> Tensor:
-    """uint8 [N, c, h, w] as float32 in [0, 1] on `device`, channels last (faster convolutions)."""
-    return (moved(x, device).float() / 255.0).contiguous(memory_format=torch.channels_last)
+    """Inputs [N, ...] on `device` as a model takes them: uint8 as float32 in [0, 1], floats as float32,
+    other integers (tokens) as they are; [N, c, h, w] channels last (faster convolutions).
+    """
+    there = moved(x, device)
+    if is_image(x):
+        there = there.float() / 255.0
+    elif there.is_floating_point():
+        there = there.float()
+    return there.contiguous(memory_format=torch.channels_last) if there.dim() == 4 else there
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:

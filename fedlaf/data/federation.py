@@ -127,7 +127,8 @@ def build(spec: FederationSpec) -> Federation:
     right = dataset.train.y.numpy()
     held, server = _divided(len(right), spec)
     stream = numpy_stream(spec.seed, "partition")
-    parts = tuple(held[part] for part in spec.partition(right[held], spec.clients, stream))
+    groups = None if dataset.groups is None else dataset.groups.numpy()[held]
+    parts = tuple(held[part] for part in spec.partition(right[held], spec.clients, stream, groups=groups))
     labels = [right[part] for part in parts]
     planted = [np.zeros(len(part), bool) for part in parts]
     trigger = None
@@ -135,8 +136,11 @@ def build(spec: FederationSpec) -> Federation:
         _mislabel(spec, spec.wrong_labels, labels, dataset.num_classes)
     wrong = tuple(held != right[part] for held, part in zip(labels, parts, strict=True))
     if spec.backdoor is not None:
+        expected = "null (corruption=none) where inputs are neither images nor series"
+        require(len(dataset.shape) in (2, 3), "corruption.backdoor", expected, dataset.shape)
         with within("corruption.backdoor"):
-            trigger = spec.backdoor.trigger(dataset.shape, dataset.num_classes)
+            white = dataset.largest_input
+            trigger = spec.backdoor.trigger(dataset.shape, dataset.num_classes, white=white)
             for k in _known(spec.backdoor.clients, spec.clients):
                 stream = numpy_stream(spec.seed, "backdoor", k)
                 planted[k] = spec.backdoor.planted(len(parts[k]), stream)

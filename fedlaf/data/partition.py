@@ -1,4 +1,4 @@
-"""Who holds which rows: pure functions of labels, number of clients and a random stream."""
+"""Who holds which rows: pure functions of labels, groups, number of clients and a random stream."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 from fedlaf.core.types import Indices
 
 Labels = npt.NDArray[np.int64]
+Groups = Indices | None
+"""The natural group of each row [N], where the dataset has any."""
 
 
 class Partition(Protocol):
     """Splits rows among clients: every row to exactly one client."""
 
-    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
         """Row indices of each client, shuffled within the client."""
 
 
@@ -25,11 +29,33 @@ class Partition(Protocol):
 class Iid:
     """Equal shares (to one row) of a shuffle."""
 
-    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
         """Sizes differ by at most one. Raises InvalidValue with fewer rows than clients."""
         _require_enough(labels, clients, 1)
         order = stream.permutation(len(labels)).astype(np.int64)
         return tuple(np.array_split(order, clients))
+
+
+@dataclass(frozen=True)
+class Natural:
+    """Each client holds one natural group of the dataset (a writer, a device), in the groups' order.
+
+    Of more groups than clients, client k holds the groups k, k + K, k + 2 K, ...
+    """
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
+        """Raises InvalidValue for a dataset without groups, or with fewer than clients."""
+        if groups is None:
+            raise InvalidValue("partition", "another one than natural for data without groups", "natural")
+        named, number = np.unique(groups, return_inverse=True)
+        require(clients <= len(named), "clients", f"at most the {len(named)} groups of the data", clients)
+        return tuple(
+            stream.permutation(np.flatnonzero(number % clients == k)).astype(np.int64) for k in range(clients)
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +73,9 @@ class Dirichlet:
         require_number("alpha", self.alpha, above=0)
         require_count("min_rows", self.min_rows, at_least=0)
 
-    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
         """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
         _require_enough(labels, clients, self.min_rows)
         parts: list[list[Indices]] = [[] for _ in range(clients)]
@@ -69,7 +97,9 @@ class Shards:
     def __post_init__(self) -> None:
         require_count("per_client", self.per_client)
 
-    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
         """Raises InvalidValue with fewer rows than shards."""
         count = clients * self.per_client
         _require_enough(labels, clients, self.per_client)
@@ -93,7 +123,9 @@ class QuantitySkew:
         require_number("alpha", self.alpha, above=0)
         require_count("min_rows", self.min_rows, at_least=0)
 
-    def __call__(self, labels: Labels, clients: int, stream: np.random.Generator) -> tuple[Indices, ...]:
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
         """Raises InvalidValue when there are fewer than `min_rows` rows a client."""
         _require_enough(labels, clients, self.min_rows)
         order = stream.permutation(len(labels))

@@ -7,13 +7,14 @@ the only place that may download.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from fedlaf.core.errors import require, require_count
 from fedlaf.core.seeding import numpy_stream
@@ -158,11 +159,12 @@ def load_once(source: Source) -> Dataset:
 
 def subset(whole: Dataset, train_rows: int | None, test_rows: int | None) -> Dataset:
     """A stratified part of `whole`, the same in every process. Raises InvalidValue when it holds fewer."""
-    return Dataset(
-        whole.name,
-        _take(whole.train, train_rows, "train_rows"),
-        _take(whole.test, test_rows, "test_rows"),
-        whole.num_classes,
+    train, test = _chosen(whole.train, train_rows, "train_rows"), _chosen(whole.test, test_rows, "test_rows")
+    return replace(
+        whole,
+        train=whole.train if train is None else whole.train.at(train),
+        test=whole.test if test is None else whole.test.at(test),
+        groups=whole.groups if train is None or whole.groups is None else whole.groups[train],
     )
 
 
@@ -181,20 +183,16 @@ def stratified(labels: npt.NDArray[np.int64], count: int, stream: np.random.Gene
     return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
 
 
-def _take(rows: LabelledRows, count: int | None, key: str) -> LabelledRows:
+def _chosen(rows: LabelledRows, count: int | None, key: str) -> Tensor | None:
+    """Positions of a stratified part; None is all rows."""
     if count is None or count == len(rows):
-        return rows
+        return None
     require(count <= len(rows), key, f"at most the {len(rows)} rows of the set", count)
-    chosen = stratified(rows.y.numpy(), count, numpy_stream(0, "subset", key))
-    return rows.at(torch.from_numpy(chosen))
+    return torch.from_numpy(stratified(rows.y.numpy(), count, numpy_stream(0, "subset", key)))
 
 
 def _rows(x: npt.NDArray[np.uint8], y: npt.NDArray[np.integer]) -> LabelledRows:
     return LabelledRows(torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)))
-
-
-def _pixels(stream: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    return stream.integers(0, 256, shape, dtype=np.uint8)
 
 
 def _check_sizes(train_rows: int | None, test_rows: int | None) -> None:

@@ -35,21 +35,32 @@ STEPS, BATCH, RATE, CHECKED = 200, 32, 1e-3, 400
 
 @torch.no_grad()
 def grams(model: Classifier, weights: Weights, x: Tensor) -> dict[str, npt.NDArray[np.float32]]:
-    """The Gram matrix of each convolution's and linear layer's output on at most 400 of the rows."""
+    """The Gram matrix of each convolution's and linear layer's output on at most 400 of the rows.
+
+    All that a layer gives for a row, of all its tokens and calls, is one vector. A layer that is never called
+    with rows first (as in torch's own attention) has none.
+    """
     load(model, weights).eval()
     few = x[torch.from_numpy(spaced(len(x), LAYER_ROWS))]
     found: dict[str, npt.NDArray[np.float32]] = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            outputs: list[Tensor] = []
+        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear)):
             # One layer at a time: the activations of all together may not fit into memory.
-            hook = layer.register_forward_hook(lambda _m, _i, out, to=outputs: to.append(out.flatten(1)))
-            for chunk in few.split(CHUNK):
-                model(as_input(chunk, next(model.parameters()).device))
-            hook.remove()
+            outputs = [_outputs(model, layer, chunk) for chunk in few.split(CHUNK)]
             flat = torch.cat(outputs).double()
-            found[name] = (flat @ flat.T).float().cpu().numpy()
+            if flat.shape[1]:
+                found[name] = (flat @ flat.T).float().cpu().numpy()
     return found
+
+
+def _outputs(model: Classifier, layer: nn.Module, x: Tensor) -> Tensor:
+    """What `layer` gives while the model predicts rows [M, ...], flattened: [M, features]."""
+    outputs: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda _m, _i, out: outputs.append(out))
+    model(as_input(x, next(model.parameters()).device))
+    hook.remove()
+    rows = [out.reshape(len(x), -1) for out in outputs if len(out) % len(x) == 0]
+    return torch.cat(rows, 1) if rows else torch.empty(len(x), 0)
 
 
 def layers_alike(one: Grams, other: Grams) -> dict[str, float]:

@@ -96,7 +96,7 @@ def predict(
 
 @torch.no_grad()
 def probabilities(model: Classifier, x: torch.Tensor) -> Probabilities:
-    """Class probabilities [N, C] of rows [N, c, h, w] by the model as it is, in evaluation mode."""
+    """Class probabilities [N, C] of rows [N, ...] by the model as it is, in evaluation mode."""
     model.eval()
     return _outputs(model, x, spaced(len(x), 0))[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
-from fedlaf.core.types import Weights
+from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
 from fedlaf.evaluation import Gate
@@ -28,6 +28,7 @@ from fedlaf.experiment.provenance import provenance
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
+from fedlaf.objectives import Fit
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ FEDERATION = (
 )  # fmt: skip
 """Sections that describe the federation, its start and how it computes."""
 
+OF_THE_ROOT = ("clients", "server_rows", "partition")
+"""Keys of the root that do not suit the data."""
+
 
 def prepare(config: DictConfig, method_name: str = "") -> Plan:
     """Build and check everything that the configuration names. Raises InvalidValue, nothing else.
@@ -88,8 +92,11 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")
     federation = _located(lambda: build(spec.federation), "data")
+    _located(lambda: spec.model.build(federation.dataset.shape, federation.dataset.num_classes, 0), "model")
     train: TrainingMethod = made(config, "train")
     method: Method = made(config, "forget")
+    for section, value in (("train", train), ("forget", method)):
+        _check_inputs(value, federation.dataset.shape, section)
     specs = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
@@ -158,10 +165,19 @@ def _check_methods(
         removed = removed.joined(request, federation.sizes)
 
 
+def _check_inputs(value: object, shape: Shape, section: str) -> None:
+    """Raise InvalidValue for training settings, at any depth of a section, that do not suit the inputs."""
+    if isinstance(value, Fit):
+        _located(lambda: value.check_inputs(shape), section)
+    elif is_dataclass(value):
+        for part in fields(value):
+            _check_inputs(getattr(value, part.name), shape, f"{section}.{part.name}")
+
+
 def _located(call: Any, section: str) -> Any:
     # Values know their own key, the section is known here; keys of the root stay as they are.
     try:
         return call()
     except InvalidValue as error:
-        rooted = error.key == section or (section == "data" and error.key in ("clients", "server_rows"))
+        rooted = error.key == section or (section == "data" and error.key in OF_THE_ROOT)
         raise (error if "." in error.key or rooted else error.within(section)) from None

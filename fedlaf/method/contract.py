@@ -98,7 +98,7 @@ class MethodInputs:
     """What a method is given beside the model: what its `needs` name, and `fresh`, a network of the
     federation's kind with initial weights drawn from a seed.
 
-    `server_rows` are the server's rows without labels, float32 [N, c, h, w] in [0, 1]; `nbytes` is what all
+    `server_rows` are the server's rows [N, ...] without labels, as a model takes them; `nbytes` is what all
     that takes on the server.
     """
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedlaf.core.errors import require_count, require_number, require_one_of
+from fedlaf.core.errors import require, require_count, require_number, require_one_of
+from fedlaf.core.types import Shape
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Fit:
         require_number("momentum", self.momentum, at_least=0, at_most=1)
         require_count("epochs", self.epochs)
         require_count("batch_size", self.batch_size)
+
+    def check_inputs(self, shape: Shape) -> None:
+        """Raise InvalidValue where inputs of `shape` cannot be augmented."""
+        fits = self.augment == "none" or len(shape) == 3
+        require(fits, "augment", f"none for inputs of shape {list(shape)}, no images", self.augment)
 
     def steps(self, rows: int) -> int:
         """Local steps over `rows` rows."""

@@ -11,7 +11,8 @@ from fedlaf.client.context import ClientContext
 from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import seed_for
-from fedlaf.data import LabelledRows, Rows, as_input
+from fedlaf.core.types import Shape
+from fedlaf.data import LabelledRows, Rows, as_input, is_image
 from fedlaf.models.arrays import load_weights
 from fedlaf.objectives import AdversarialRelabel, RandomTeacherLogits, TeacherLogits, logit_losses
 from fedlaf.protocol.messages import Part, Reply
@@ -50,26 +51,28 @@ def adversarial_relabel(context: ClientContext, settings: AdversarialRelabel) ->
 def random_model(context: ClientContext) -> nn.Module:
     """A randomly initialised model: the same weights on all clients of a request."""
     classes = context.model.head(torch.zeros(1, context.model.dims, device=context.device)).shape[1]
-    shape = tuple(context.data.rows.x.shape[1:])
+    shape: Shape = tuple(context.data.rows.x.shape[1:])
     seed = seed_for(context.instruction.seed, context.instruction.stage, "incompetent teacher")
-    return context.spec.model.build(shape, classes, seed).to(context.device)  # type: ignore[arg-type]
+    return context.spec.model.build(shape, classes, seed).to(context.device)
 
 
 def across(model: nn.Module, rows: LabelledRows, epsilon: float) -> Tensor:
     """Logits [N, C] of rows moved by one signed gradient step of size `epsilon` against their labels.
 
-    The label's own logit is the least number there is, so that the largest names the nearest wrong class.
+    The step is in the unit of a model's input; images are held within [0, 1], floats have no bounds. The
+    label's own logit is the least number there is, so that the largest names the nearest wrong class.
     """
     device = next(model.parameters()).device
     found = []
     for chunk in torch.arange(len(rows)).split(CHUNK):
         drawn = rows.at(chunk)
-        x, labels = as_input(drawn.x, device).requires_grad_(), drawn.y.to(device)
+        x, labels = as_input(drawn.x, device).detach().requires_grad_(), drawn.y.to(device)
         loss = functional.cross_entropy(model(x).logits, labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, x)
         with torch.no_grad():
-            moved = model((x + epsilon * slope.sign()).clamp(0, 1)).logits
-            found.append(logit_losses.without_class(moved, labels))
+            moved = x + epsilon * slope.sign()
+            there = model(moved.clamp(0, 1) if is_image(drawn.x) else moved).logits
+            found.append(logit_losses.without_class(there, labels))
     return torch.cat(found)
 
 

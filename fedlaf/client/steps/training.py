@@ -14,7 +14,7 @@ from fedlaf.client.registry import client_step
 from fedlaf.core.cost import Cost
 from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import Numbers
-from fedlaf.data import LabelledRows, as_input, moved
+from fedlaf.data import LabelledRows, as_input, is_image, moved
 from fedlaf.models import Classifier, Descent
 from fedlaf.models.arrays import load_weights, weights_of
 from fedlaf.models.normalisation import train_mode
@@ -57,8 +57,8 @@ def train(
 
 
 def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None = None) -> Tensor:
-    """uint8 [N, c, h, w] as it is, or cropped from 4 pixels of zero padding and flipped, each row
-    by its own draw; with `pixels`, at the size that the model works at.
+    """Inputs [N, ...] as they are, or images [N, c, h, w] cropped from 4 pixels of zero padding and flipped,
+    each row by its own draw; with `pixels`, at the size that the model works at.
     """
     if kind == "none":
         return x
@@ -78,6 +78,7 @@ def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None 
 
 
 def resized(x: Tensor, pixels: int) -> Tensor:
-    """uint8 [N, c, h, w] as uint8 [N, c, pixels, pixels], bilinear, as the extractor resizes."""
+    """[N, c, h, w] as [N, c, pixels, pixels] of the same dtype, bilinear, as the extractor resizes."""
     size = (pixels, pixels)
-    return functional.interpolate(x.float(), size, mode="bilinear", align_corners=False).round().byte()
+    found = functional.interpolate(x.float(), size, mode="bilinear", align_corners=False)
+    return found.round().byte() if is_image(x) else found.to(x.dtype)
