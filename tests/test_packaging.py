@@ -1,0 +1,203 @@
+"""What is installed: the name fedlaf alone, whole, whatever lies in the folder that it is called from."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pytest
+from flwr.cli.build import build_fab_from_disk
+from mypy.modulefinder import FindModuleCache, SearchPaths
+from mypy.options import Options
+
+ROOT = Path(__file__).parent.parent
+TREE = ("LICENSE", "README.md", "pyproject.toml", "fedlaf", "conf", "strategies", "tests", "benchmarks")
+BRIEF = ("experiment=smoke", "clients=3", "train.rounds=1", "data.train_rows=400", "data.test_rows=100",
+         "evaluation.curve_rows=0", "forget.represent_rounds=1", "forget.align_rounds=1")  # fmt: skip
+COMMANDS = {
+    "module": (("python", "-m", "fedlaf"), ("engine=inline",)),
+    "script": (("fedlaf",), ("engine=ray", "engine.workers=1")),
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with fedlaf in it; all else comes from the one that tests run in."""
+
+    folder: Path
+
+    @classmethod
+    def made(cls, folder: Path, *install: str) -> Environment:
+        venv.create(folder, symlinks=True)
+        made = cls(folder)
+        # A plain path: what is installed there is found, links to this checkout are not followed.
+        (made.packages / "outer.pth").write_text(str(Path(numpy.__file__).parent.parent))
+        options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+        python = str(folder / "bin" / "python")
+        ran([sys.executable, "-m", "pip", "--python", python, "install", *options, *install], folder)
+        return made
+
+    @property
+    def packages(self) -> Path:
+        paths = {"base": str(self.folder), "platbase": str(self.folder)}
+        return Path(sysconfig.get_path("purelib", "venv", paths))
+
+    def run(self, words: Sequence[str], cwd: Path, path: str = ".") -> str:
+        return ran([str(self.folder / "bin" / words[0]), *words[1:]], cwd, path)
+
+
+def ran(words: Sequence[str], cwd: Path, path: str = "") -> str:
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        words, cwd=cwd, env={**variables, "PYTHONPATH": path}, capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def built(tree: Path, what: str, where: Path) -> Path:
+    script = f"from setuptools import build_meta; build_meta.build_{what}({str(where)!r})"
+    ran([sys.executable, "-c", script], tree)
+    (file,) = where.iterdir()
+    return file
+
+
+def files_of(wheel: Path) -> dict[str, int]:
+    """Checksums by name."""
+    with zipfile.ZipFile(wheel) as packed:
+        return {info.filename: info.CRC for info in packed.infolist()}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: building leaves files behind."""
+    copy = tmp_path_factory.mktemp("tree")
+    for name in TREE:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tree, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment.made(tmp_path_factory.mktemp("installed"), str(wheel))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A user's folder, with configurations and strategies of its own."""
+    for name in ("conf/data", "strategies"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "strategies" / "__init__.py").touch()
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text("_target_: fedlaf.data.Digits\ntrain_rows: 300\n")
+    return tmp_path
+
+
+def test_each_folder_with_code_is_listed_as_a_package() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {
+        file.parent for name in ("fedlaf", "conf", "strategies") for file in (ROOT / name).rglob("*.py")
+    }
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(setuptools["packages"]) == {n if n.startswith("fedlaf") else f"fedlaf.{n}" for n in names}
+    assert len(setuptools["packages"]) == len(set(setuptools["packages"]))
+
+
+def test_the_wheel_claims_one_name_and_lacks_nothing(tree: Path, wheel: Path) -> None:
+    names = {name for name in files_of(wheel) if ".dist-info/" not in name}
+    here = {
+        path.relative_to(tree).as_posix()
+        for top in ("fedlaf", "conf", "strategies")
+        for path in (tree / top).rglob("*.*")
+        if path.is_file()
+    }
+    assert names == {name if name.startswith("fedlaf/") else f"fedlaf/{name}" for name in here}
+    assert {"fedlaf/conf/config.yaml", "fedlaf/strategies/laf_adam.py", "fedlaf/py.typed"} <= names
+
+
+def test_the_source_archive_makes_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
+    """It holds no links."""
+    (tmp_path / "archive").mkdir()
+    shutil.unpack_archive(built(tree, "sdist", tmp_path / "archive"), tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    (tmp_path / "again").mkdir()
+    assert files_of(built(unpacked, "wheel", tmp_path / "again")) == files_of(wheel)
+
+
+@pytest.mark.parametrize(("command", "engine"), COMMANDS.values(), ids=COMMANDS.keys())
+def test_the_shipped_job_runs_where_others_have_a_folder_conf(
+    installed: Environment, elsewhere: Path, command: Sequence[str], engine: Sequence[str]
+) -> None:
+    """Their conf is no package, then one; workers of Ray start in that folder, too."""
+    assert "forget:" in installed.run([*command, "--cfg", "job"], elsewhere)
+    (elsewhere / "conf" / "__init__.py").touch()
+    installed.run([*command, *BRIEF, *engine], elsewhere)
+    assert list(elsewhere.glob("outputs/*/*/report.json"))
+
+
+def test_groups_of_ones_own_stand_beside_ours(installed: Environment, elsewhere: Path) -> None:
+    shown = installed.run(["fedlaf", "--config-dir", "conf", "data=mine", "--cfg", "job"], elsewhere)
+    assert "train_rows: 300" in shown
+    assert "_target_: fedlaf.strategies.laf_adam.LafAdam" in shown
+
+
+def test_no_other_name_is_ours(installed: Environment, elsewhere: Path) -> None:
+    script = "import conf, strategies; print(*conf.__path__, *strategies.__path__, sep='\\n')"
+    found = installed.run(["python", "-c", script], elsewhere).split()
+    assert {Path(path).resolve().parent for path in found} == {elsewhere}
+    script = "from importlib.util import find_spec; print(find_spec('conf'), find_spec('strategies'))"
+    (elsewhere / "empty").mkdir()
+    assert installed.run(["python", "-c", script], elsewhere / "empty").split() == ["None", "None"]
+
+
+def test_an_editable_install_does_the_same(tree: Path, elsewhere: Path) -> None:
+    editable = Environment.made(elsewhere / "venv", "--editable", str(tree))
+    script = "import fedlaf.conf as c, fedlaf.strategies.base as b; print(c.__file__, b.__file__)"
+    found = editable.run(["python", "-c", script], elsewhere).split()
+    assert {Path(path).resolve().relative_to(tree).parts[0] for path in found} == {"conf", "strategies"}
+    shown = editable.run(["fedlaf", "--config-dir", "conf", "data=mine", "--cfg", "job"], elsewhere)
+    assert "train_rows: 300" in shown
+
+
+def test_the_app_of_flower_runs_from_its_own_folder(installed: Environment, elsewhere: Path) -> None:
+    """It holds no links and no data; Flower puts its folder ahead of what is installed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "GitWildMatchPattern", DeprecationWarning)
+        packed = build_fab_from_disk(ROOT)
+    app = elsewhere / "app"
+    zipfile.ZipFile(io.BytesIO(packed)).extractall(app)
+    assert {path.name for path in app.iterdir() if path.is_dir()} == {".info", "conf", "fedlaf", "strategies"}
+    script = "import fedlaf.conf as c, fedlaf.strategies as s; print(c.__file__, s.__file__)"
+    found = installed.run(["python", "-c", script], elsewhere, str(app)).split()
+    assert [Path(path).parent for path in found] == [app / "conf", app / "strategies"]
+    installed.run(["python", "-m", "fedlaf", *BRIEF, "engine=inline"], elsewhere, str(app))
+
+
+def test_the_type_checker_follows_the_strategies(installed: Environment) -> None:
+    """In the checkout, and where the package is installed (it is marked as typed)."""
+    for path, packages in (((str(ROOT),), ()), ((), (str(installed.packages),))):
+        finder = FindModuleCache(SearchPaths(path, (), packages, ()), None, Options())
+        found = finder.find_module("fedlaf.strategies.laf_adam")
+        assert isinstance(found, str), found
+        assert found.endswith("fedlaf/strategies/laf_adam.py")
