@@ -43,7 +43,7 @@ def _handler(spec: ClientSpec, step: ClientStep) -> Callable[[Message, Context],
             context = ClientContext(spec, message, flower_context)
             settings: Any = settings_from_config(step.settings, context.instruction.settings)
             reply = step.run(context, settings)
-        spent = reply.cost + context.rows_read() + peak.of_client
+        spent = reply.cost + context.access_cost() + peak.of_client
         spent += Cost(client_seconds=perf_counter() - start)
         return encode_reply(replace(reply, cost=spent), message)
 

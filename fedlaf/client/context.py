@@ -33,13 +33,13 @@ class ClientContext:
         self.state = PrivateState(context.state)
         self.model = resident_model(spec)
         self.device = device_of(spec)
-        self._access = RowAccessLog.nowhere(0)
+        self._access = RowAccessLog.empty(0)
 
     @cached_property
     def data(self) -> ClientData:
         """The client's rows; reading inputs is logged."""
         whole = client_data(self.spec, self.client)
-        self._access = RowAccessLog.nowhere(len(whole))
+        self._access = RowAccessLog.empty(len(whole))
         return whole.logged_in(self._access)
 
     @property
@@ -89,17 +89,17 @@ class ClientContext:
         kept = self.state.get(TEACHER)
         return kept["pool"], kept["retain"].to(self.device), kept["forget"].to(self.device)
 
-    def rows_read(self) -> Cost:
-        """How many different rows of each kind the client has read in this stage so far.
+    def access_cost(self) -> Cost:
+        """Labels read for this message, and different rows of each kind read in this stage so far.
 
         Which rows these are stays with the client, and is kept only where it is a part of a kind: a client
         that has read all of a kind can read nothing new.
         """
-        here, instruction = self._access.marks, self.instruction
+        here, instruction, labels = self._access.marks, self.instruction, int(self._access.labels)
         if not here.any():
-            return Cost()
+            return Cost(labels_read=labels)
         if here.all() and instruction.rows == RowSplit():  # most often
-            return Cost(retain_rows_read=len(here))
+            return Cost(retain_rows_read=len(here), labels_read=labels)
         marks = here | self.state.rows_read(instruction.run, len(here))
         is_forget, is_retain = torch.zeros_like(marks), torch.ones_like(marks)
         is_forget[list(self.forget_positions)] = True
@@ -107,7 +107,8 @@ class ClientContext:
         forget = marks[is_forget]
         if not (marks[is_retain].all() and (forget.all() or not forget.any())):
             self.state.put_rows_read(instruction.run, marks)
-        return Cost(retain_rows_read=int(marks[~is_forget].sum()), forget_rows_read=int(forget.sum()))
+        retain = int(marks[~is_forget].sum())
+        return Cost(retain_rows_read=retain, forget_rows_read=int(forget.sum()), labels_read=labels)
 
 
 def positions(rows: RowSplit, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -18,9 +18,9 @@ class _Inputs:
 
     @property
     def x(self) -> Tensor:
-        """The inputs; rows of a client note that they were looked at."""
+        """The inputs; reading those of a client is logged."""
         if self._access_log is not None:
-            self._access_log.note()
+            self._access_log.log_inputs()
         return self._x
 
     def __len__(self) -> int:
@@ -40,20 +40,27 @@ class LabelledRows(_Inputs):
 
     def __init__(self, x: Tensor, y: Tensor, access_log: RowAccessLog | None = None) -> None:
         super().__init__(x, access_log)
-        self.y = y
+        self._y = y
+
+    @property
+    def y(self) -> Tensor:
+        """The labels; reading those of a client is counted."""
+        if self._access_log is not None:
+            self._access_log.log_labels(len(self._y))
+        return self._y
 
     def at(self, positions: Tensor) -> LabelledRows:
         """The rows at `positions` (int64 [M])."""
         access_log = self._access_log and self._access_log.at(positions)
-        return LabelledRows(self._x[positions], self.y[positions], access_log)
+        return LabelledRows(self._x[positions], self._y[positions], access_log)
 
     def unlabelled(self) -> Rows:
         """The same inputs, as the type that has no labels."""
         return Rows(self._x, self._access_log)
 
     def logged_in(self, access_log: RowAccessLog) -> LabelledRows:
-        """The same rows, which note in `access_log` when their inputs are taken."""
-        return LabelledRows(self._x, self.y, access_log)
+        """The same rows, which log in `access_log` what is read of them."""
+        return LabelledRows(self._x, self._y, access_log)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ def build(spec: FederationSpec) -> Federation:
                 stream = numpy_stream(spec.seed, "backdoor", k)
                 planted[k] = spec.backdoor.planted(len(parts[k]), stream)
                 labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
+            _require_some("share", spec.backdoor.share, sum(int(marks.sum()) for marks in planted))
     return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger, server)
 
 
@@ -164,10 +165,19 @@ def _mislabel(
     num_classes: int,
 ) -> None:
     chosen = range(spec.clients) if wrong.clients is None else wrong.clients
+    changed = 0
     with within("corruption.wrong_labels"):
         for k in _known(chosen, spec.clients):
             stream = numpy_stream(spec.seed, "wrong_labels", k)
-            labels[k] = wrong.corrupted(labels[k], num_classes, stream)
+            corrupted = wrong.corrupted(labels[k], num_classes, stream)
+            changed += int((corrupted != labels[k]).sum())
+            labels[k] = corrupted
+        _require_some("share", wrong.share, changed)
+
+
+def _require_some(key: str, share: float, rows: int) -> None:
+    """A share that rounds to no row of any client would corrupt nothing, silently."""
+    require(rows > 0, key, "a share that is at least one row of a client", share)
 
 
 def _known(named: Sequence[ClientId], clients: int) -> Sequence[ClientId]:

@@ -76,6 +76,10 @@ class Config:
     engine: Any = MISSING
 
 
+ROOT = frozenset(f.name for f in fields(Config))
+"""Keys at the top of the configuration."""
+
+
 @dataclass
 class CompareConfig:
     """What `fedlaf compare` is told: keys of jobs that all share (`scenario`, then `base`), those of each
@@ -132,10 +136,9 @@ def made(config: DictConfig, key: str) -> Any:
 
 def only_known(config: DictConfig) -> None:
     """Raise InvalidValue for a key at the top that nobody reads (Hydra's `+` lets it in)."""
-    known = {f.name for f in fields(Config)}
     for key in config:
-        if key not in known:
-            raise InvalidValue(str(key), f"one of {', '.join(sorted(known))}", config[key])
+        if key not in ROOT:
+            raise InvalidValue(str(key), f"one of {', '.join(sorted(ROOT))}", config[key])
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from fedlaf.data.request_specs import schedule
 from fedlaf.evaluation import Gate
 from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.evaluation.membership import PROTOCOLS
-from fedlaf.experiment.config import made, only_known, plain
+from fedlaf.experiment.config import ROOT, made, only_known, plain
 from fedlaf.experiment.needs import check_needs, history_spec_for
 from fedlaf.experiment.provenance import provenance
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
@@ -175,9 +175,9 @@ def _check_inputs(value: object, shape: Shape, section: str) -> None:
 
 
 def _located(call: Any, section: str) -> Any:
-    # Values know their own key, the section is known here; keys of the root stay as they are.
+    # Values know their own key, the section is known here; keys that begin at the root stay as they are.
     try:
         return call()
     except InvalidValue as error:
-        rooted = error.key == section or (section == "data" and error.key in OF_THE_ROOT)
-        raise (error if "." in error.key or rooted else error.within(section)) from None
+        rooted = error.key.split(".")[0] in ROOT
+        raise (error if rooted else error.within(section)) from None

@@ -10,6 +10,7 @@ from fedlaf.core.errors import require
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.contract import ClientRegistry, Finding, Need, RoundRecord
 from fedlaf.method.update_history import HistorySpec
+from fedlaf.objectives import Fit
 from fedlaf.protocol.messages import Reply, settings_to_config
 from fedlaf.strategies.base.phase import Phase, ServerState
 
@@ -67,3 +68,8 @@ class PhasedMethod(ABC):
         for phase in self.phases(registry):
             fits = phase.cohort is None or phase.cohort <= clients
             require(fits, "cohort", f"at most the {clients} clients of the federation", phase.cohort)
+            if isinstance(phase.settings, Fit) and 0 < phase.settings.labels < 1:
+                share = phase.settings.labels
+                some = any(round(share * registry.retain_rows(k)) > 0 for k in registry.retain_clients)
+                expected = "a share that is at least one labelled row of a client"
+                require(some, f"{phase.name}.labels", expected, share)

@@ -44,7 +44,7 @@ def fedosd_gradients(context: ClientContext, settings: FedOsdGradients) -> Reply
             drawn = _some(held, settings.share, context.stream(stream, context.instruction.round))
             arrays[part] = mean_gradient(context.model, drawn, loss)
             passes += len(drawn)
-    return Reply(arrays, numbers, Cost(gradient_passes=passes, labels_read=passes))
+    return Reply(arrays, numbers, Cost(gradient_passes=passes))
 
 
 @client_step("unroll", Unroll)
@@ -56,7 +56,7 @@ def unroll(context: ClientContext, settings: Unroll) -> Reply:
     summed = summed_gradients(context.model, (rows.at(batch) for batch in order), functional.cross_entropy)
     weight = (len(context.data) - len(context.instruction.rows.removed)) / settings.whole
     gradient = {name: weight * array for name, array in summed.items()}
-    cost = Cost(gradient_passes=len(rows), labels_read=len(rows))
+    cost = Cost(gradient_passes=len(rows))
     return Reply({Part.FORGET_GRADIENT: gradient}, {"forget": len(rows)}, cost)
 
 

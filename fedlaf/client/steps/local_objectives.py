@@ -17,7 +17,7 @@ from fedlaf.client.registry import client_step
 from fedlaf.client.steps.teachers import LOGITS
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers
-from fedlaf.data import Rows, as_input
+from fedlaf.data import LabelledRows, Rows, as_input
 from fedlaf.models import Descent
 from fedlaf.models.arrays import load_weights, weights_of
 from fedlaf.objectives import DistilBoth, Hold, NegGrad, Push, Shrink
@@ -61,23 +61,23 @@ class Side:
 
 @dataclass(frozen=True)
 class LabelledSide(Side):
-    """The same with labels [P]."""
+    """The same rows with their labels."""
 
-    labels: Tensor
+    labelled: LabelledRows
 
     def batch(self, at: Tensor, student: Tensor) -> LabelledBatch:
         """What an objective sees of the rows at positions [N], whose logits the student gives."""
-        return LabelledBatch(student, self.teacher[at], self.labels[at])
+        return LabelledBatch(student, self.teacher[at], self.labelled.at(at).y.to(student.device))
 
 
 def label_free(context: ClientContext, settings: LabelFree) -> Reply:
     """Local steps on the client's rows without their labels."""
-    return _local_steps(context, settings, unlabelled(context, teacher=settings.teacher), labels=False)
+    return _local_steps(context, settings, unlabelled(context, teacher=settings.teacher))
 
 
 def supervised(context: ClientContext, settings: Supervised) -> Reply:
     """Local steps on the client's rows with their labels."""
-    return _local_steps(context, settings, labelled(context, teacher=settings.teacher), labels=True)
+    return _local_steps(context, settings, labelled(context, teacher=settings.teacher))
 
 
 for _name, _kind in {"push": Push, "distil": DistilBoth, "shrink": Shrink}.items():
@@ -86,15 +86,12 @@ for _name, _kind in {"neggrad": NegGrad, "hold": Hold}.items():
     client_step(_name, _kind)(supervised)
 
 
-def _local_steps(
-    context: ClientContext, settings: Objective[B], kinds: tuple[Kind[B], Kind[B]], *, labels: bool
-) -> Reply:
+def _local_steps(context: ClientContext, settings: Objective[B], kinds: tuple[Kind[B], Kind[B]]) -> Reply:
     load_weights(context.model, context.instruction.weights(Part.MODEL))
     stream = context.stream("rows", int(context.instruction.settings["turn"]))
     numbers, cost = steps(context.model, kinds, settings, stream)
     retain, forget = sizes(kinds, settings)
     numbers |= {"retain": retain, "forget": forget, "rows": retain + forget}
-    cost += Cost(labels_read=cost.gradient_passes if labels else 0)
     return Reply({Part.MODEL: weights_of(context.model)}, numbers, cost)
 
 
@@ -134,7 +131,7 @@ def labelled(context: ClientContext, *, teacher: bool) -> tuple[LabelledSide, La
     """The same with labels."""
     pool, *logits = _teacher_logits(context, teacher)
     retain, forget = (
-        LabelledSide(rows.unlabelled(), of_rows, rows.y.to(context.device))
+        LabelledSide(rows.unlabelled(), of_rows, rows)
         for rows, of_rows in zip(context.labelled_rows(pool), logits, strict=True)
     )
     return retain, forget

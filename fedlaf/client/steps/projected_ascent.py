@@ -55,7 +55,7 @@ def climb(
         descent.step(-functional.cross_entropy(logits, labels), settings.clip)
         project(parameters, centre, radius)
     numbers = {"rows": float(len(rows)), "accuracy": accuracy, "distance": distance(parameters, centre)}
-    return numbers, Cost(gradient_passes=passes, labels_read=passes)
+    return numbers, Cost(gradient_passes=passes)
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ def adversarial_relabel(context: ClientContext, settings: AdversarialRelabel) ->
     forget = across(context.model.eval(), rows, settings.epsilon)
     context.state.put(LOGITS, {"pool": torch.arange(0), "retain": forget[:0], "forget": forget})
     count = len(rows)
-    return Reply(numbers={"rows": count}, cost=Cost(count, count, labels_read=count))
+    return Reply(numbers={"rows": count}, cost=Cost(count, count))
 
 
 def random_model(context: ClientContext) -> nn.Module:

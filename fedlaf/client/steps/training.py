@@ -53,7 +53,7 @@ def train(
     last = seen[-ceil(len(rows) / settings.batch_size) :]
     mean = sum(loss * many for loss, many in last) / max(sum(many for _, many in last), 1)
     passes = sum(many for _, many in seen)
-    return {"loss": mean, "rows": float(len(rows))}, Cost(gradient_passes=passes, labels_read=passes)
+    return {"loss": mean, "rows": float(len(rows))}, Cost(gradient_passes=passes)
 
 
 def augmented(x: Tensor, kind: str, stream: torch.Generator, pixels: int | None = None) -> Tensor:
