@@ -15,7 +15,7 @@ class Cost:
     `gradient_passes` go forward and backward, `forward_passes` forward only; `vae_passes` are
     rows of D numbers through a VAE, listed apart because they cost next to nothing;
     `labels_read` counts labels that clients read, each time that they read them; `server_passes` are rows
-    through the network on the server, no client's work. Of the rows that clients looked at, `retain_rows_read` and
+    through the network on the server, no work of a client. Of the rows that were read, `retain_rows_read` and
     `forget_rows_read` count each once in a stage, however often it was used. `bytes_stored` is what the
     server had to keep. Peaks of memory, in bytes (`client_memory` of the largest client process,
     `gpu_memory` of its share of a GPU, `driver_memory`), are not added up: of two, the higher stays.
