@@ -8,20 +8,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from support.federations import enrolled, initial_weights, same_bits, small_spec
+from support.federations import same_bits, small_spec
+from support.withdrawals import train_and_withdraw
 
 from fedlaf.client import device as devices
 from fedlaf.client.device import fits, resident, settle_numerics
 from fedlaf.client.runtime import client_data
-from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, moved
-from fedlaf.method.contract import Stage
 from fedlaf.objectives.classification import Fit
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_adam import LafAdam
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -84,14 +83,10 @@ def test_rows_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) 
     assert resident(ROWS, GPU) is ROWS
 
 
-def story(device: str, **more: object) -> dict[str, Weights]:
-    """Train, and forget client 0."""
-    spec = replace(small_spec(rows=200), device=device, **more)  # type: ignore[arg-type]
-    grid, registry = enrolled(spec)
-    trained = FedAvg(rounds=2, fit=Fit()).run(grid, initial_weights(spec), Stage("train", 0, registry))
-    asked = replace(registry, request=ForgetRequest.of_clients([0], registry.sizes))
-    left = LafAdam().run(grid, trained.weights, Stage("request-1", 0, asked))
-    return {"trained": trained.weights, "left": left.weights}
+def weights_on(device: str, **more: Any) -> dict[str, Weights]:
+    """Train, and withdraw client 0."""
+    spec = replace(small_spec(rows=200), device=device, **more)
+    return train_and_withdraw(spec, {"left": LafAdam()}, Fit())
 
 
 @pytest.mark.gpu
@@ -111,8 +106,13 @@ TWICE = """
     import sys
     sys.path[:0] = {paths!r}
     import numpy as np
-    from test_device import story
-    found = story("cuda")
+    from dataclasses import replace
+    from support.federations import small_spec
+    from support.withdrawals import train_and_withdraw
+    from fedlaf.objectives.classification import Fit
+    from fedlaf.strategies.laf_adam import LafAdam
+    spec = replace(small_spec(rows=200), device="cuda")
+    found = train_and_withdraw(spec, {{"left": LafAdam()}}, Fit())
     np.savez({target!r}, **{{f"{{s}}/{{k}}": v for s, w in found.items() for k, v in w.items()}})
 """
 
@@ -126,7 +126,7 @@ def test_a_deterministic_gpu_gives_the_same_bits_twice_and_is_near_the_cpu(tmp_p
     import numpy as np
 
     here = Path(__file__).parent
-    paths = [str(here), str(here.parent), str(here.parent.parent)]
+    paths = [str(here.parent), str(here.parent.parent)]
     runs: list[dict[str, np.ndarray]] = []
     for number in range(2):
         target = str(tmp_path / f"{number}.npz")
@@ -135,7 +135,7 @@ def test_a_deterministic_gpu_gives_the_same_bits_twice_and_is_near_the_cpu(tmp_p
         with np.load(target) as held:
             runs.append({k: held[k] for k in held.files})
     assert same_bits(runs[0], runs[1])
-    for stage, weights in story("cpu").items():
+    for stage, weights in weights_on("cpu").items():
         for name, array in weights.items():
             assert np.allclose(runs[0][f"{stage}/{name}"], array, atol=0.02), name
 
@@ -145,5 +145,5 @@ def test_a_deterministic_gpu_gives_the_same_bits_twice_and_is_near_the_cpu(tmp_p
 @pytest.mark.usefixtures("numerics")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_on_a_gpu_sends_single(precision: str) -> None:
-    found = story("cuda", precision=precision, deterministic=False)
+    found = weights_on("cuda", precision=precision, deterministic=False)
     assert all(a.dtype == "float32" for weights in found.values() for a in weights.values())

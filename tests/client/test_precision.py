@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from support.federations import enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import furthest, same_bits, small_spec
+from support.withdrawals import train_and_withdraw
 
 from fedlaf.client.runtime import measured_model, resident_model
 from fedlaf.client.steps import representations, targets, training
 from fedlaf.client.steps.targets import Targets
 from fedlaf.core.errors import InvalidValue
-from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, Rows
-from fedlaf.method.contract import Stage
 from fedlaf.models import Classifier, Descent, SmallCnn, build_vae, gradients_of, in_precision
 from fedlaf.models.arrays import weights_of
 from fedlaf.models.precision import FIRST_SCALE
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.objectives.laf_targets import Alignment
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_published_server import PublishedLafServer
@@ -36,22 +34,18 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def told(precision: str, **methods: Any) -> dict[str, Weights]:
-    """Train, then forget client 0 by each method, from the same trained weights."""
+@cache
+def weights_in(precision: str) -> dict[str, Weights]:
     spec = replace(small_spec(rows=200), precision=precision)
-    grid, registry = enrolled(spec)
-    trained = FedAvg(rounds=2, fit=Fit(lr=1e-2)).run(grid, initial_weights(spec), Stage("train", 0, registry))
-    asked = replace(registry, request=ForgetRequest.of_clients([0], registry.sizes))
-    found = {name: m.run(grid, trained.weights, Stage("request-1", 0, asked)) for name, m in methods.items()}
-    return {"trained": trained.weights, **{name: outcome.weights for name, outcome in found.items()}}
+    return train_and_withdraw(spec, METHODS, Fit(lr=1e-2))
 
 
 VAE = Represent(latent=4)
 METHODS = {
-    "aimed": LafAdam(
+    "adam": LafAdam(
         represent=VAE, represent_rounds=1, align=Alignment(steps=4), align_rounds=1, warmup_steps=2
     ),
-    "repel": PublishedLaf(
+    "published": PublishedLaf(
         represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3), forget_steps=3
     ),
     "server": PublishedLafServer(
@@ -62,7 +56,7 @@ METHODS = {
 
 @pytest.mark.parametrize("precision", HALF)
 def test_every_method_ends_close_to_single_precision_and_sends_the_same_types(precision: str) -> None:
-    single, half = told("fp32", **METHODS), told(precision, **METHODS)
+    single, half = weights_in("fp32"), weights_in(precision)
     for name, weights in half.items():
         assert [a.dtype for a in weights.values()] == [a.dtype for a in single[name].values()], name
         assert not same_bits(weights, single[name]), f"{name} was not computed in {precision}"
@@ -75,8 +69,8 @@ def test_half_precision_trains() -> None:
                         torch.arange(64) % 10)  # fmt: skip
     for precision in HALF:
         model = in_precision(SmallCnn().build((1, 8, 8), 10, 0), precision)
-        first, _ = training.fit(model, data, Fit(lr=1e-2), stream(2))
-        last, _ = training.fit(model, data, Fit(lr=1e-2, epochs=30), stream(3))
+        first, _ = training.train(model, data, Fit(lr=1e-2), stream(2))
+        last, _ = training.train(model, data, Fit(lr=1e-2, epochs=30), stream(3))
         assert last["loss"] < 0.5 * first["loss"]
         assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
@@ -137,7 +131,7 @@ def test_fp16_gradients_that_overflow_are_found_at_a_smaller_scale() -> None:
         assert torch.allclose(half[name], one, atol=0.02 * float(one.abs().max()))
 
 
-def test_a_vae_and_goals_in_bf16_stay_near_those_in_single() -> None:
+def test_a_vae_and_alignment_in_bf16_stay_near_those_in_single() -> None:
     rows = torch.randn(50, 32, generator=stream(1))
     losses, students = [], []
     for precision in ("fp32", "bf16"):
@@ -147,7 +141,7 @@ def test_a_vae_and_goals_in_bf16_stay_near_those_in_single() -> None:
         x = Rows(torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=stream(3)))
         sides = (Targets(x, rows), Targets(Rows(x.x[:0]), rows[:0]))
         numbers, _ = targets.toward(extractor, sides, Alignment(steps=5), stream(4))
-        students.append(numbers["to_goal_retain"])
+        students.append(numbers["distance_to_target_retain"])
     assert losses[0] != losses[1]
     assert np.isclose(*losses, rtol=0.01)
     assert students[0] != students[1]

@@ -1,4 +1,4 @@
-"""The ledger of cost: rows that were looked at count once, peaks of memory are those of their time."""
+"""Costs: rows that were read count once, peaks of memory are those of their time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from fedlaf.strategies.laf_adam import LafAdam
 MB = 1_000_000
 
 
-# ---- rows that note that they were looked at
+# ---- rows that log when they are read
 
 
-def test_only_rows_whose_inputs_are_taken_are_noted() -> None:
+def test_only_rows_whose_inputs_are_taken_are_logged() -> None:
     access_log = RowAccessLog.nowhere(10)
     rows = LabelledRows(torch.arange(10).view(10, 1, 1, 1), torch.arange(10)).logged_in(access_log)
     few = rows.at(torch.tensor([8, 2, 5, 1]))
@@ -66,11 +66,11 @@ def test_training_reads_each_row_once_however_many_rounds_and_epochs() -> None:
         registry.nodes, registry.sizes, removed=ForgetRequest.of_clients([1], registry.sizes)
     )
     assert read(trained(spec, 2, Fit(), left, grid, "retrain-1")) == (60, 0)
-    # Whoever looks at all of its rows has nothing to remember.
+    # Whoever has read all of its rows has nothing to remember.
     assert not any(context.state for context in grid.contexts.values())  # type: ignore[attr-defined]
 
 
-def test_parts_add_up_to_what_was_looked_at() -> None:
+def test_parts_add_up_to_what_was_read() -> None:
     spec = small_spec(rows=80)
     grid, registry = enrolled(spec)
     few = [
@@ -81,12 +81,14 @@ def test_parts_add_up_to_what_was_looked_at() -> None:
     assert 40 < read(few[1])[0] <= 80
 
 
-def test_once_counts_what_is_more_than_before() -> None:
-    once = DistinctRowCounter()
-    told = [(3, 0), (5, 2), (4, 2), (5, 9)]
-    counted = [once.counted(7, Cost(retain_rows_read=r, forget_rows_read=f, rounds=1)) for r, f in told]
+def test_the_counter_counts_what_is_more_than_before() -> None:
+    counter = DistinctRowCounter()
+    reported = [(3, 0), (5, 2), (4, 2), (5, 9)]
+    counted = [
+        counter.counted(7, Cost(retain_rows_read=r, forget_rows_read=f, rounds=1)) for r, f in reported
+    ]
     assert [read(c) for c in counted] == [(3, 0), (2, 2), (0, 0), (0, 7)]
-    assert read(once.counted(8, Cost(retain_rows_read=3))) == (3, 0)
+    assert read(counter.counted(8, Cost(retain_rows_read=3))) == (3, 0)
     assert counted[1].rounds == 1
 
 
@@ -105,22 +107,24 @@ def test_forgetting_reads_the_forget_rows_and_of_the_others_what_it_is_allowed()
     asked = ClientRegistry(registry.nodes, registry.sizes, request)
     method = LafAdam(represent=Represent(density="gaussian", rows="retain", most_rows=5))
     recording = RecordingGrid(grid)
-    outcome = method.run(
+    result = method.run(
         TaggedGrid(recording, "request-1"), initial_weights(spec), Stage("request-1", 0, asked)
     )
-    assert read(outcome.cost) == (20, 8)  # of four clients, five each
-    assert outcome.cost.rows_read == 28
+    assert read(result.cost) == (20, 8)  # of four clients, five each
+    assert result.cost.rows_read == 28
     # Which rows they were stays with the clients.
     for reply in recording.replies:
-        assert "looked" not in reply.content
+        assert not reply.content.config_records
+        assert all(isinstance(number, float) for number in reply.content["numbers"].values())
+    assert any(context.state.config_records for context in grid.contexts.values())  # type: ignore[attr-defined]
     assert all(m.content.config_records["order"]["run"] == "request-1" for m in recording.sent)
 
 
-def test_the_noted_grid_is_the_inner_one() -> None:
+def test_a_tagged_grid_is_the_inner_one() -> None:
     grid, _ = enrolled(small_spec(rows=80))
-    noted = TaggedGrid(grid, "x")
-    assert list(noted.get_node_ids()) == list(grid.get_node_ids())
-    assert noted.run is grid.run
+    tagged = TaggedGrid(grid, "x")
+    assert list(tagged.get_node_ids()) == list(grid.get_node_ids())
+    assert tagged.run is grid.run
 
 
 # ---- memory

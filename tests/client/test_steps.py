@@ -54,7 +54,7 @@ def test_steps_are_shuffled_passes_one_after_the_other(count: int, size: int, wa
 def test_training_is_the_obvious_loop(settings: Fit) -> None:
     data = rows(70)
     model, plain = (SmallCnn().build((1, 8, 8), 10, 1) for _ in range(2))
-    numbers, cost = training.fit(model, data, settings, stream(5))
+    numbers, cost = training.train(model, data, settings, stream(5))
     draw = stream(5)
     optimiser = (
         torch.optim.Adam(plain.parameters(), lr=1e-2, weight_decay=1e-3)
@@ -118,18 +118,18 @@ def task(model: str, retain: int, forget: int) -> Task:
 def test_forgetting_moves_the_extractors_parameters_and_nothing_else(
     model: str, sizes: tuple[int, int]
 ) -> None:
-    given_ = task(model, *sizes)
-    before = {k: v.clone() for k, v in given_.extractor.state_dict().items()}
-    vaes = [{k: v.clone() for k, v in vae.state_dict().items()} for vae in (given_.h, given_.h_f)]
+    work = task(model, *sizes)
+    before = {k: v.clone() for k, v in work.extractor.state_dict().items()}
+    vaes = [{k: v.clone() for k, v in vae.state_dict().items()} for vae in (work.h, work.h_f)]
     settings = Forget(lr_unlearning=1e-3, lr_alignment=1e-3, batch_size=4, steps=2, latent=4, sampled=True)
-    numbers, cost = laf_loop.forget(given_, settings, stream(1), stream(2))
-    parameters = {name for name, _ in given_.extractor.named_parameters()}
-    for name, tensor in given_.extractor.state_dict().items():
+    numbers, cost = laf_loop.forget(work, settings, stream(1), stream(2))
+    parameters = {name for name, _ in work.extractor.named_parameters()}
+    for name, tensor in work.extractor.state_dict().items():
         if name in parameters:
             assert not torch.equal(tensor, before[name]), name
         else:  # BatchNorm's running statistics are the teacher's
             assert torch.equal(tensor, before[name]), name
-    for vae, kept in zip((given_.h, given_.h_f), vaes, strict=True):
+    for vae, kept in zip((work.h, work.h_f), vaes, strict=True):
         assert all(torch.equal(tensor, kept[name]) for name, tensor in vae.state_dict().items())
         assert all(p.grad is None for p in vae.parameters())
     both = bool(sizes[0]) + bool(sizes[1])
@@ -146,7 +146,7 @@ def test_a_rate_of_zero_leaves_its_loss_out(rate_u: float, rate_a: float) -> Non
     assert cost.gradient_passes == 2 * 8
 
 
-def test_recovery_uses_remaining_rows_only() -> None:
+def test_recovery_uses_retain_rows_only() -> None:
     settings = Forget(lr_unlearning=0, lr_alignment=1e-3, batch_size=4, steps=3, sides="retain", latent=4)
     with_, without = task("cnn", 8, 8), task("cnn", 8, 0)
     _, cost = laf_loop.forget(with_, settings, stream(), stream())
@@ -166,17 +166,17 @@ def test_teacher_representations_are_those_of_the_extractor_in_evaluation_mode()
     assert representations.representations(model.extractor, Rows(data.x[:0]), 256).shape == (0, 256)
 
 
-def test_odd_rows_weigh_more_and_the_mean_weight_is_one() -> None:
+def test_unusual_rows_weigh_more_and_the_mean_weight_is_one() -> None:
     stream_ = stream()
     usual = torch.randn(500, 16, generator=stream_)
     usual[:, 4:] = usual[:, :4].repeat(1, 3)  # rows that live in four dimensions
-    outlier = torch.randn(20, 16, generator=stream_) * 3
+    unusual = torch.randn(20, 16, generator=stream_) * 3
     h = build_vae(16, 4, "linear", 0)
     representations.fit_vae(h, usual, Represent(latent=4, lr=3e-3), 30, stream_)
-    weights = Forget(weighting="oddness", latent=4).weights(torch.cat([usual[:60], outlier]), h)
+    weights = Forget(weighting="oddness", latent=4).weights(torch.cat([usual[:60], unusual]), h)
     assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
     assert float(weights[60:].mean()) > 3 * float(weights[:60].mean())
-    assert torch.equal(Forget().weights(outlier, h), torch.ones(20))
+    assert torch.equal(Forget().weights(unusual, h), torch.ones(20))
 
 
 def test_a_vae_learns_what_it_is_shown() -> None:
