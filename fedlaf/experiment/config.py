@@ -77,17 +77,6 @@ class Config:
 
 
 @dataclass
-class SweepConfig:
-    """Numbers that one key takes; `symbol` names it in the table, `axis` below the plot."""
-
-    key: str = MISSING
-    values: list[Any] = MISSING
-    symbol: str = MISSING
-    axis: str = MISSING
-    log: bool = False
-
-
-@dataclass
 class CompareConfig:
     """What `fedlaf compare` is told: keys of jobs that all share (`scenario`, then `base`), those of each
     setting (`over`), and those of each method, after those of `of`; or a key that is swept.
@@ -101,7 +90,7 @@ class CompareConfig:
     over: dict[str, list[str]] = field(default_factory=dict)
     of: list[str] = field(default_factory=list)
     methods: dict[str, list[str]] = field(default_factory=dict)
-    sweep: SweepConfig | None = None
+    sweep: Any = None
     only: list[str] | None = None
     seeds: list[int] = field(default_factory=list)
     jobs: int = 2

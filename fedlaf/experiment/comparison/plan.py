@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from fedlaf.core.errors import require, require_count
-from fedlaf.experiment.comparison.sweep import Sweep
-from fedlaf.experiment.config import composed, plain
+from fedlaf.experiment.comparison.sweep import Sweep, composed_once
+from fedlaf.experiment.config import plain
 
 ORIGINAL = "nothing"
 """The method of the first run of each seed: it trains, retrains and does nothing else."""
@@ -73,7 +72,7 @@ class Comparison:
             require(not given["over"], "over", "none beside a sweep of settings", given["over"])
             settings, places = sweep.spread(shared)
         methods = _chosen(methods, given["only"])
-        default = next((name for name, keys in methods.items() if keys == of), None)
+        default = next((name for name, keys in methods.items() if keys == of and len(methods) > 1), None)
         return cls(
             given["name"], given["title"], given["question"], settings, methods, tuple(given["seeds"]),
             Path(given["folder"]), sweep, places, default,
@@ -99,7 +98,7 @@ class Comparison:
 
 def job(run: Run) -> DictConfig:
     """The run's configuration. Raises one of configuration.USER_ERRORS."""
-    config = _composed(run.overrides).copy()
+    config = composed_once(run.overrides).copy()
     config.seed = run.seed
     return config
 
@@ -108,11 +107,6 @@ def slug(*keys: str) -> str:
     """A folder's name that needs no quotes anywhere, and is another for other keys."""
     readable = re.sub(r"[^\w.]+", "-", "-".join(keys), flags=re.ASCII).strip("-")
     return f"{readable[:LONGEST]}-{hashlib.sha256(repr(keys).encode()).hexdigest()[:8]}"
-
-
-@lru_cache(maxsize=1024)
-def _composed(overrides: tuple[str, ...]) -> DictConfig:
-    return composed(overrides)
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

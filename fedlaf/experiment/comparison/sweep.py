@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.core.errors import require, require_number
 from fedlaf.experiment.config import composed
@@ -21,16 +21,19 @@ class Sweep:
     values: tuple[float, ...]
     symbol: str
     axis: str
-    log: bool
+    log: bool = False
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Sweep:
+    def of(cls, given: Any) -> Sweep:
         """From a section of a configuration. Raises InvalidValue."""
-        values = tuple(given["values"])
-        require(len(values) > 0, "sweep.values", "at least one number", values)
-        for value in values:
-            require_number("sweep.values", value, above=0 if given["log"] else None)
-        return cls(**{**given, "values": values})
+        names = [field.name for field in fields(cls)]
+        whole = isinstance(given, dict) and {*names} - {"log"} <= {*given} <= {*names}
+        require(whole, "sweep", f"null, or all of {', '.join(names)}", given)
+        sweep = cls(**{**given, "values": tuple(given["values"])})
+        require(len(sweep.values) > 0, "sweep.values", "at least one number", given["values"])
+        for value in sweep.values:
+            require_number("sweep.values", value, above=0 if sweep.log else None)
+        return sweep
 
     @property
     def of_method(self) -> bool:
@@ -44,7 +47,7 @@ class Sweep:
 
         The value that `shared` and `keys` compose to is among them, and adds no override to `keys`.
         """
-        default = OmegaConf.select(composed((*shared, *keys)), self.key)
+        default = OmegaConf.select(composed_once((*shared, *keys)), self.key)
         known = isinstance(default, int | float) and not isinstance(default, bool)
         values = sorted({*self.values, *([default] if known else [])})
         names = {f"{self.symbol} {shown(value)}": value for value in values}
@@ -56,3 +59,9 @@ def shown(value: float) -> str:
     """A swept value as text: rates as 3e-4, anything else in full."""
     small = 0 < value < 0.01
     return np.format_float_scientific(value, trim="-", exp_digits=1) if small else f"{value:g}"
+
+
+@lru_cache(maxsize=1024)
+def composed_once(overrides: tuple[str, ...]) -> DictConfig:
+    """What overrides compose to, for reading only: composing is slow, and seeds ask for the same."""
+    return composed(overrides)

@@ -16,11 +16,12 @@ from fedlaf.report.intervals import Interval
 from fedlaf.report.plot import save
 
 OWN: dict[str, Any] = {"color": "#222222", "marker": "o"}
+BROWN = "#8a6d00"
 NOTHING: dict[str, Any] = {
-    "color": "#8a6d00",
+    "color": BROWN,
     "linestyle": ":",
     "linewidth": 2,
-    "label": "original (doing nothing)",
+    "label": "doing nothing",
 }
 BARS: dict[str, Any] = {"capsize": 3, "elinewidth": 1.2, "markersize": 6}
 
@@ -72,7 +73,7 @@ class _Panel:
         for row in [] if self.by_setting else self.originals:
             axis.axhline(row.gap.mean, **NOTHING)
             low, high = row.gap.mean - row.gap.half, row.gap.mean + row.gap.half
-            axis.axhspan(low, high, color=NOTHING["color"], alpha=0.12, linewidth=0)
+            axis.axhspan(low, high, color=BROWN, alpha=0.12, linewidth=0)
         for place, (label, rows) in enumerate(self.methods.items()):
             chosen: dict[str, Any] = OWN if len(self.methods) == 1 else {**style(place)}
             self._points(axis, rows, [row.gap for row in rows], label=label, **chosen)
