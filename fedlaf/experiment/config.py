@@ -83,19 +83,23 @@ ROOT = frozenset(f.name for f in fields(Config))
 @dataclass
 class CompareConfig:
     """What `fedlaf compare` is told: keys of jobs that all share (`scenario`, then `base`), those of each
-    setting (`over`) and of each method.
+    setting (`over`), and those of each method, after those of `of`; or a key that is swept.
     """
 
     name: str = MISSING
     title: str = MISSING
+    question: str = ""
     scenario: list[str] = field(default_factory=list)
     base: list[str] = field(default_factory=list)
     over: dict[str, list[str]] = field(default_factory=dict)
+    of: list[str] = field(default_factory=list)
     methods: dict[str, list[str]] = field(default_factory=dict)
+    sweep: Any = None
     only: list[str] | None = None
     seeds: list[int] = field(default_factory=list)
     jobs: int = 2
     folder: str = "outputs/compare"
+    runner: Any = MISSING
 
 
 def register() -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from fedlaf.core.errors import require, require_count
-from fedlaf.experiment.config import composed, plain
+from fedlaf.experiment.comparison.sweep import Sweep, composed_once
+from fedlaf.experiment.config import plain
 
 ORIGINAL = "nothing"
 """The method of the first run of each seed: it trains, retrains and does nothing else."""
 
+Options = dict[str, tuple[str, ...]]
+"""Settings or methods: overrides by name."""
+
+LONGEST = 80
+"""Characters of a folder's name before its hash."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """One job: a method on a seed of a setting. `after` is the run whose training it takes up."""
+    """One job: a method on a seed of a setting. `after` is the folder of the run that it resumes."""
 
     setting: str
     method: str
@@ -29,94 +35,98 @@ class Run:
     folder: Path
     after: Path | None = None
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All overrides of the job."""
-        return (*self.overrides, f"seed={self.seed}")
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: settings (name: overrides), methods (name: overrides), seeds."""
+    """What is compared: settings (name: overrides), methods (name: overrides), seeds.
+
+    `default` names the method that the others are paired with, `places` the values of a sweep by the name of
+    their method, or of their setting where the swept key is none of the method's.
+    """
 
     name: str
     title: str
+    question: str
     settings: Mapping[str, tuple[str, ...]]
     methods: Mapping[str, tuple[str, ...]]
     seeds: tuple[int, ...]
-    jobs: int
     folder: Path
+    sweep: Sweep | None = None
+    places: Mapping[str, float] | None = None
+    default: str | None = None
 
     @classmethod
     def of(cls, config: DictConfig) -> Comparison:
         """From a composed configuration. Raises InvalidValue for what cannot be compared."""
         given = plain(config)
-        require_count("jobs", given["jobs"])
-        seeds = given["seeds"]
-        require(len(seeds) > 0, "seeds", "at least one seed", seeds)
-        require(len(set(seeds)) == len(seeds), "seeds", "each seed once", seeds)
-        for seed in seeds:
-            require_count("seeds", seed, at_least=0)
-        shared = (*given["scenario"], *given["base"])
-        settings = {name: (*shared, *more) for name, more in given["over"].items()}
-        require(len(settings) > 0, "over", "at least one setting", given["over"])
-        methods = _methods(given["methods"], given["only"])
-        folder = Path(given["folder"]) / given["name"]
+        _check_seeds(given["seeds"])
+        shared, of = (*given["scenario"], *given["base"]), tuple(given["of"])
+        settings = {name: (*shared, *more) for name, more in (given["over"] or {"": ()}).items()}
+        sweep, places = given["sweep"] and Sweep.of(given["sweep"]), None
+        if sweep and sweep.of_method:
+            require(not given["methods"], "methods", "none beside a sweep of `of`", given["methods"])
+            methods, places = sweep.spread(of, next(iter(settings.values())))
+        else:
+            methods = {name: _keys(name, of, tuple(keys)) for name, keys in given["methods"].items()}
+        if sweep and not sweep.of_method:
+            require(not given["over"], "over", "none beside a sweep of settings", given["over"])
+            settings, places = sweep.spread(shared)
+        methods = _chosen(methods, given["only"])
+        default = next((name for name, keys in methods.items() if keys == of and len(methods) > 1), None)
         return cls(
-            given["name"], given["title"], settings, methods, tuple(seeds), given["jobs"], folder
+            given["name"], given["title"], given["question"], settings, methods, tuple(given["seeds"]),
+            Path(given["folder"]), sweep, places, default,
         )  # fmt: skip
 
     def bases(self) -> list[Run]:
         """The first run of each setting and seed."""
-        return [
-            Run(setting, ORIGINAL, seed, (*keys, f"forget={ORIGINAL}"), self._folder(setting, ORIGINAL, seed))
-            for setting, keys in self.settings.items()
-            for seed in self.seeds
-        ]
+        keys = (f"forget={ORIGINAL}",)
+        return [self._run(setting, ORIGINAL, seed, keys) for setting in self.settings for seed in self.seeds]
 
     def runs(self, base: Run) -> list[Run]:
-        """The runs of all methods that take up the training of `base`."""
-        shared = self.settings[base.setting]
-        return [
-            Run(
-                base.setting, method, base.seed, (*shared, *keys),
-                self._folder(base.setting, method, base.seed), base.folder,
-            )
-            for method, keys in self.methods.items()
-        ]  # fmt: skip
+        """The runs of all methods that resume the training of `base`."""
+        return [self._run(base.setting, name, base.seed, keys, base) for name, keys in self.methods.items()]
 
-    def _folder(self, setting: str, method: str, seed: int) -> Path:
-        return self.folder / slug(setting) / slug(method) / f"seed-{seed}"
+    def _run(
+        self, setting: str, method: str, seed: int, keys: Sequence[str], base: Run | None = None
+    ) -> Run:  # fmt: skip
+        # A folder is named after what its run is made with: comparisons that share a run make it once.
+        shared = self.settings[setting]
+        folder = self.folder / "runs" / slug(*shared) / slug(*keys) / f"seed-{seed}"
+        return Run(setting, method, seed, (*shared, *keys), folder, base.folder if base else None)
 
 
 def job(run: Run) -> DictConfig:
     """The run's configuration. Raises one of configuration.USER_ERRORS."""
-    return composed(run.keys)
+    config = composed_once(run.overrides).copy()
+    config.seed = run.seed
+    return config
 
 
-def finished(run: Run, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The report that an earlier comparison left in the run's folder, if it is of the same configuration."""
-    try:
-        report: dict[str, Any] = json.loads((run.folder / "report.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    same = json.loads(json.dumps({**config, "resume": None})) == {**report["config"], "resume": None}
-    return report if same else None
+def slug(*keys: str) -> str:
+    """A folder's name that needs no quotes anywhere, and is another for other keys."""
+    readable = re.sub(r"[^\w.]+", "-", "-".join(keys), flags=re.ASCII).strip("-")
+    return f"{readable[:LONGEST]}-{hashlib.sha256(repr(keys).encode()).hexdigest()[:8]}"
 
 
-def slug(text: str) -> str:
-    """A folder's name that needs no quotes anywhere."""
-    return re.sub(r"[^\w.]+", "-", text, flags=re.ASCII).strip("-").lower() or "all"
+def _check_seeds(seeds: Sequence[int]) -> None:
+    require(len(seeds) > 0, "seeds", "at least one seed", seeds)
+    require(len(set(seeds)) == len(seeds), "seeds", "each seed once", seeds)
+    for seed in seeds:
+        require_count("seeds", seed, at_least=0)
 
 
-def _methods(given: Mapping[str, Sequence[str]], only: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+def _keys(name: str, of: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str, ...]:
+    """A method's overrides: from its own choice of a forget option, else from `of`, else from its name."""
+    if any(key.startswith("forget=") for key in keys):
+        return keys
+    return (*(of or (f"forget={name}",)), *keys)
+
+
+def _chosen(methods: Options, only: Sequence[str] | None) -> Options:
     for name in only or ():
-        require(name in given, "only", f"some of {', '.join(given)}", name)
-    chosen = {name: keys for name, keys in given.items() if only is None or name in only}
-    require(len(chosen) > 0, "methods", "at least one method", given)
-    require(ORIGINAL not in chosen, "methods", f"no {ORIGINAL!r}: it is a row of every table", list(given))
-    found = {}
-    for name, keys in chosen.items():
-        named = any(key.startswith("forget=") for key in keys)
-        found[name] = tuple(keys) if named else (f"forget={name}", *keys)
-    return found
+        require(name in methods, "only", f"some of {', '.join(methods)}", name)
+    chosen = {name: keys for name, keys in methods.items() if only is None or name in only}
+    require(len(chosen) > 0, "methods", "at least one method", methods)
+    require(ORIGINAL not in chosen, "methods", f"no {ORIGINAL!r}: it is a row of every table", list(methods))
+    return chosen

@@ -10,7 +10,6 @@ from typing import Any
 from fedlaf.experiment.comparison.plan import ORIGINAL
 from fedlaf.experiment.comparison.runs import Done
 from fedlaf.report.intervals import Interval, interval
-from fedlaf.report.tables import Rows, markdown
 
 APART = {
     "accuracy_retain": "d remaining",
@@ -33,8 +32,9 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One method in one setting, over seeds: `gaps` has its distance by seed, `errors` what failed, and
-    `spread` is the distance that models retrained from other seeds have to each other .
+    """One method in one setting, over seeds: `means` has the measures of its model and of the retrained one,
+    `gaps` its distance by seed, `errors` what failed; `spread` is how far models retrained from other seeds
+    are from each other.
     """
 
     setting: str
@@ -45,6 +45,7 @@ class Row:
     shares: Mapping[str, float]
     stored_mb: float
     spread: Interval
+    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     gaps: Mapping[int, float] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
 
@@ -82,7 +83,11 @@ def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
     errors = {one.run.seed: one.error for one in done if one.error}
     spread = interval(_number(served.get("spread", {}), "gap") for served in good.values())
     whole = interval(gaps.values())
-    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, gaps, errors)
+    means = {
+        model: {name: interval(_number(served[seed], name) for seed in good).mean for name in APART}
+        for model, served in (("unlearned", unlearned), ("retrained", retrained))
+    }
+    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, means, gaps, errors)
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float:
@@ -97,45 +102,9 @@ def _share(served: Mapping[str, Any], name: str) -> float:
     return 100.0 * spent / whole if whole else nan
 
 
-def table(found: Sequence[Row]) -> str:
-    """Markdown, closest to the retrained model first; the best of each column is bold.
-
-    The row of doing nothing takes no part in that, and columns that no row has are left out.
-    """
-    ordered = sorted(found, key=lambda row: (row.failed, row.gap.mean if not row.failed else 0.0))
-    used = [name for name in APART if any(not isnan(row.apart[name].mean) for row in found)]
-    stored = any(row.stored_mb > 0 for row in found)
-    header = ["", "mean distance", *(APART[n] for n in used), *JS.values(), *SHARES.values()]
-    lines: Rows = [[*header, *(["stored MB"] if stored else []), "notes"]]
-    best = _Best([row for row in found if not (row.original or row.failed)])
-    for row in ordered:
-        cells = [best.of(row, lambda r: r.gap, _interval(row.gap))]
-        cells += [best.of(row, lambda r, n=n: r.apart[n], _interval(row.apart[n], "+")) for n in used]
-        cells += [best.of(row, lambda r, n=n: r.js[n], _interval(row.js[n], digits=4)) for n in JS]
-        cells += [_plain(row.shares[name], 1) for name in SHARES]
-        cells += [_plain(row.stored_mb, 0)] if stored else []
-        name = "original (doing nothing)" if row.original else row.method
-        lines.append([name, *cells, _notes(row)])
-    return markdown(lines) + _spread(found)
-
-
-def _spread(found: Sequence[Row]) -> str:
-    known = [row.spread for row in found if row.original and not isnan(row.spread.mean)]
-    told = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
-    return told.format(_interval(known[0])) if known else ""
-
-
-class _Best:
-    """Marks the smallest absolute mean of a column."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
-
-    def of(self, row: Row, value: Any, text: str) -> str:
-        """The text, bold for the best row."""
-        known = [abs(value(r).mean) for r in self.rows if not isnan(value(r).mean)]
-        is_best = row in self.rows and known and abs(value(row).mean) == min(known)
-        return f"**{text}**" if is_best else text
+def against(row: Row, default: Row) -> Interval:
+    """The row's mean distance minus the default's, paired by seed: below 0 is closer to retraining."""
+    return interval(gap - default.gaps[seed] for seed, gap in row.gaps.items() if seed in default.gaps)
 
 
 def as_json(found: Sequence[Row]) -> list[dict[str, Any]]:
@@ -148,22 +117,3 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _cleaned(v) for k, v in value.items()}
     return None if isinstance(value, float) and isnan(value) else value
-
-
-def _notes(row: Row) -> str:
-    if row.failed and row.errors:
-        return f"failed: {next(iter(row.errors.values()))}".replace("|", r"\|")
-    marks = ["scatters"] if row.gap.scatters else []
-    marks += [f"failed on seed {seed}: {line}" for seed, line in row.errors.items()]
-    return "; ".join(marks).replace("|", r"\|")
-
-
-def _interval(value: Interval, sign: str = "", digits: int = 2) -> str:
-    if isnan(value.mean):
-        return ""
-    half = "" if isnan(value.half) else f" ± {value.half:.{digits}f}"
-    return f"{value.mean:{sign}.{digits}f}{half}"
-
-
-def _plain(value: float, digits: int) -> str:
-    return "" if isnan(value) else f"{value:.{digits}f}"

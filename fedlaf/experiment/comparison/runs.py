@@ -1,89 +1,155 @@
-"""The runs of a comparison: processes of one core each, and none that an earlier comparison finished."""
+"""The runs of a comparison: trainings first; what exists is kept, and what fails is told."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
+from omegaconf import DictConfig
 from rich.progress import Progress
 
 from fedlaf import report
-from fedlaf.core.errors import RoundFailed
+from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import pipeline
-from fedlaf.experiment.comparison.plan import Comparison, Run, finished, job
+from fedlaf.experiment.comparison.plan import Comparison, Run, job
 from fedlaf.experiment.config import USER_ERRORS, explained, plain
 from fedlaf.experiment.plan import prepare
+
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a run: its report, or why there is none."""
+    """What became of a run: its report, or why there is none; and its files, if it was made elsewhere."""
 
     run: Run
     report: dict[str, Any] | None
     error: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
-def run_all(comparison: Comparison, ended: Callable[[Done], None]) -> list[Done]:
-    """All runs, `comparison.jobs` at a time: the first of each seed, then those that take it up.
+Submit = Callable[[Run, DictConfig], "Future[Done]"]
 
-    `ended` is told of each as it ends. What cannot be run is part of the result, not an error.
+
+class Runner(Protocol):
+    """Where runs are made: a context that takes them; InvalidValue is raised for one that it cannot make."""
+
+    def started(self) -> AbstractContextManager[Submit]:
+        """Begin; what is running when the context ends may be given up."""
+
+
+def run_all(
+    comparison: Comparison, runner: Runner, ended: Callable[[Done], None], say: Callable[[str], None]
+) -> list[Done]:
+    """All runs: the first of each seed, then those that resume it. `ended` is told of each as it ends.
+
+    What cannot be run is part of the result, not an error. `say` is told what lies in the way of a run.
     """
-    context = multiprocessing.get_context("spawn")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes' own, before they import torch
-    with ProcessPoolExecutor(comparison.jobs, mp_context=context) as pool:
-        found = []
-        for done in _as_they_end(comparison, pool):
+    found = []
+    with runner.started() as submit:
+        for done in _as_they_end(comparison, submit, say):
             ended(done)
             found.append(done)
     return found
 
 
-def _as_they_end(comparison: Comparison, pool: ProcessPoolExecutor) -> Iterator[Done]:
-    running: set[Future[Done]] = {pool.submit(made, base) for base in comparison.bases()}
-    while running:
-        ready, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in ready:
-            done = future.result()
-            if done.run.after is None:
-                later = comparison.runs(done.run)
-                if done.report is None:
-                    yield from (Done(run, None, f"its training: {done.error}") for run in later)
-                else:
-                    running |= {pool.submit(made, run) for run in later}
-            yield done
+def _as_they_end(comparison: Comparison, submit: Submit, say: Callable[[str], None]) -> Iterator[Done]:
+    ready: deque[Done] = deque()
+    running: dict[Future[Done], Run] = {}
+    coming = deque(comparison.bases())
+    while coming or ready or running:
+        while coming:
+            run = coming.popleft()
+            config = job(run)
+            kept = finished(run, plain(config), say)
+            if kept is None:
+                running[submit(run, config)] = run
+            else:
+                ready.append(Done(run, kept, _stopped(kept)))
+        if not ready:
+            futures, _ = wait(running, return_when=FIRST_COMPLETED)
+            ready.extend(_result(future, running.pop(future)) for future in futures)
+        done = ready.popleft()
+        yield done
+        later = comparison.runs(done.run) if done.run.after is None else []
+        if done.report is None:
+            yield from (Done(run, None, f"its training: {done.error}") for run in later)
+        else:
+            coming.extend(later)
 
 
-def made(run: Run) -> Done:
-    """The run's report: that of an earlier comparison where it is of the same configuration."""
+def _result(future: Future[Done], run: Run) -> Done:
     try:
-        config = job(run)
-        kept = finished(run, plain(config))
-        if kept is not None:
-            return Done(run, kept, _stopped(kept))
-        if run.after is not None:
-            config.resume = str(run.after)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
-        told = pipeline.run(prepare(config, choice), run.folder, report.Watch(Progress(disable=True)))
+        done = future.result()
+    except InvalidValue:
+        raise
+    except Exception as error:  # whatever became of its process or its node
+        return Done(run, None, _line(error))
+    save(done.files, run.folder)
+    return replace(done, files={})
+
+
+def made(run: Run, config: DictConfig, folder: Path | None = None, training: Path | None = None) -> Done:
+    """Make the run and write its report; `folder` and `training` say where they are if not at home."""
+    at, after = folder or run.folder, training or run.after
+    config.resume = after and str(after)
+    choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
+    try:
+        at.mkdir(parents=True, exist_ok=True)
+        told = pipeline.run(prepare(config, choice), at, report.Watch(Progress(disable=True)))
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
-        return Done(run, None, f"{type(error).__name__}: {error}")
-    report.write(told, run.folder)
-    kept = finished(run, plain(config))
+        return Done(run, None, _line(error))
+    report.write(replace(told, config={**told.config, "resume": run.after and str(run.after)}), at)
+    kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 
 
-def _stopped(kept: dict[str, Any] | None) -> str:
+def finished(
+    run: Run, config: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any] | None:
+    """The report that an earlier comparison left in the run's folder, if it is of the same configuration.
+
+    Anything else that lies there is ignored, and `say` is told so.
+    """
+    path = run.folder / REPORT
+    if not path.exists():
+        return None
+    wanted = json.loads(json.dumps({**config, "resume": None}))
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+        if {**kept["config"], "resume": None} == wanted and isinstance(kept["requests"], list):
+            return kept
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    say(f"{path}: not of this configuration, made again")
+    return None
+
+
+def save(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files (contents by path from `folder`): each whole or not there, the report last."""
+    for name in sorted(files, key=lambda name: name == REPORT):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(path.name + ".part")
+        draft.write_bytes(files[name])
+        draft.replace(path)
+
+
+def _stopped(kept: dict[str, Any]) -> str:
     """Why the method stopped its request, if it did."""
-    last = kept["requests"][-1] if kept and kept["requests"] else None
-    if last is None or not last["stopped"]:
-        return ""
-    return f"stopped: {last['findings'][-1]['message']}"
+    last = kept["requests"][-1] if kept["requests"] else None
+    return f"stopped: {last['findings'][-1]['message']}" if last and last["stopped"] else ""
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

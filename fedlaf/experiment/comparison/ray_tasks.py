@@ -1,0 +1,103 @@
+"""Runs as Ray tasks: on a Ray of this machine, or spread over a cluster without a shared file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from omegaconf import DictConfig
+
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number
+from fedlaf.experiment.comparison.plan import Run
+from fedlaf.experiment.comparison.runs import Done, Submit, made, save
+from fedlaf.experiment.config import register
+from fedlaf.simulation import Ray, RayCluster
+
+HERE = "local"
+
+
+@dataclass(frozen=True)
+class RayTasks:
+    """Each run is a task of those CPUs and GPUs that gets its training's files and returns its own.
+
+    `address` is that of a cluster, or local: a Ray for `jobs` runs at a time is then started here and ended.
+    A Ray that this process has is used instead, and left as it is. A task whose worker or node is lost
+    starts again elsewhere, up to `retries` times. When the context ends, what is running is given up.
+    """
+
+    address: str = HERE
+    jobs: int = 2
+    cpus_per_run: float = 1.0
+    gpus_per_run: float = 0.0
+    retries: int = 3
+
+    def __post_init__(self) -> None:
+        require_count("jobs", self.jobs)
+        require_number("cpus_per_run", self.cpus_per_run, above=0)
+        require_number("gpus_per_run", self.gpus_per_run, at_least=0)
+        require_count("retries", self.retries, at_least=0)
+
+    @contextmanager
+    def started(self) -> Iterator[Submit]:
+        """Begin to take runs. Raises InvalidValue for a cluster that does not answer."""
+        own = not ray.is_initialized()
+        if own:
+            self._connect()
+        try:
+            yield self._submit()
+        finally:
+            if own:
+                ray.shutdown()
+
+    def _connect(self) -> None:
+        try:
+            if self.address == HERE:
+                Ray(cpus_per_worker=self.cpus_per_run, gpus_per_worker=self.gpus_per_run).connect(self.jobs)
+            else:
+                RayCluster(self.address).connect()
+        except InvalidValue as error:
+            key = {"engine.gpus_per_worker": "runner.gpus_per_run"}.get(error.key, "runner.address")
+            raise InvalidValue(key, error.expected, error.received) from error
+
+    def _submit(self) -> Submit:
+        task = ray.remote(_elsewhere).options(
+            num_cpus=self.cpus_per_run, num_gpus=self.gpus_per_run, max_retries=self.retries,
+            scheduling_strategy="SPREAD",
+        )  # fmt: skip
+
+        @lru_cache(maxsize=1)  # the methods of a training come one after the other
+        def training(folder: Path | None) -> Any:
+            return ray.put({} if folder is None else _files(folder))
+
+        def submit(run: Run, config: DictConfig) -> Future[Done]:
+            engine = config.engine._target_
+            require(engine.endswith(".Inline"), "engine", "inline for runs that are Ray tasks", engine)
+            future: Callable[[], Future[Done]] = task.remote(run, config, training(run.after)).future
+            return future()
+
+        return submit
+
+
+def _elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes]) -> Done:
+    """Make a run in a temporary folder, where it lies to its training as it does at home."""
+    register()
+    home = Path(os.path.commonpath([run.folder.parent, run.after or run.folder.parent]))
+    with TemporaryDirectory(prefix="fedlaf-") as root:
+        at = root / run.folder.relative_to(home)
+        after = run.after and root / run.after.relative_to(home)
+        if after:
+            save(training, after)
+        done = made(run, config, at, after)
+        return replace(done, files=_files(at))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
