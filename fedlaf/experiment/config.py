@@ -52,6 +52,13 @@ class EvaluationConfig:
 
 
 @dataclass
+class ClientConfig:
+    """`steps` are modules of one's own that register client steps."""
+
+    steps: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Config:
     """The whole configuration; groups hold a `_target_` and its arguments."""
 
@@ -68,6 +75,7 @@ class Config:
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     model: Any = MISSING
+    client: ClientConfig = field(default_factory=ClientConfig)
     train: Any = MISSING
     request: Any = MISSING
     requests: list[Any] = field(default_factory=list)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.client import ClientSpec
-from fedlaf.client.runtime import device_of
+from fedlaf.client.registry import STEPS, import_steps
+from fedlaf.client.runtime import SHIPPED_STEPS, device_of
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
@@ -100,6 +101,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     specs = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
+    import_steps(spec.steps)
     _check_methods(train, method, scheduled, federation, name)
     return Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
@@ -126,8 +128,15 @@ def spec_of(config: DictConfig) -> ClientSpec:
         config.server_rows,
     )  # fmt: skip
     return ClientSpec(
-        federation, made(config, "model"), config.device, config.precision, config.deterministic
-    )
+        federation, made(config, "model"), config.device, config.precision, config.deterministic,
+        (*SHIPPED_STEPS, *config.client.steps, *_methods_not_shipped(config)),
+    )  # fmt: skip
+
+
+def _methods_not_shipped(config: DictConfig) -> list[str]:
+    """Where methods come from that are not fedlaf's own: their files may hold their client steps too."""
+    targets = [OmegaConf.select(config, f"{section}._target_") for section in ("train", "forget")]
+    return [target for target in targets if target and not target.startswith("fedlaf.")]
 
 
 def _check_scalars(config: DictConfig) -> None:
@@ -157,11 +166,13 @@ def _check_methods(
 ) -> None:
     registry = ClientRegistry({}, federation.sizes)
     _located(lambda: train.check(registry), "train")
+    _check_steps(train, registry, "train")
     removed = ForgetRequest()
     for at, request in scheduled:
         asked = ClientRegistry({}, federation.sizes, request, removed, at)
         check_needs(method, asked, name, server_rows=len(federation.on_server()))
         _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
+        _check_steps(method, asked, "forget")
         removed = removed.joined(request, federation.sizes)
 
 
@@ -172,6 +183,12 @@ def _check_inputs(value: object, shape: Shape, section: str) -> None:
     elif is_dataclass(value):
         for part in fields(value):
             _check_inputs(getattr(value, part.name), shape, f"{section}.{part.name}")
+
+
+def _check_steps(method: Method, registry: ClientRegistry, section: str) -> None:
+    expected = f"registered client steps (known: {', '.join(sorted(STEPS))}; client.steps adds modules)"
+    for step in sorted(method.client_steps(registry) - set(STEPS)):
+        raise InvalidValue(section, expected, step)
 
 
 def _located(call: Any, section: str) -> Any:
