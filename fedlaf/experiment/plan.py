@@ -20,8 +20,7 @@ from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
-from fedlaf.evaluation import Gate
-from fedlaf.evaluation.inside import ON_DEMAND
+from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import made, only_known, plain
 from fedlaf.experiment.needs import check_needs, history_spec_for
@@ -49,7 +48,7 @@ class Plan:
     asr: str | None
     reference_seeds: int
     most_rows: int
-    on_demand: tuple[str, ...]
+    measures: tuple[MeasureFunction, ...]
     gate: Gate
     method_name: str
     resume: Path | None
@@ -107,7 +106,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
-        tuple(config.evaluation.on_demand), _gate(config),
+        _measures(config), _gate(config),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation, plain(config), device_of(spec)),
@@ -118,6 +117,15 @@ def _gate(config: DictConfig) -> Gate:
     gate = config.evaluation.gate
     with within("evaluation.gate"):
         return Gate(gate.accuracy, gate.below)
+
+
+def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:
+    found = {name: made(config, f"evaluation.measure.{name}") for name in config.evaluation.measure}
+    for name, function in found.items():
+        known = isinstance(function, MeasureFunction)
+        require(known, f"evaluation.measure.{name}", "a MeasureFunction", function)
+    catalogue_of(tuple(found.values()))  # names that are taken stop here
+    return tuple(found.values())
 
 
 def spec_of(config: DictConfig) -> ClientSpec:
@@ -150,8 +158,6 @@ def _check_scalars(config: DictConfig) -> None:
     asr = config.evaluation.asr
     require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
     require_count("evaluation.most_rows", config.evaluation.most_rows)
-    unknown = [name for name in config.evaluation.on_demand if name not in ON_DEMAND]
-    require(not unknown, "evaluation.on_demand", f"some of {', '.join(ON_DEMAND)}", unknown)
     folder = config.resume
     found = folder is None or Path(folder).is_dir()
     require(found, "resume", "the folder of an earlier run", folder)
