@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fedlaf.client.context import ClientContext
-from fedlaf.core.errors import InvalidValue
+from fedlaf.core.errors import InvalidValue, require
 from fedlaf.protocol.messages import Reply
 
 Run = Callable[[ClientContext, Any], Reply]
@@ -35,15 +35,15 @@ STEPS: dict[str, ClientStep] = {}
 def client_step(name: str, settings: type) -> Callable[[F], F]:
     """Register a function as the client step `name`.
 
-    Raises ValueError for a name that is no identifier, or that another function has.
+    Raises InvalidValue for a name that is no identifier, or that another function has.
     """
 
     def register(run: F) -> F:
-        if not name.isidentifier():
-            raise ValueError(f"a client step's name must be an identifier, got {name!r}")
+        require(name.isidentifier(), "client_step", "a name that is an identifier", name)
         known = STEPS.get(name)
         if known is not None and _place(known.run) != _place(run):
-            raise ValueError(f"the client step {name!r} is registered by {'.'.join(_place(known.run))}")
+            taken = f"a name that {'.'.join(_place(known.run))} does not have already"
+            raise InvalidValue("client_step", taken, name)
         STEPS[name] = ClientStep(settings, run)
         return run
 
@@ -51,11 +51,16 @@ def client_step(name: str, settings: type) -> Callable[[F], F]:
 
 
 def import_steps(modules: Iterable[str]) -> None:
-    """Import the modules that register steps. Raises InvalidValue for one that cannot be imported."""
+    """Import the modules that register steps, named themselves or by what they define.
+
+    Raises InvalidValue for one that cannot be imported.
+    """
     for module in modules:
         try:
-            importlib.import_module(module)
-        except ImportError as error:
+            pkgutil.resolve_name(module)
+        except InvalidValue:  # from `client_step`
+            raise
+        except (ImportError, AttributeError, ValueError) as error:
             raise InvalidValue("client.steps", f"modules that can be imported ({error})", module) from None
 
 

@@ -15,12 +15,14 @@ from fedlaf.data.federation import ClientData, FederationSpec, build
 from fedlaf.models import PRECISIONS, Classifier, ModelSpec, in_precision
 from fedlaf.protocol.messages import PARTITION
 
+SHIPPED_STEPS = ("fedlaf.client.steps",)
+
 
 @dataclass(frozen=True)
 class ClientSpec:
     """All that a process must know to play any client of the federation.
 
-    `steps` are the modules that register client steps.
+    `steps` are the modules that register client steps, or names of what such a module defines.
     """
 
     federation: FederationSpec
@@ -28,7 +30,7 @@ class ClientSpec:
     device: str = "auto"
     precision: str = "fp32"
     deterministic: bool = True
-    steps: tuple[str, ...] = ("fedlaf.client.steps",)
+    steps: tuple[str, ...] = SHIPPED_STEPS
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):

@@ -2,21 +2,36 @@
 
 from fedlaf.evaluation import inside
 from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sides_of
+from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, Group, Measure, Sense
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
+from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import zero_retrain_forgetting
+from fedlaf.evaluation.on_demand import Halves, Layers, Probe, Relearn
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities
 from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
 from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, spaced, splits_for
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
 
 __all__ = [
+    "CATALOGUE",
     "KINDS",
+    "Catalogue",
     "Evaluation",
     "EvaluationSplits",
     "Gate",
+    "Group",
+    "Halves",
+    "Layers",
+    "Measure",
+    "MeasureFunction",
+    "MeasuredModel",
     "Predictions",
+    "Probe",
+    "Relearn",
     "RetrainSpread",
+    "Sense",
     "Verdict",
+    "catalogue_of",
     "digest",
     "evaluate",
     "inside",
@@ -24,6 +39,7 @@ __all__ = [
     "likelihood_ratios",
     "mean_spread",
     "membership_attacks",
+    "of_catalogue",
     "predict",
     "probabilities",
     "removed_classes",

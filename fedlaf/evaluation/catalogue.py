@@ -1,7 +1,8 @@
-"""What each measure is called, how it is shown, and which way it points: the one list of all measures."""
+"""What each measure is called, how it is shown, and which way it points."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -30,8 +31,8 @@ class Group(StrEnum):
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure; a `brief` one is on the console too, all are in the files. `decides` says that the
-    request's verdict counts it.
+    """How one measure is shown, in which `unit`, and which way it points; a `brief` one is on the console
+    too, all are in the files. `decides` says that the request's verdict counts it.
     """
 
     title: str
@@ -40,6 +41,12 @@ class Measure:
     digits: int = 1
     brief: bool = True
     decides: bool = True
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as in a table."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
     def short(self) -> str:
@@ -54,51 +61,52 @@ ATTACK_TITLES = {
     "trees": "boosted trees",
     "rmia": "RMIA",
 }
-FIGURE_TITLES = {"auc": "AUC (%)", "tpr": "TPR at 1 % FPR (%)", "accuracy": "accuracy (%)"}
+FIGURE_TITLES = {"auc": "AUC", "tpr": "TPR at 1 % FPR", "accuracy": "accuracy"}
 
 
 def _attack(name: str, figure: str) -> Measure:
     title = f"{ATTACK_TITLES[name]}, {FIGURE_TITLES[figure]}"
     brief = figure == "auc" or (figure, name) == ("tpr", "trees")
-    return Measure(title, Group.MEMBERSHIP, Sense.TRACE, brief=brief, decides=figure == "auc")
+    return Measure(title, Group.MEMBERSHIP, Sense.TRACE, brief=brief, decides=figure == "auc", unit="%")
 
 
-def _distance(title: str, digits: int, *, decides: bool, brief: bool = True) -> Measure:
-    return Measure(title, Group.DISTANCE, Sense.DISTANCE, digits, brief, decides)
+def _distance(title: str, digits: int, *, decides: bool, brief: bool = True, unit: str = "") -> Measure:
+    return Measure(title, Group.DISTANCE, Sense.DISTANCE, digits, brief, decides, unit)
 
 
-CATALOGUE: dict[str, Measure] = {
-    "accuracy_retain": Measure("accuracy, remaining rows (%)", Group.ACCURACY, Sense.UTILITY),
-    "accuracy_forget": Measure("accuracy, forgotten rows (%)", Group.ACCURACY, Sense.TRACE),
-    "accuracy_test": Measure("accuracy, test rows (%)", Group.ACCURACY, Sense.UTILITY),
-    "accuracy_test_kept": Measure("accuracy, test rows of kept classes (%)", Group.ACCURACY, Sense.UTILITY),
-    "accuracy_test_removed": Measure(
-        "accuracy, test rows of removed classes (%)", Group.ACCURACY, Sense.TRACE
-    ),
-    "backdoor_success": Measure("backdoor success (%)", Group.ACCURACY, Sense.TRACE),
-    "js_retain": _distance("JS to retrained, remaining (bits)", 4, decides=True),
-    "js_forget": _distance("JS to retrained, forgotten (bits)", 4, decides=True),
-    "js_test": _distance("JS to retrained, test (bits)", 4, decides=True),
+def _percent(title: str, group: Group, sense: Sense, *, decides: bool = True) -> Measure:
+    return Measure(title, group, sense, decides=decides, unit="%")
+
+
+Catalogue = Mapping[str, Measure]
+"""Measures by name."""
+
+
+CATALOGUE: Catalogue = {
+    "accuracy_retain": _percent("accuracy, remaining rows", Group.ACCURACY, Sense.UTILITY),
+    "accuracy_forget": _percent("accuracy, forgotten rows", Group.ACCURACY, Sense.TRACE),
+    "accuracy_test": _percent("accuracy, test rows", Group.ACCURACY, Sense.UTILITY),
+    "accuracy_test_kept": _percent("accuracy, test rows of kept classes", Group.ACCURACY, Sense.UTILITY),
+    "accuracy_test_removed": _percent("accuracy, test rows of removed classes", Group.ACCURACY, Sense.TRACE),
+    "backdoor_success": _percent("backdoor success", Group.ACCURACY, Sense.TRACE),
+    "js_retain": _distance("JS to retrained, remaining", 4, decides=True, unit="bits"),
+    "js_forget": _distance("JS to retrained, forgotten", 4, decides=True, unit="bits"),
+    "js_test": _distance("JS to retrained, test", 4, decides=True, unit="bits"),
     "l2_retain": _distance("L2 of representations, remaining", 2, decides=False, brief=False),
     "l2_forget": _distance("L2 of representations, forgotten", 2, decides=False, brief=False),
     "l2_test": _distance("L2 of representations, test", 2, decides=False, brief=False),
     "tow": Measure("ToW (1 is retrained)", Group.DISTANCE, Sense.LIKENESS, 3, decides=False),
-    "gap": _distance("mean distance to retrained (points)", 1, decides=False),
-    "attack_success": Measure("membership attack, ASR (%)", Group.MEMBERSHIP, Sense.TRACE, decides=False),
+    "gap": _distance("mean distance to retrained", 1, decides=False, unit="points"),
+    "attack_success": _percent("membership attack, ASR", Group.MEMBERSHIP, Sense.TRACE, decides=False),
     **{f"mia_{name}_{figure}": _attack(name, figure) for name, figure in product(ATTACKS, FIGURES)},
     "zrf": Measure("ZRF (likeness to untrained)", Group.INSIDE, Sense.ABSENCE, 4),
-    "relearn_steps": Measure("steps to relearn", Group.INSIDE, Sense.ABSENCE),
-    "probe_forget": Measure("linear probe, forgotten rows (%)", Group.INSIDE, Sense.TRACE),
-    "cka_forget": Measure("CKA to retrained, lowest layer", Group.INSIDE, Sense.LIKENESS, 4),
-    "sde": Measure("SDE of split halves (1e-4 HSIC)", Group.INSIDE, Sense.TRACE, 2),
-    "sde_out": Measure("SDE, splits like unseen rows (%)", Group.INSIDE, Sense.ABSENCE, decides=False),
 }
-"""By name, in the order of the table."""
+"""The measures of every run by name, in the order of the table; `MeasureFunction` adds others to one run."""
 
 
-def distance(name: str, value: float, reference: float) -> float:
+def distance(name: str, value: float, reference: float, catalogue: Catalogue = CATALOGUE) -> float:
     """How far a model's `value` of a measure is from the retrained model's."""
-    sense = CATALOGUE[name].sense
+    sense = catalogue[name].sense
     if sense is Sense.DISTANCE:
         return value
     return 1.0 - value if sense is Sense.LIKENESS else abs(value - reference)

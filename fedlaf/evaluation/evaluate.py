@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 
 import numpy as np
 
+from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue
 from fedlaf.evaluation.inside import layers_alike
+from fedlaf.evaluation.measure_function import MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import (
     accuracy,
     accuracy_by_class,
@@ -30,12 +32,13 @@ class Evaluation:
     """Named measures of one model: accuracies and backdoor success in percent, JS in bits.
 
     `by_class` has the accuracy on each class of each kind of rows, `layers` the likeness (CKA) of each
-    layer to the retrained model's, where that was asked for.
+    layer to the retrained model's, where that was asked for. `catalogue` says what each measure is.
     """
 
     measures: Mapping[str, float]
     by_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     layers: Mapping[str, float] = field(default_factory=dict)
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
     def gap(self, reference: Evaluation) -> float:
         """Mean absolute distance to `reference` in points, over what both have in percent.
@@ -53,9 +56,10 @@ def evaluate(
     reference: Predictions | None = None,
     *,
     asr: str | None = None,
+    added: Sequence[MeasureFunction] = (),
 ) -> Evaluation:
-    """The measures of one model; divergences only where there is a reference, ASR only where a
-    protocol for it is named.
+    """The measures of one model; divergences (those of `added` too) only where there is a reference, ASR
+    only where a protocol for it is named.
     """
     measures = {
         "accuracy_retain": accuracy(found.retain, splits.retain.y.numpy()),
@@ -68,22 +72,27 @@ def evaluate(
     if asr is not None:
         measures["attack_success"] = attack_success(found.retain, found.forget, found.test, asr)
     if reference is not None:
-        measures |= relative(found, reference, splits)
+        measures |= relative(found, reference, splits, added)
     layers = {} if reference is None else layers_alike(found.grams, reference.grams)
-    return Evaluation(measures, by_class(found, splits), layers)
+    return Evaluation(measures, by_class(found, splits), layers, catalogue_of(added))
 
 
-def relative(found: Predictions, reference: Predictions, splits: EvaluationSplits) -> dict[str, float]:
+def relative(
+    found: Predictions,
+    reference: Predictions,
+    splits: EvaluationSplits,
+    added: Sequence[MeasureFunction] = (),
+) -> dict[str, float]:
     """The measures that two models have together: JS divergences, distances of representations where
-    both have them, and ToW.
+    both have them, ToW, and what is `added`.
     """
     measures = {f"js_{kind}": js_divergence(found.of(kind), reference.of(kind)) for kind in LABELLED}
     for kind in LABELLED:
         if kind in found.represented and kind in reference.represented:
             inner = found.represented[kind], reference.represented[kind]
             measures[f"l2_{kind}"] = l2_distance(*inner)
-    if alike := layers_alike(found.grams, reference.grams):
-        measures["cka_forget"] = min(alike.values())
+    for function in added:
+        measures |= of_catalogue(function, function.compare(found, reference, splits))
     ours, theirs = (
         [accuracy(model.of(kind), getattr(splits, kind).y.numpy()) for kind in LABELLED]
         for model in (found, reference)

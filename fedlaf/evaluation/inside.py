@@ -24,8 +24,6 @@ Matrix = npt.NDArray[np.float64]
 Grams = Mapping[str, npt.NDArray[np.float32]]
 """A Gram matrix [M, M] of the activations of each layer, by the layer's name."""
 
-ON_DEMAND = ("relearn", "probe", "layers", "halves")
-"""What may be asked for: steps to relearn, a linear probe, CKA of each layer, SDE."""
 LAYER_ROWS = 400
 HALVES, HALF = 50, 100
 """Splits that SDE draws, and the rows of a half at most."""

@@ -9,6 +9,7 @@ from math import isnan, nan
 
 from fedlaf.evaluation.catalogue import distance
 from fedlaf.evaluation.evaluate import Evaluation, evaluate, relative
+from fedlaf.evaluation.measure_function import MeasureFunction
 from fedlaf.evaluation.predictions import Predictions
 from fedlaf.evaluation.splits import EvaluationSplits
 
@@ -44,17 +45,21 @@ Retrained = tuple[Predictions, Evaluation]
 """A retrained model: what it predicts, and the measures that it has by itself."""
 
 
-def spread(retrained: Sequence[Retrained], splits: EvaluationSplits) -> RetrainSpread:
+def spread(
+    retrained: Sequence[Retrained], splits: EvaluationSplits, added: Sequence[MeasureFunction] = ()
+) -> RetrainSpread:
     """The distances of all pairs; none with fewer than two models."""
     pairs = combinations(retrained, 2)
-    return RetrainSpread(tuple(apart(one, other, splits) for one, other in pairs))
+    return RetrainSpread(tuple(apart(one, other, splits, added) for one, other in pairs))
 
 
-def apart(one: Retrained, other: Retrained, splits: EvaluationSplits) -> dict[str, float]:
+def apart(
+    one: Retrained, other: Retrained, splits: EvaluationSplits, added: Sequence[MeasureFunction] = ()
+) -> dict[str, float]:
     """Distances of two models by measure; `gap` is the mean distance that either has to the other."""
-    left, right = one[1].measures, other[1].measures
-    both = relative(other[0], one[0], splits)
-    found = {name: distance(name, value, left.get(name, nan)) for name, value in {**right, **both}.items()}
+    left, right, catalogue = one[1].measures, other[1].measures, one[1].catalogue
+    values = {**right, **relative(other[0], one[0], splits, added)}
+    found = {name: distance(name, value, left.get(name, nan), catalogue) for name, value in values.items()}
     return {**found, GAP: other[1].gap(one[1])}
 
 

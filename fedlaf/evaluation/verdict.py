@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import isnan, nan
 
 from fedlaf.core.errors import require_number
-from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
+from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, Sense, distance
 from fedlaf.evaluation.evaluate import Evaluation
 from fedlaf.evaluation.measures import rho
 from fedlaf.evaluation.retrain_spread import RetrainSpread
@@ -86,10 +86,10 @@ def judged(models: Mapping[str, Evaluation], spread: RetrainSpread, gate: Gate) 
     original = models.get("original")
     limits = spread.largest
     values = {**unlearned.measures, "gap": unlearned.gap(retrained)}
-    known = retrained.measures
-    distances = {name: distance(name, v, known.get(name, nan)) for name, v in values.items()}
+    known, catalogue = retrained.measures, unlearned.catalogue
+    distances = {name: distance(name, v, known.get(name, nan), catalogue) for name, v in values.items()}
     words = {
-        name: word(name, value, known.get(name, nan), limits.get(name, nan))
+        name: word(name, value, known.get(name, nan), limits.get(name, nan), catalogue)
         for name, value in values.items()
         if not isnan(distances[name])
     }
@@ -97,19 +97,20 @@ def judged(models: Mapping[str, Evaluation], spread: RetrainSpread, gate: Gate) 
     if original is not None:
         fault = gate.fault(original.measures["accuracy_test"], known["accuracy_test"])
         there_was = rho(original.measures["js_forget"], spread.of("js_forget"))
-    outcome = outcomes(words, there_was, fault)
-    line = _line(words, there_was, fault, (distances["gap"], spread.mean.get("gap", nan)))
+    outcome = outcomes(words, there_was, fault, catalogue)
+    gaps = distances["gap"], spread.mean.get("gap", nan)
+    line = _line(words, there_was, fault, gaps, catalogue)
     return Verdict(outcome, line, words, distances, limits, there_was, fault)
 
 
-def word(name: str, value: float, reference: float, limit: float) -> Word:
+def word(name: str, value: float, reference: float, limit: float, catalogue: Catalogue = CATALOGUE) -> Word:
     """The verdict on one measure; `limit` is the largest distance between retrainings, NaN for none."""
     if isnan(limit):
         return Word.UNKNOWN
-    if distance(name, value, reference) <= limit + ROUNDING:
+    if distance(name, value, reference, catalogue) <= limit + ROUNDING:
         return Word.WITHIN
     higher = value > reference
-    match CATALOGUE[name].sense:
+    match catalogue[name].sense:
         case Sense.UTILITY:
             return Word.BETTER if higher else Word.WORSE
         case Sense.TRACE:
@@ -119,22 +120,27 @@ def word(name: str, value: float, reference: float, limit: float) -> Word:
     return Word.APART
 
 
-def outcomes(words: Mapping[str, Word], there_was: float, fault: str | None) -> tuple[str, ...]:
+def outcomes(
+    words: Mapping[str, Word], there_was: float, fault: str | None, catalogue: Catalogue = CATALOGUE
+) -> tuple[str, ...]:
     """What a request comes to; several things may have gone wrong at once."""
     said = ["original no good"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
         return (*said, "no reference seeds")
     if there_was <= 1:
         said.append("nothing to forget")
-    failed = [text for kind, text in FAILURES.items() if _deciding(words, kind)]
+    failed = [text for kind, text in FAILURES.items() if _deciding(words, kind, catalogue)]
     return (*said, *(failed or ["within the spread of retrainings"]))
 
 
-def _deciding(words: Mapping[str, Word], kind: Word) -> list[str]:
-    return [name for name, found in words.items() if found is kind and CATALOGUE[name].decides]
+def _deciding(words: Mapping[str, Word], kind: Word, catalogue: Catalogue) -> list[str]:
+    return [name for name, found in words.items() if found is kind and catalogue[name].decides]
 
 
-def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float]) -> str:
+def _line(
+    words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float],
+    catalogue: Catalogue,
+) -> str:  # fmt: skip
     parts = [f"the original is no good ({fault}), so this says little"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
         parts.append(
@@ -144,11 +150,12 @@ def _line(words: Mapping[str, Word], there_was: float, fault: str | None, gaps: 
         return "; ".join(parts)
     if there_was <= 1:
         parts.append("there was nothing to forget (the original is no further off than a retraining)")
-    failed = {text: _deciding(words, kind) for kind, text in FAILURES.items() if _deciding(words, kind)}
-    parts += [f"{text} ({', '.join(CATALOGUE[n].short for n in names)})" for text, names in failed.items()]
+    failed = {text: _deciding(words, kind, catalogue) for kind, text in FAILURES.items()}
+    failed = {text: names for text, names in failed.items() if names}
+    parts += [f"{text} ({', '.join(catalogue[n].short for n in names)})" for text, names in failed.items()]
     if not failed:
         parts.append("within the spread of retrainings: as close as retraining from another seed")
-    counted = [name for name, found in words.items() if CATALOGUE[name].decides]
+    counted = [name for name, found in words.items() if catalogue[name].decides]
     within = sum(words[name] in (Word.WITHIN, Word.BETTER) for name in counted)
     told = (
         f"{within} of {len(counted)} measures within; mean distance {gaps[0]:.1f}, retrainings {gaps[1]:.1f}"

@@ -29,7 +29,7 @@ class StageKind(Enum):
     """Kinds of stages, by the sections of the configuration that their weights depend on."""
 
     TRAINING = ("train",)
-    FORGETTING = ("train", "requests", "forget")
+    FORGETTING = ("train", "requests", "forget", "client")
 
     def __init__(self, *sections: str) -> None:
         self.sections = sections

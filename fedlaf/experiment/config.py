@@ -39,7 +39,7 @@ class EvaluationConfig:
     """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
     `asr` names the protocol of the membership attack, null leaves it out; `reference_seeds` is how many
     more times is retrained, from other seeds. Attacks and representations take `most_rows` of each
-    kind; `on_demand` names the costly measures that are wanted.
+    kind; `measure` has the measures that are added to those of every run, each with its `_target_`.
     """
 
     curve_rows: int = 400
@@ -47,8 +47,15 @@ class EvaluationConfig:
     asr: str | None = None
     reference_seeds: int = 0
     most_rows: int = 2000
-    on_demand: list[str] = field(default_factory=list)
+    measure: dict[str, Any] = field(default_factory=dict)
     gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass
+class ClientConfig:
+    """`steps` are modules of one's own that register client steps."""
+
+    steps: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Config:
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     model: Any = MISSING
+    client: ClientConfig = field(default_factory=ClientConfig)
     train: Any = MISSING
     request: Any = MISSING
     requests: list[Any] = field(default_factory=list)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
 
 from fedlaf.client.runtime import device_of, measured_model
 from fedlaf.core.seeding import seed_for
@@ -12,19 +15,21 @@ from fedlaf.core.types import Weights
 from fedlaf.evaluation import (
     Evaluation,
     EvaluationSplits,
+    MeasuredModel,
+    MeasureFunction,
     Predictions,
     RetrainSpread,
     Verdict,
+    catalogue_of,
     digest,
     evaluate,
-    inside,
     judged,
     likelihood_ratios,
     membership_attacks,
+    of_catalogue,
     predict,
     probabilities,
     sides_of,
-    spaced,
     spread,
     zero_retrain_forgetting,
 )
@@ -76,11 +81,13 @@ class Judge:
         seen = {model: self._predicted(model, weights) for model, weights in models.items()}
         retrained = [model for model in seen if model.startswith((RETRAINED, REFERENCE))]
         own = {model: self._own(model, seen, models) for model in seen}
-        scatter = spread([(seen[m], Evaluation(own[m])) for m in retrained], self.splits)
+        added, catalogue = self.plan.measures, catalogue_of(self.plan.measures)
+        references = [(seen[m], Evaluation(own[m], catalogue=catalogue)) for m in retrained]
+        scatter = spread(references, self.splits, added)
         reference = seen.get(RETRAINED)
         found = {}
         for model in (model for model in seen if not model.startswith(REFERENCE)):
-            both = evaluate(seen[model], self.splits, reference)
+            both = evaluate(seen[model], self.splits, reference, added=added)
             found[model] = replace(both, measures={**both.measures, **own[model]})
         return Judgement(found, scatter, judged(found, scatter, self.plan.gate))
 
@@ -97,21 +104,9 @@ class Judge:
             others += [RETRAINED]
         own |= likelihood_ratios(found, [seen[m] for m in others], self.splits, sides)
         own["zrf"] = zero_retrain_forgetting(found.forget, self._untrained)
-        return own | self._on_demand(found, models[model], seen.get("original"))
-
-    def _on_demand(
-        self, found: Predictions, weights: Weights, original: Predictions | None
-    ) -> dict[str, float]:
-        wanted, rows = self.plan.on_demand, self.splits.forget
-        own: dict[str, float] = {}
-        if "halves" in wanted:
-            own |= inside.split_halves(found.represented)
-        if "probe" in wanted:
-            labels = rows.y.numpy()[spaced(len(rows), self.plan.most_rows)]
-            own["probe_forget"] = inside.probed(found.represented["forget"], labels)
-        if "relearn" in wanted and original is not None:
-            target = inside.goal_of(original.forget, rows)
-            own["relearn_steps"] = inside.relearned(measured_model(self.plan.spec), weights, rows, target)
+        measured = MeasuredModel(models[model], lambda: measured_model(self.plan.spec), seen)
+        for function in self.plan.measures:
+            own |= of_catalogue(function, function.measure(found, self.splits, measured))
         return own
 
     def _predicted(self, model: str, weights: Weights) -> Predictions:
@@ -121,7 +116,8 @@ class Judge:
         return self.seen[model]
 
     def _stored(self, model: str, weights: Weights) -> Predictions:
-        asked = {"most_rows": self.plan.most_rows, "layers": "layers" in self.plan.on_demand}
+        taking = [repr(f) for f in self.plan.measures if type(f).arrays is not MeasureFunction.arrays]
+        asked = {"most_rows": self.plan.most_rows, "arrays": taking}
         rows_and_weights = digest(weights, self.splits)
         fingerprint = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)
         return self.store.predictions(f"{self.name}-{model}", fingerprint, lambda: self._made(weights))
@@ -129,9 +125,10 @@ class Judge:
     def _made(self, weights: Weights) -> Predictions:
         network = measured_model(self.plan.spec)
         found = predict(network, weights, self.splits, represented=self.plan.most_rows)
-        if "layers" not in self.plan.on_demand:
-            return found
-        return replace(found, grams=inside.grams(network, weights, self.splits.forget.x))
+        taken: dict[str, npt.NDArray[Any]] = {}
+        for function in self.plan.measures:
+            taken |= function.arrays(network, weights, self.splits)
+        return replace(found, grams=taken)
 
     @cached_property
     def _sides(self) -> Sides:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.client import ClientSpec
-from fedlaf.client.runtime import device_of
+from fedlaf.client.registry import STEPS, import_steps
+from fedlaf.client.runtime import SHIPPED_STEPS, device_of
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
-from fedlaf.evaluation import Gate
-from fedlaf.evaluation.inside import ON_DEMAND
+from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
 from fedlaf.experiment.needs import check_needs, history_spec_for
@@ -48,7 +48,7 @@ class Plan:
     asr: str | None
     reference_seeds: int
     most_rows: int
-    on_demand: tuple[str, ...]
+    measures: tuple[MeasureFunction, ...]
     gate: Gate
     method_name: str
     resume: Path | None
@@ -100,12 +100,13 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     specs = [made(config, f"requests[{i}]") for i in range(len(config.requests))]
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
+    import_steps(spec.steps)
     _check_methods(train, method, scheduled, federation, name)
     return Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
-        tuple(config.evaluation.on_demand), _gate(config),
+        _measures(config), _gate(config),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation, plain(config), device_of(spec)),
@@ -118,6 +119,15 @@ def _gate(config: DictConfig) -> Gate:
         return Gate(gate.accuracy, gate.below)
 
 
+def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:
+    found = {name: made(config, f"evaluation.measure.{name}") for name in config.evaluation.measure}
+    for name, function in found.items():
+        known = isinstance(function, MeasureFunction)
+        require(known, f"evaluation.measure.{name}", "a MeasureFunction", function)
+    catalogue_of(tuple(found.values()))  # names that are taken stop here
+    return tuple(found.values())
+
+
 def spec_of(config: DictConfig) -> ClientSpec:
     """What a client must know of the configuration. Raises InvalidValue."""
     federation = FederationSpec(
@@ -126,8 +136,15 @@ def spec_of(config: DictConfig) -> ClientSpec:
         config.server_rows,
     )  # fmt: skip
     return ClientSpec(
-        federation, made(config, "model"), config.device, config.precision, config.deterministic
-    )
+        federation, made(config, "model"), config.device, config.precision, config.deterministic,
+        (*SHIPPED_STEPS, *config.client.steps, *_methods_not_shipped(config)),
+    )  # fmt: skip
+
+
+def _methods_not_shipped(config: DictConfig) -> list[str]:
+    """Where methods come from that are not fedlaf's own: their files may hold their client steps too."""
+    targets = [OmegaConf.select(config, f"{section}._target_") for section in ("train", "forget")]
+    return [target for target in targets if target and not target.startswith("fedlaf.")]
 
 
 def _check_scalars(config: DictConfig) -> None:
@@ -141,8 +158,6 @@ def _check_scalars(config: DictConfig) -> None:
     asr = config.evaluation.asr
     require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
     require_count("evaluation.most_rows", config.evaluation.most_rows)
-    unknown = [name for name in config.evaluation.on_demand if name not in ON_DEMAND]
-    require(not unknown, "evaluation.on_demand", f"some of {', '.join(ON_DEMAND)}", unknown)
     folder = config.resume
     found = folder is None or Path(folder).is_dir()
     require(found, "resume", "the folder of an earlier run", folder)
@@ -157,11 +172,13 @@ def _check_methods(
 ) -> None:
     registry = ClientRegistry({}, federation.sizes)
     _located(lambda: train.check(registry), "train")
+    _check_steps(train, registry, "train")
     removed = ForgetRequest()
     for at, request in scheduled:
         asked = ClientRegistry({}, federation.sizes, request, removed, at)
         check_needs(method, asked, name, server_rows=len(federation.on_server()))
         _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
+        _check_steps(method, asked, "forget")
         removed = removed.joined(request, federation.sizes)
 
 
@@ -172,6 +189,12 @@ def _check_inputs(value: object, shape: Shape, section: str) -> None:
     elif is_dataclass(value):
         for part in fields(value):
             _check_inputs(getattr(value, part.name), shape, f"{section}.{part.name}")
+
+
+def _check_steps(method: Method, registry: ClientRegistry, section: str) -> None:
+    expected = f"registered client steps (known: {', '.join(sorted(STEPS))}; client.steps adds modules)"
+    for step in sorted(method.client_steps(registry) - set(STEPS)):
+        raise InvalidValue(section, expected, step)
 
 
 def _located(call: Any, section: str) -> Any:

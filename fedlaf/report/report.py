@@ -9,13 +9,13 @@ from typing import Any
 
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
-from fedlaf.evaluation.catalogue import CATALOGUE
+from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue
 from fedlaf.method.answers import Answers
 from fedlaf.method.contract import Finding
 
 MODELS = ("original", "unlearned", "retrained")
 
-MEASURES = {name: measure.title for name, measure in CATALOGUE.items()}
+MEASURES = {name: measure.label for name, measure in CATALOGUE.items()}
 
 COSTS = {
     "passes": "client passes over samples",
@@ -71,6 +71,11 @@ class RequestResult:
     spread: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What its measures are: those of every run, and those that were added to this one."""
+        return next((evaluation.catalogue for evaluation in self.models.values()), CATALOGUE)
 
     def measure(self, name: str, model: str) -> float | None:
         """A measure of a model, `gap` computed here; None where there is none."""
@@ -142,7 +147,7 @@ def _served(served: RequestResult) -> dict[str, Any]:
         "clients": list(served.clients),
         "rows": served.rows,
         "withdrawn": list(served.withdrawn),
-        "models": {m: _plain({k: served.measure(k, m) for k in MEASURES}) for m in names},
+        "models": {m: _plain({k: served.measure(k, m) for k in served.catalogue}) for m in names},
         "by_class": {m: _classes(served.models[m].by_class) for m in names},
         "layers": {m: dict(served.models[m].layers) for m in names if served.models[m].layers},
         "spread": _plain(served.spread),

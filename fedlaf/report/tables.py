@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
 
 from rich import box
@@ -9,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlaf.core.cost import PEAKS
-from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.evaluation.verdict import Word
 from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, RequestResult
 
@@ -23,7 +23,6 @@ TITLES = 35
 WIDEST = 11
 """Characters that a column of numbers has on the console at most; its title is wrapped."""
 MEGABYTE = 1e6
-GROUPS = {measure.title: measure.group for measure in CATALOGUE.values()}
 
 
 def measure_rows(served: RequestResult, *, brief: bool = False) -> Rows:
@@ -38,14 +37,14 @@ def measure_rows(served: RequestResult, *, brief: bool = False) -> Rows:
     header += [DISTANCE] if verdict and verdict.distances else []
     header += [BETWEEN] if spread else []
     rows = [[*header, *([VERDICT] if judges else [])]]
-    for name, measure in CATALOGUE.items():
+    for name, measure in served.catalogue.items():
         values = [served.measure(name, model) for model in MODELS]
         if (brief and not measure.brief) or all(value is None for value in values):
             continue
         values += [verdict.distances.get(name)] if verdict and verdict.distances else []
         values += [spread.get(name)] if spread else []
         word = [str(verdict.words.get(name, ""))] if verdict and judges else []
-        rows.append([measure.title, *(_number(value, measure.digits) for value in values), *word])
+        rows.append([measure.label, *(_number(value, measure.digits) for value in values), *word])
     return rows
 
 
@@ -121,9 +120,10 @@ def show(report: Report, console: Console) -> None:
     for line in failures(report):
         console.print(f"failed: {line}", soft_wrap=True)
     for served in report.results:
-        console.print(_table(title(served), measure_rows(served, brief=True)))
+        groups = {measure.label: measure.group for measure in served.catalogue.values()}
+        console.print(_table(title(served), measure_rows(served, brief=True), groups))
         if served.costs:
-            console.print(_table(None, cost_rows(served)))
+            console.print(_table(None, cost_rows(served), {}))
         for line in remarks(served):
             console.print(line, soft_wrap=True)
 
@@ -163,7 +163,7 @@ def _who_took_part(served: RequestResult) -> str:
     return f"asked while forgetting: {told} ({forgetting} of those that forget)"
 
 
-def _table(heading: str | None, rows: Rows) -> Table:
+def _table(heading: str | None, rows: Rows, groups: Mapping[str, str]) -> Table:
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for place, name in enumerate(rows[0]):
         if place == 0:
@@ -171,7 +171,7 @@ def _table(heading: str | None, rows: Rows) -> Table:
         else:
             table.add_column(name, justify="right", no_wrap=name == VERDICT, max_width=WIDEST)
     for row, after in zip(rows[1:], [*rows[2:], [""]], strict=True):
-        table.add_row(*row, end_section=GROUPS.get(row[0]) is not GROUPS.get(after[0]))
+        table.add_row(*row, end_section=groups.get(row[0]) != groups.get(after[0]))
     return table
 
 

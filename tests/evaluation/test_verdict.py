@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.evaluation import Evaluation, Gate, RetrainSpread, judged
-from fedlaf.evaluation.catalogue import CATALOGUE, Sense, distance
+from fedlaf.evaluation import (
+    Evaluation,
+    Gate,
+    Halves,
+    Layers,
+    Probe,
+    Relearn,
+    RetrainSpread,
+    catalogue_of,
+    judged,
+)
+from fedlaf.evaluation.catalogue import Sense, distance
 from fedlaf.evaluation.verdict import Word, word
 
 NAN = float("nan")
+WHOLE = catalogue_of((Relearn(), Probe(), Layers(), Halves()))
 RETRAINED = {
     "accuracy_retain": 90.0, "accuracy_forget": 50.0, "accuracy_test": 85.0, "backdoor_success": 2.0,
     "js_retain": 0.0, "js_forget": 0.0, "js_test": 0.0, "tow": 1.0, "mia_trees_auc": 51.0, "zrf": 0.8,
@@ -68,13 +79,13 @@ def verdict(
 def test_the_word_on_a_measure(
     name: str, value: float, reference: float, limit: float, expected: Word
 ) -> None:
-    assert word(name, value, reference, limit) is expected
+    assert word(name, value, reference, limit, WHOLE) is expected
 
 
 def test_every_measure_has_a_distance_that_is_zero_at_the_retrained_model() -> None:
-    for name, measure in CATALOGUE.items():
+    for name, measure in WHOLE.items():
         same = {Sense.DISTANCE: 0.0, Sense.LIKENESS: 1.0}.get(measure.sense, 37.5)
-        assert distance(name, same, same) == 0
+        assert distance(name, same, same, WHOLE) == 0
 
 
 # ---- a request

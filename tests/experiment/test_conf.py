@@ -12,8 +12,7 @@ from support.runs import composed
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Torchvision
-from fedlaf.evaluation import Gate
-from fedlaf.evaluation.inside import ON_DEMAND
+from fedlaf.evaluation import Gate, Halves, Layers, Probe, Relearn
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.plan import FEDERATION, prepare
 from fedlaf.models import ResNet18
@@ -26,11 +25,12 @@ from fedlaf.strategies.laf_published import PublishedLaf
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
-          "evaluation", "engine", "experiment")  # fmt: skip
+          "evaluation", "evaluation/measure", "engine", "experiment")  # fmt: skip
 OPTIONS = [
     (group, file.relative_to(CONF / group).with_suffix("").as_posix())
     for group in GROUPS
     for file in sorted((CONF / group).rglob("*.yaml"))
+    if f"{group}/{file.parent.name}" not in GROUPS
 ]
 PAPER = [option for _, option in OPTIONS if option.startswith("paper/")]
 
@@ -217,19 +217,21 @@ def test_training_is_flower_averaging_with_the_configured_cohort() -> None:
 
 def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
     plain = prepare(composed(*SMALL))
-    assert (plain.reference_seeds, plain.on_demand, plain.curve_rows) == (0, (), 400)
+    assert (plain.reference_seeds, plain.measures, plain.curve_rows) == (0, (), 400)
     full = prepare(
         composed(*SMALL, "evaluation=full", "evaluation.curve_rows=0", "evaluation.gate.accuracy=70")
     )
     assert (full.reference_seeds, full.curve_rows, full.gate) == (2, 0, Gate(accuracy=70))
-    assert full.on_demand == ON_DEMAND
+    assert full.measures == (Relearn(), Probe(), Layers(), Halves())
+    assert prepare(composed(*SMALL, "evaluation/measure=probe")).measures == (Probe(),)
     assert full.most_rows == plain.most_rows
 
 
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("evaluation.on_demand=[dowsing]", "evaluation.on_demand"),
+        ("+evaluation.measure.dowsing={_target_:fedlaf.data.Digits}", "evaluation.measure.dowsing"),
+        ("+evaluation.measure.mine={_target_:fedlaf.evaluation.Nothing}", "evaluation.measure.mine"),
         ("evaluation.most_rows=0", "evaluation.most_rows"),
         ("evaluation.gate.accuracy=120", "evaluation.gate.accuracy"),
         ("evaluation.gate.below=-1", "evaluation.gate.below"),
