@@ -20,7 +20,7 @@ from fedlaf.evaluation import Gate
 from fedlaf.evaluation.inside import ON_DEMAND
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import made, only_known, plain
-from fedlaf.experiment.needs import check_needs, history_spec_for
+from fedlaf.experiment.needs import check_model, check_needs, history_spec_for
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
@@ -84,6 +84,8 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
     _check_methods(train, method, scheduled, federation, name)
+    dataset = federation.dataset
+    check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
     return Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,

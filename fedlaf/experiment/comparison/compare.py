@@ -20,7 +20,7 @@ Trains once a seed, runs every method from there, and compares all with one retr
 plot and a JSON. Results that exist are not computed again. comparison is one of those in conf/comparison.
 
 fedlaf compare 'seeds=[3,4,5]' 'only=[laf]'                     # of the methods below
-fedlaf compare '+methods.brief=["forget=laf","forget.align_rounds=1"]'
+fedlaf compare '+methods.brief=["forget=laf","forget.ridge=0.1"]'
 fedlaf compare 'base=["engine=inline","data.train_rows=5000"]'   # keys of all jobs
 
 What runs as it is asked for here:
