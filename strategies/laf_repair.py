@@ -11,14 +11,15 @@ from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.objectives.classification import Fit
 from fedlaf.protocol.messages import Part, Reply
-from fedlaf.strategies.base.densities import DensityMethod
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import ForgetStrategy
+from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
 
 
 @dataclass(frozen=True)
-class Repair(DensityMethod):
+class Repair(ForgetStrategy):
     """After the phases of LAF, `repair_rounds` of federated averaging by the clients with rows that remain.
 
     `repair.labels` is the share of those rows that is labelled; with 0 this is plain LAF. Repair
@@ -28,31 +29,43 @@ class Repair(DensityMethod):
 
     repair: Fit = field(default_factory=lambda: Fit(labels=0.25))
     repair_rounds: int = 1
+    cohort: int | None = None
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[misc]
         require_count("repair_rounds", self.repair_rounds, at_least=0)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """LAF's, then repair."""
-        repair = self._phase("repair", "fit", self.repair_rounds, Who.RETAIN, self.repair)
-        repair = replace(repair, mean=Part.MODEL)
+        repair = Phase(
+            "repair", "fit", self.repair_rounds, Who.RETAIN, self.repair, self.cohort,
+            fixed_cohort=True, mean=Part.MODEL,
+        )  # fmt: skip
         wanted = self.repair_rounds and self.repair.labels > 0
         whole = super().phases(registry)  # type: ignore[safe-super]
         return [*whole, *([repair] if wanted else [])]
 
     def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The whole model for repair, else what LAF sends."""
-        return {Part.MODEL: state.weights} if phase.step == "fit" else super().arrays(phase, state)
+        if phase.step == "fit":
+            return {Part.MODEL: state.weights}
+        return super().arrays(phase, state)  # type: ignore[safe-super]
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the repaired models, else what LAF makes of the replies."""
         if phase.step == "fit":
             (mean,) = replies
             return replace(state, weights=mean.arrays[Part.MODEL])
-        return super().aggregate(phase, state, replies)
+        return super().aggregate(phase, state, replies)  # type: ignore[safe-super]
+
+
+@dataclass(frozen=True)
+class LafRepair(Repair, Laf):
+    """Repair after LAF in closed form."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS, Need.LINEAR})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,14 @@ from fedlaf.data.federation import build
 from fedlaf.method.contract import ClientRegistry, Method, MethodInputs, Need
 from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
 from fedlaf.models import Classifier
+from fedlaf.models.last_layer import last_linear
+
+
+def check_model(method: Method, model: Classifier, name: str) -> None:
+    """Raise InvalidValue when the model is not of the form that a method needs."""
+    if Need.LINEAR in method.needs and last_linear(model.extractor) is None:
+        expected = f"{Need.LINEAR}, which forget={name} solves for; forget=laf_adam takes any"
+        raise InvalidValue("model", expected, type(model.extractor).__name__)
 
 
 def check_needs(method: Method, registry: ClientRegistry, name: str, *, server_rows: int) -> None:

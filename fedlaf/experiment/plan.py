@@ -23,7 +23,7 @@ from fedlaf.data.request_specs import schedule
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
-from fedlaf.experiment.needs import check_needs, history_spec_for
+from fedlaf.experiment.needs import check_model, check_needs, history_spec_for
 from fedlaf.experiment.provenance import provenance
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
@@ -102,6 +102,8 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     name = method_name or type(method).__name__
     import_steps(spec.steps)
     _check_methods(train, method, scheduled, federation, name)
+    dataset = federation.dataset
+    check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
     return Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,

@@ -33,6 +33,7 @@ class Need(StrEnum):
     LAST = "the model that each client trained last"
     MAGNITUDES = "a sum of absolute updates for each client"
     SERVER_ROWS = "unlabelled rows on the server"
+    LINEAR = "an extractor that ends in a linear layer"
 
 
 @dataclass(frozen=True)

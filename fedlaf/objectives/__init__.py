@@ -2,6 +2,7 @@
 
 from fedlaf.objectives.classification import Ascend, Distil, Fit
 from fedlaf.objectives.laf import Forget, Noise, Represent
+from fedlaf.objectives.laf_closed_form import ClosedForm
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.objectives.logit_objectives import (
     AdversarialRelabel,
@@ -20,6 +21,7 @@ __all__ = [
     "AdversarialRelabel",
     "Alignment",
     "Ascend",
+    "ClosedForm",
     "Distil",
     "DistilBoth",
     "FedOsdGradients",

@@ -37,6 +37,7 @@ class Part:
     RETAIN_GRADIENT = "retain_gradient"
     FORGET_GRADIENT = "forget_gradient"
     SUM = "sum"
+    STATISTICS = "statistics"
 
 
 @dataclass(frozen=True)

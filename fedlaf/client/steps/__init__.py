@@ -3,6 +3,7 @@
 from fedlaf.client.steps import (
     densities,
     gradients,
+    laf_closed_form,
     laf_published,
     local_objectives,
     projected_ascent,
@@ -14,6 +15,7 @@ from fedlaf.client.steps import (
 __all__ = [
     "densities",
     "gradients",
+    "laf_closed_form",
     "laf_published",
     "local_objectives",
     "projected_ascent",

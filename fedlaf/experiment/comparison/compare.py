@@ -24,7 +24,7 @@ plot and a JSON. Results that exist are not computed again. comparison is one of
 study/... are ablations and sweeps of LAF.
 
 fedlaf compare 'seeds=[3,4,5]' 'only=[laf]'                     # of the methods below
-fedlaf compare '+methods.brief=["forget=laf","forget.align_rounds=1"]'
+fedlaf compare '+methods.brief=["forget=laf","forget.ridge=0.1"]'
 fedlaf compare 'base=["engine=inline","data.train_rows=5000"]'   # keys of all jobs
 fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4,1e-3]'
 fedlaf compare runner=ray runner.address=HOST:6379              # runs are tasks of a Ray cluster

@@ -1,0 +1,162 @@
+"""LAF in closed form: forward passes, and sums over rows. No label anywhere, no row leaves.
+
+A contribution of fewer rows than the floor is refused here, whatever the server asks.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+from fedlaf.client import batches
+from fedlaf.client.context import ClientContext
+from fedlaf.client.registry import NoSettings, client_step
+from fedlaf.core.cost import Cost
+from fedlaf.core.errors import require
+from fedlaf.data import Rows, as_input
+from fedlaf.models import last_layer
+from fedlaf.models.arrays import as_tensors, load_weights
+from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form
+from fedlaf.objectives.laf_closed_form import Whitening
+from fedlaf.protocol.messages import Part, Reply
+
+CHUNK = 256
+
+RETAINED, FORGOTTEN = "closed_form_retain", "closed_form_forget"
+"""Private state: representations of the retain rows in use; features of the forget rows."""
+
+
+@client_step("laf_features", ClosedForm)
+def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Send the gram matrices of the retain rows' features and representations; keep the latter."""
+    context.state.clear()
+    rows = context.data.inputs(context.absent_positions)
+    pool = batches.pool(len(rows), settings.most_rows, context.stream("pool"))
+    _check_floor(len(pool), settings)
+    phi = _features(context, rows.at(pool))
+    e = _representations(context, phi)
+    context.state.put(RETAINED, {"e": e})
+    scale = context.retain_count / len(pool)
+    sums = {"features": laf_closed_form.gram(phi), "representations": laf_closed_form.gram(e)}
+    return _reply(sums, len(pool), scale, Cost(forward_passes=len(pool)))
+
+
+@client_step("laf_thresholds", ClosedForm)
+def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Send how the retain rows' errors under h are distributed, and their soft confusion."""
+    e = context.state.get(RETAINED)["e"].to(context.device)
+    found = laf_closed_form.errors(_whitening(context).units(e))
+    sums = {
+        "errors": laf_closed_form.error_counts(found.cpu()),
+        "confusion": label_shift.soft_confusion(_posteriors(context, e), settings.floor),
+    }
+    return _reply(sums, len(e), context.retain_count / len(e))
+
+
+@client_step("laf_direction", ClosedForm)
+def laf_direction(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Send the sums of the outliers among the forget rows, and of the others, in whitened units."""
+    phi, passes = _forgotten(context, settings)
+    context.state.put(FORGOTTEN, {"phi": phi})
+    h = _whitening(context)
+    units = h.units(_representations(context, phi))
+    sums = laf_closed_form.outlier_sums(units, h.outlier(units, settings))
+    few = sums[:, -1:] < settings.floor
+    return _reply({"outliers": sums.masked_fill(few, 0.0)}, len(phi), cost=Cost(forward_passes=passes))
+
+
+@client_step("laf_targets", ClosedForm)
+def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Give each forget row a target; send what the solution needs of them, and their soft confusion.
+
+    The direction that outliers lose is the server's; without one it is that of this client's rows.
+    """
+    phi, passes = _forgotten(context, settings)
+    h = _whitening(context)
+    e = _representations(context, phi)
+    units = h.units(e)
+    outlier = h.outlier(units, settings)
+    sent = as_tensors(context.instruction.weights(Part.VAE))
+    found = laf_closed_form.outlier_sums(units, outlier)
+    direction = sent.get("direction", laf_closed_form.outlier_direction(found.cpu(), settings))
+    change = laf_closed_form.target_changes(
+        units, outlier, direction.to(context.device), h, clip=settings.clip
+    )
+    sums = {
+        "features": laf_closed_form.gram(phi),
+        "cross": change.T @ laf_closed_form.with_one(phi),
+        "confusion": label_shift.soft_confusion(_posteriors(context, e + change), settings.floor),
+    }
+    reply = _reply(sums, len(phi), cost=Cost(forward_passes=passes))
+    reply.numbers["outlier"] = float(outlier.double().mean())  # type: ignore[index]
+    return reply
+
+
+@client_step("laf_label_counts", NoSettings)
+def laf_label_counts(context: ClientContext, settings: NoSettings) -> Reply:
+    """Send how many retain and forget rows have each label.
+
+    It is what a client notes while it trains; here it is counted when it is asked for, as a training may be
+    taken up from an earlier run. No input is read.
+    """
+    del settings
+    classes = int(context.instruction.settings["classes"])
+    labels = context.data.labelled().y
+    forget = torch.zeros(len(labels), dtype=torch.bool)
+    gone = forget.clone()
+    forget[list(context.forget_positions)] = True
+    gone[list(context.absent_positions)] = True
+    kinds = (labels[~gone], labels[forget])
+    counts = torch.stack([torch.bincount(kind, minlength=classes) for kind in kinds])
+    return _reply({"labels": counts}, int(counts.sum()))
+
+
+def _reply(sums: dict[str, Tensor], rows: int, scale: float = 1.0, cost: Cost | None = None) -> Reply:
+    arrays = {name: (scale * found).double().cpu().numpy() for name, found in sums.items()}
+    return Reply({Part.STATISTICS: arrays}, {"rows": float(rows)}, cost or Cost())
+
+
+def _check_floor(rows: int, settings: ClosedForm) -> None:
+    expected = f"at most the {rows} rows behind this client's contribution"
+    require(rows >= settings.floor, "min_rows", expected, settings.min_rows)
+
+
+def _forgotten(context: ClientContext, settings: ClosedForm) -> tuple[Tensor, int]:
+    """Features of the forget rows, and how many passes they took: none where an earlier phase kept them."""
+    _check_floor(len(context.forget_positions), settings)
+    if "direction" in context.instruction.weights(Part.VAE):
+        phi = context.state.get(FORGOTTEN)["phi"].to(context.device)
+        load_weights(context.model.extractor, context.instruction.weights(Part.EXTRACTOR))
+        return phi, 0
+    phi = _features(context, context.data.inputs_at(context.forget_positions))
+    return phi, len(phi)
+
+
+def _features(context: ClientContext, rows: Rows) -> Tensor:
+    extractor = context.model.extractor
+    load_weights(extractor, context.instruction.weights(Part.EXTRACTOR))
+    chunks = [as_input(chunk, context.device) for chunk in rows.x.split(CHUNK)]
+    return torch.cat([last_layer.features(extractor, chunk) for chunk in chunks])
+
+
+@torch.no_grad()
+def _representations(context: ClientContext, phi: Tensor) -> Tensor:
+    """E = W phi + b in float64: the sums must not depend on how a network rounds."""
+    last = last_layer.last_linear(context.model.extractor)
+    if last is None:
+        raise LookupError("the extractor does not end in a linear layer")
+    return phi.double() @ last.weight.double().T + last.bias.double()
+
+
+@torch.no_grad()
+def _posteriors(context: ClientContext, e: Tensor) -> Tensor:
+    load_weights(context.model.head, context.instruction.weights(Part.HEAD))
+    logits: Tensor = deepcopy(context.model.head).double()(e)
+    return logits.softmax(1)
+
+
+def _whitening(context: ClientContext) -> Whitening:
+    sent = as_tensors(context.instruction.weights(Part.VAE))
+    return Whitening(sent["mean"].to(context.device), sent["root"].to(context.device))

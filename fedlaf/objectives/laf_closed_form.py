@@ -1,0 +1,173 @@
+"""LAF in closed form: sums over rows, and the solution for the extractor's last linear layer.
+
+With e = W phi + b, phi~ = (phi, 1), forgotten rows asked for t - e and remaining rows for no change, the
+ridge solution is dW = (sum_f (t - e) phi~^T) (sum_r phi~ phi~^T + sum_f phi~ phi~^T + lambda I)^-1. All sums
+are over rows, in float64, so that a federation's are those of all rows together. All of it is ours; pure
+functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.objectives.laf_targets import FEW
+
+SHRINKAGE = 0.1
+"""How much of h's covariance is replaced by a multiple of the identity of the same trace, as in Gaussian."""
+
+OCTAVES, PER_OCTAVE = 16, 64
+"""Errors are counted in bins from 2^-16 to 2^16, each 1 % wide: a threshold is exact to that."""
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """What the clients of LAF in closed form are told.
+
+    A forget row is an outlier when its error under h is above that of all but a share `outlier_quantile` of
+    the retain rows. `most_rows` is how many retain rows a client uses (None: all). `min_rows` is the least
+    number of rows behind a contribution; with `secure_aggregation` it holds for the sum of all clients
+    instead. `threshold` is filled in by the server.
+    """
+
+    outlier_quantile: float = 0.05
+    most_rows: int | None = 300
+    min_rows: int = 10
+    secure_aggregation: bool = False
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("outlier_quantile", self.outlier_quantile, above=0, at_most=0.5)
+        require_count("min_rows", self.min_rows)
+        if self.most_rows is not None:
+            require_count("most_rows", self.most_rows)
+
+    @property
+    def floor(self) -> int:
+        """The least number of rows behind a single client's contribution."""
+        return 1 if self.secure_aggregation else self.min_rows
+
+    @property
+    def clip(self) -> float:
+        """The quantile of a whitened component that only `outlier_quantile` of the retain rows exceed."""
+        return NormalDist().inv_cdf(1 - self.outlier_quantile)
+
+
+class Whitening(NamedTuple):
+    """h as a Gaussian: mean [D] and the symmetric inverse root of the shrunk covariance [D, D], float64."""
+
+    mean: Tensor
+    root: Tensor
+
+    def units(self, representation: Tensor) -> Tensor:
+        """Whitened deviations [N, D] of representations [N, D]."""
+        return (representation.double() - self.mean) @ self.root
+
+    def outlier(self, units: Tensor, settings: ClosedForm) -> Tensor:
+        """Which rows [N] have an error above the threshold; none where they are fewer than the floor."""
+        outlier = errors(units) > settings.threshold
+        return outlier if int(outlier.sum()) >= settings.floor else torch.zeros_like(outlier)
+
+
+def with_one(rows: Tensor) -> Tensor:
+    """Rows [N, P] as float64 with a column of ones: [N, P + 1]."""
+    wide = rows.double()
+    return torch.cat([wide, wide.new_ones(len(wide), 1)], 1)
+
+
+def gram(rows: Tensor) -> Tensor:
+    """The upper triangle of the sum of x x^T over rows [N, P], with x = (row, 1); [(P + 1)(P + 2) / 2].
+
+    Its last number is the number of rows.
+    """
+    extended = with_one(rows)
+    whole = extended.T @ extended
+    upper = torch.triu_indices(*whole.shape)
+    return whole[upper[0], upper[1]]
+
+
+def unpacked(triangle: Tensor) -> Tensor:
+    """The symmetric matrix [P, P] of an upper triangle [P (P + 1) / 2]."""
+    size = int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
+    upper = torch.triu_indices(size, size)
+    whole = triangle.new_zeros(size, size)
+    whole[upper[0], upper[1]] = triangle
+    whole[upper[1], upper[0]] = triangle
+    return whole
+
+
+def whitening(triangle: Tensor) -> Whitening:
+    """H from the gram of the retain rows' representations: the Gaussian of `fedlaf.models.Gaussian`."""
+    moments = unpacked(triangle) / triangle[-1]
+    mean = moments[-1, :-1]
+    covariance = moments[:-1, :-1] - torch.outer(mean, mean)
+    level = covariance.diagonal().mean().clamp_min(1e-12)
+    identity = torch.eye(len(mean), dtype=covariance.dtype)
+    values, vectors = torch.linalg.eigh((1 - SHRINKAGE) * covariance + SHRINKAGE * level * identity)
+    root = (vectors * values.clamp_min(float(SHRINKAGE * level)).rsqrt()) @ vectors.T
+    return Whitening(mean, root)
+
+
+def errors(units: Tensor) -> Tensor:
+    """Errors [N] under h: mean squared whitened deviation of [N, D]."""
+    return units.square().mean(1)
+
+
+def error_counts(found: Tensor) -> Tensor:
+    """How many errors [N] fall into each bin; float64 [2 * OCTAVES * PER_OCTAVE]."""
+    bins = 2 * OCTAVES * PER_OCTAVE
+    place = ((found.log2() + OCTAVES) * PER_OCTAVE).floor().clamp(0, bins - 1).long()
+    return torch.bincount(place, minlength=bins).double()
+
+
+def error_threshold(counts: Tensor, quantile: float) -> float:
+    """The upper edge of the first bin at which at most a share `quantile` of the counted errors is beyond."""
+    within = counts.cumsum(0) >= (1 - quantile) * counts.sum()
+    first = int(within.double().argmax())
+    return float(2.0 ** ((first + 1) / PER_OCTAVE - OCTAVES))
+
+
+def outlier_sums(units: Tensor, outlier: Tensor) -> Tensor:
+    """The sums of (z, 1) over outliers and over ordinary rows: [2, D + 1]."""
+    extended = with_one(units)
+    return torch.stack([extended[outlier].sum(0), extended[~outlier].sum(0)])
+
+
+def outlier_direction(sums: Tensor, settings: ClosedForm) -> Tensor:
+    """The direction [D] from the ordinary to the outlier rows in whitened units, length 1.
+
+    Zeros where outliers are not at least twice as frequent as among retain rows. Where hardly any rows are
+    ordinary it leads from the retain rows' mean, which is 0. In whitened coordinates the difference of means
+    is Fisher's discriminant.
+    """
+    outliers, ordinary = sums[:, :-1]
+    many, few = sums[:, -1]
+    frequent = many >= 2 * settings.outlier_quantile * (many + few)
+    if many == 0 or not frequent:
+        return torch.zeros_like(outliers)
+    start = ordinary / few if few >= FEW * (many + few) else torch.zeros_like(outliers)
+    direction: Tensor = outliers / many - start
+    return direction / float(direction.norm().clamp_min(1e-12))
+
+
+def target_changes(units: Tensor, outlier: Tensor, direction: Tensor, h: Whitening, *, clip: float) -> Tensor:
+    """The changes t - e [N, D]: outliers' components along the direction beyond `clip` are taken back to it."""
+    along = units @ direction
+    beyond = (along - clip).clamp_min(0) * outlier
+    step: Tensor = torch.linalg.solve(h.root, direction)
+    return torch.outer(-beyond, step)
+
+
+def ridge_solution(cross: Tensor, whole: Tensor, ridge: float) -> Tensor:
+    """DW [D, P + 1] from sum_f (t - e) phi~^T [D, P + 1] and the gram matrix of all rows [P + 1, P + 1].
+
+    lambda is `ridge` times the mean diagonal.
+    """
+    damped = whole + ridge * whole.diagonal().mean() * torch.eye(len(whole), dtype=whole.dtype)
+    solution: Tensor = torch.cholesky_solve(cross.T, torch.linalg.cholesky(damped)).T
+    return solution

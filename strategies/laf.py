@@ -1,0 +1,161 @@
+"""LAF in closed form: the default. Three rounds of sums over rows, then the server solves; no gradient.
+
+From LAF (Shen et al., ICLR 2024): the frozen teacher, h on its representations, label-free updates of the
+extractor alone, alignment of both kinds of rows. Ours: targets, the estimate of class shares, the closed form
+(`fedlaf.objectives.laf_closed_form`, `fedlaf.objectives.label_shift`, docs/laf.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.types import ClientId, Weights
+from fedlaf.method.contract import ClientRegistry, Finding, Need, RoundRecord
+from fedlaf.models.arrays import as_tensors, load_weights
+from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form
+from fedlaf.objectives.laf_closed_form import unpacked
+from fedlaf.objectives.laf_targets import shift_of_representations
+from fedlaf.protocol.exact_sum import exact_sum
+from fedlaf.protocol.messages import Part, Reply
+from fedlaf.strategies.base.densities import extractor_of, head_of, with_extractor
+from fedlaf.strategies.base.phase import Phase, ServerState, Who
+from fedlaf.strategies.base.strategy import ForgetStrategy
+
+
+@dataclass(frozen=True)
+class Laf(ForgetStrategy):
+    """Features, thresholds, targets; with several forgetting clients their common direction before targets.
+
+    `ridge` is lambda over the mean diagonal. `cohort` limits how many clients with rows that remain are
+    asked; their sums are weighted up to all. Strict throughout, because a missing party biases the result.
+    """
+
+    rule: ClosedForm = field(default_factory=ClosedForm)
+    ridge: float = 1e-2
+    cohort: int | None = None
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LINEAR})
+
+    def __post_init__(self) -> None:
+        require_number("ridge", self.ridge, above=0)
+        if self.cohort is not None:
+            require_count("cohort", self.cohort)
+
+    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
+        """Three rounds, or four."""
+        several = len(_contributing(registry, self.rule)["forget"]) > 1
+        return [
+            self._phase("features", Who.RETAIN),
+            self._phase("thresholds", Who.RETAIN),
+            *([self._phase("direction", Who.FORGET)] if several else []),
+            self._phase("targets", Who.FORGET),
+        ]
+
+    def _phase(self, name: str, who: Who) -> Phase:
+        return Phase(name, f"laf_{name}", 1, who, self.rule, self.cohort, fixed_cohort=True)
+
+    def check(self, registry: ClientRegistry) -> None:
+        """Raise InvalidValue where all rows of a kind are held by clients with too few of them."""
+        super().check(registry)
+        if not registry.request.clients:
+            return
+        for kind, clients in _contributing(registry, self.rule).items():
+            expected = (
+                f"at most the {kind} rows of some client; secure_aggregation=true adds clients up first"
+            )
+            require(bool(clients), "rule.min_rows", expected, self.rule.min_rows)
+
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
+        """Which clients hold enough rows of each kind."""
+        return replace(state, aux={**state.aux, "contributing": _contributing(registry, self.rule)})
+
+    def select_clients(self, phase: Phase, state: ServerState, clients: list[ClientId]) -> list[ClientId]:
+        """Without the clients whose contribution would be of fewer rows than the floor."""
+        kind = "forget" if phase.who is Who.FORGET else "retain"
+        return [client for client in clients if client in state.aux["contributing"][kind]]
+
+    def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
+        """The extractor for features; then h, the direction where the server has one, and the head."""
+        extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
+        if phase.name == "features":
+            return extractor
+        names = [name for name in ("mean", "root", "direction") if name in state.aux]
+        sent = {Part.VAE: {name: state.aux[name] for name in names}, Part.HEAD: head_of(state.weights)}
+        return sent if phase.name == "thresholds" else {**sent, **extractor}
+
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings; with the threshold of outliers where it is known."""
+        return {**super().config(phase, state), "threshold": state.aux.get("threshold", 0.0)}
+
+    def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
+        """Sums become h, then the threshold, then the direction, then the solution."""
+        sums = as_tensors(exact_sum(reply.arrays[Part.STATISTICS] for reply in replies))
+        match phase.name:
+            case "features":
+                return self._with(state, **self._featured(sums, state))
+            case "thresholds":
+                threshold = laf_closed_form.error_threshold(sums["errors"], self.rule.outlier_quantile)
+                return self._with(state, threshold=threshold, retain=sums["confusion"] * state.aux["scale"])
+            case "direction":
+                direction = laf_closed_form.outlier_direction(sums["outliers"], self.rule)
+                return self._with(state, direction=direction.numpy())
+            case _:
+                return self._solved(state, sums)
+
+    def _with(self, state: ServerState, **more: Any) -> ServerState:
+        return replace(state, aux={**state.aux, **more})
+
+    def _featured(self, sums: Mapping[str, Tensor], state: ServerState) -> dict[str, Any]:
+        h = laf_closed_form.whitening(sums["representations"])
+        rows = float(sums["features"][-1])
+        # Of a panel of clients, or of those that hold enough rows, up to all rows that remain.
+        scale = state.aux["retain_rows"] / rows
+        return {
+            "mean": h.mean.numpy(),
+            "root": h.root.numpy(),
+            "gram": sums["features"] * scale,
+            "scale": scale,
+        }
+
+    def shares(self, state: ServerState, sums: Mapping[str, Tensor]) -> Tensor:
+        """The share of each class that remains [C]."""
+        return label_shift.remaining_shares(state.aux["retain"], sums["confusion"])
+
+    def _solved(self, state: ServerState, sums: Mapping[str, Tensor]) -> ServerState:
+        whole = unpacked(state.aux["gram"] + sums["features"])
+        change = laf_closed_form.ridge_solution(sums["cross"], whole, self.ridge)
+        shift = label_shift.logit_shift(self.shares(state, sums))
+        bias = shift_of_representations(_head(state), shift, torch.from_numpy(state.aux["mean"]))
+        extractor = extractor_of(state.weights)
+        weight_name, bias_name = list(extractor)[-2:]
+        moved = {weight_name: change[:, :-1], bias_name: change[:, -1] + bias}
+        extractor = {
+            name: (array + moved[name].numpy()).astype(array.dtype) if name in moved else array
+            for name, array in extractor.items()
+        }
+        return replace(state, weights=with_extractor(state.weights, extractor))
+
+    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
+        """Nothing yet."""
+        return ()
+
+
+def _head(state: ServerState) -> nn.Module:
+    head: nn.Module = state.inputs.require("fresh")(0).head
+    load_weights(head, head_of(state.weights))
+    return head.cpu().double()
+
+
+def _contributing(registry: ClientRegistry, rule: ClosedForm) -> dict[str, list[ClientId]]:
+    forget = {k: len(registry.request.of(k)) for k in registry.forget_clients}
+    retain = {k: registry.retain_rows(k) for k in registry.retain_clients}
+    return {
+        kind: [k for k, rows in held.items() if rows >= rule.floor]
+        for kind, held in (("retain", retain), ("forget", forget))
+    }
