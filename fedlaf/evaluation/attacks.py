@@ -41,21 +41,43 @@ class Sides:
 
 
 def sides_of(splits: EvaluationSplits, most: int) -> Sides:
-    """At most `most` rows of each side, drawn once for all models; both sides that are known are equal."""
+    """At most `most` rows of each side, drawn once for all models; both sides that are known are equal.
+
+    The non-members that are scored have the class mix of the forget rows, as near as the test rows allow:
+    else removing a class would measure how hard that class is.
+    """
     stream = numpy_stream(0, "membership attacks")
     test = stream.permutation(len(splits.test))
     half = len(test) // 2
     known = min(len(splits.retain), half, most)
     members = stream.permutation(len(splits.retain))[:known]
     forget = stream.permutation(len(splits.forget))[:most]
-    return Sides(members, test[:known], forget, test[half:][:most])
+    labels = splits.test.y.numpy()[test[half:]]
+    wanted = np.bincount(splits.forget.y.numpy()[forget], minlength=int(labels.max(initial=0)) + 1)
+    chosen = _like_mix(labels, wanted[: int(labels.max(initial=0)) + 1])
+    return Sides(members, test[:known], forget, test[half:][chosen][:most])
+
+
+def _like_mix(labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Indices:
+    """Positions among `labels` [N], in order, with the shares of classes that `wanted` [C] has: as many rows
+    as the scarcest class that makes up at least a hundredth allows.
+    """
+    there = np.bincount(labels, minlength=len(wanted))
+    counts = wanted > 0.01 * max(wanted.sum(), 1)
+    if not counts.any():
+        return np.arange(0)
+    scale = float((there[counts] / wanted[counts]).min())
+    most = np.minimum(np.round(scale * wanted), there).astype(int)
+    place = np.array([np.count_nonzero(labels[:i] == label) for i, label in enumerate(labels)], np.int64)
+    return np.flatnonzero(place < most[labels])
 
 
 def membership_attacks(found: Predictions, splits: EvaluationSplits, sides: Sides) -> dict[str, float]:
     """AUC, TPR at 1 % FPR and balanced accuracy, in percent, of four attacks on one model.
 
-    `loss` (Yeom et al., CSF 2018), `entropy` and `confidence` (Song and Mittal, USENIX Security 2021)
-    are thresholds, `trees` is the boosted trees on sorted probabilities of Shen et al. (ICLR 2024).
+    `loss` is a threshold on the label's log probability (Yeom et al., CSF 2018); `confidence` and `entropy`
+    are thresholds for each class on the label's probability and on the modified entropy (Song and Mittal,
+    USENIX Security 2021); `trees` is the boosted trees on sorted probabilities of Shen et al. (ICLR 2024).
     """
     measures: dict[str, float] = {}
     places = (("retain", sides.known_in), ("test", sides.known_out), ("forget", sides.in_))
@@ -63,8 +85,11 @@ def membership_attacks(found: Predictions, splits: EvaluationSplits, sides: Side
     seen = [found.of(kind)[at] for kind, at in rows]
     labels = [getattr(splits, kind).y.numpy()[at] for kind, at in rows]
     for name, score in SCORES.items():
-        given = [score(p, y) for p, y in zip(seen, labels, strict=True)]
-        measures |= figures(name, given[2], given[3], threshold(given[0], given[1]))
+        scores = [score(p, y) for p, y in zip(seen, labels, strict=True)]
+        least = threshold(scores[0], scores[1])
+        if name in BY_CLASS:
+            scores, least = _over_thresholds(scores, labels, least), 0.0 if not np.isnan(least) else least
+        measures |= figures(name, scores[2], scores[3], least)
     return measures | figures("trees", *_by_trees(seen), 0.5)
 
 
@@ -128,6 +153,20 @@ def threshold(members: Scores, others: Scores) -> float:
     return float(at[np.argmax(tpr - fpr)])
 
 
+def _over_thresholds(scores: list[Scores], labels: list[npt.NDArray[np.int64]], whole: float) -> list[Scores]:
+    """Scores minus the threshold of the row's class, learned on the known rows of both sides; of a class that
+    a side lacks, minus the threshold over all classes.
+    """
+    classes = 1 + max((int(y.max(initial=0)) for y in labels), default=0)
+    learned = [
+        threshold(*(s[y == c] for s, y in zip(scores[:2], labels[:2], strict=True))) for c in range(classes)
+    ]
+    # An infinite threshold calls nobody a member: so does one above all known scores.
+    above = 1.0 + max(float(s.max(initial=-1.0)) for s in scores[:2])
+    least = np.where(np.isfinite(learned), learned, whole if np.isfinite(whole) else above)
+    return [np.asarray(s - least[y]) for s, y in zip(scores, labels, strict=True)]
+
+
 def _by_trees(seen: list[Probabilities]) -> tuple[Scores, Scores]:
     if min(len(seen[0]), len(seen[1])) < LEAF or min(len(seen[2]), len(seen[3])) < 1:
         return np.empty(0), np.empty(0)
@@ -147,19 +186,18 @@ def _loss(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores
 
 
 def _entropy(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
-    from scipy.special import entr
-
-    return -np.asarray(entr(probabilities).sum(1))
-
-
-def _confidence(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
-    found: Scores = probabilities.max(1, initial=0.0)
-    return found
+    """Minus the modified entropy: -(1 - p_y) log p_y - sum_{i != y} p_i log(1 - p_i)."""
+    own = np.arange(probabilities.shape[1]) == labels[:, None]
+    p = np.where(own, 1.0 - probabilities, probabilities)
+    logs = np.log(np.maximum(np.where(own, probabilities, 1.0 - probabilities), TINY))
+    return np.asarray((p * logs).sum(1))
 
 
 SCORES: dict[str, Callable[[Probabilities, npt.NDArray[np.int64]], Scores]] = {
     "loss": _loss,
     "entropy": _entropy,
-    "confidence": _confidence,
+    "confidence": _true,
 }
+BY_CLASS = ("entropy", "confidence")
+"""Attacks with a threshold for each class."""
 ATTACKS = (*SCORES, "trees", "rmia")

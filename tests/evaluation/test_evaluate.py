@@ -15,6 +15,7 @@ from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, Wr
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.evaluation import Evaluation, EvaluationSplits, Predictions, digest, evaluate, predict, splits_for
 from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence, tug_of_war
+from fedlaf.evaluation.splits import spaced
 from fedlaf.models import Classifier, SmallCnn
 
 CLEAN = FederationSpec(Digits(train_rows=80, test_rows=40), Iid(), 4, 0)
@@ -102,13 +103,14 @@ def test_a_measurement_needs_rows_of_both_kinds(rows: dict[int, list[int]]) -> N
         splits_for(federation, of(federation, rows), ForgetRequest())
 
 
-def test_some_are_the_first_of_each_kind() -> None:
+def test_some_are_evenly_spaced_over_each_kind() -> None:
     federation = build(BACKDOORED)
     whole = splits_for(federation, of(federation, {0: [3, 4, 5]}), ForgetRequest())
     few = whole.some(5)
     assert [len(r) for r in (few.retain, few.forget, few.test)] == [5, 3, 5]
-    assert torch.equal(few.retain.x, whole.retain.x[:5])
-    assert torch.equal(few.test.y, whole.test.y[:5])
+    places = torch.from_numpy(spaced(len(whole.retain), 5))
+    assert torch.equal(few.retain.x, whole.retain.x[places])
+    assert torch.equal(few.test.y, whole.test.y[torch.from_numpy(spaced(len(whole.test), 5))])
     assert few.triggered is not None
     assert whole.triggered is not None
     assert torch.equal(few.triggered.x, whole.triggered.x[:5])
