@@ -31,4 +31,4 @@ class BreastCancer:
         parts = [
             LabelledRows(torch.from_numpy(x[at]).float(), torch.from_numpy(y[at])) for at in (train, test)
         ]
-        return Dataset("breast_cancer", *parts, num_classes=2)
+        return Dataset("breast_cancer", parts[0], parts[1], 2)
