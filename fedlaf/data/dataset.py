@@ -85,13 +85,13 @@ class Dataset:
             x, y = rows.x, rows.y
             alike = (x.shape[1:], x.dtype) == (like.shape[1:], like.dtype)
             expected = f"{like.dtype} inputs of shape {list(like.shape[1:])}, as in train"
-            require(alike, f"{part}.x", expected, f"{x.dtype} {list(x.shape[1:])}")
+            require(alike, f"{part}_x", expected, f"{x.dtype} {list(x.shape[1:])}")
             fit = y.dtype == torch.int64 and y.shape == (len(x),)
-            require(fit, f"{part}.y", f"int64 labels of {len(x)} rows", f"{y.dtype} {list(y.shape)}")
+            require(fit, f"{part}_y", f"int64 labels of {len(x)} rows", f"{y.dtype} {list(y.shape)}")
             known = bool(((y >= 0) & (y < self.num_classes)).all())
-            require(known, f"{part}.y", f"labels from 0 to {self.num_classes - 1}", y.unique().tolist())
+            require(known, f"{part}_y", f"labels from 0 to {self.num_classes - 1}", y.unique().tolist())
             finite = not x.is_floating_point() or bool(x.isfinite().all())
-            require(finite, f"{part}.x", "finite numbers", "others")
+            require(finite, f"{part}_x", "finite numbers", "others")
         groups = self.groups
         if groups is not None:
             fit = groups.dtype == torch.int64 and groups.shape == self.train.y.shape
