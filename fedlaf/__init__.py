@@ -7,6 +7,7 @@ without those rows.
 
 import os as _os
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # Flower reads these once, when it is first imported: a simulator of privacy requests sends none.
 _os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -17,5 +18,21 @@ _os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 if not (_Path(__file__).parent / "strategies" / "__init__.py").is_file():
     __path__.append(str(_Path(__file__).parent.parent))
 
+if _TYPE_CHECKING:
+    from fedlaf.experiment.api import Comparison, Report, compare, load, run
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["Comparison", "Report", "__version__", "compare", "load", "run"]
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when they are first used: torch and Flower take seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'fedlaf' has no attribute {name!r}")
+    from fedlaf.experiment import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

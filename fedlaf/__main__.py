@@ -45,19 +45,14 @@ def main() -> None:
 
 def _job(config: DictConfig) -> float | None:
     from fedlaf import report
-    from fedlaf.experiment import pipeline
+    from fedlaf.experiment.api import execute, unless_stopped
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
-    with report.watching() as watch:
-        told = pipeline.run(plan, folder, watch)
-    if hydra_config.mode == RunMode.MULTIRUN:
-        told = report.compared(told, folder)
-    report.write(told, folder)
+    told = execute(plan, folder, multirun=hydra_config.mode == RunMode.MULTIRUN)
     report.tell(told, folder)
-    if told.stopped is not None:
-        raise RoundFailed(told.stopped)
+    unless_stopped(told)
     return told.results[-1].measure("gap", "unlearned") if told.results else None
 
 
@@ -70,16 +65,15 @@ def _compare(overrides: list[str]) -> None:
 
 @contextlib.contextmanager
 def _explaining() -> Iterator[None]:
-    kept = "finished stages are kept, resume= takes them up"
     try:
         yield
     except configuration.USER_ERRORS as error:
         _leave_nothing()
         _fail(configuration.explained(error), 2)
     except RoundFailed as error:
-        _fail(f"{error}; {kept}", 1)
+        _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail(f"interrupted; {kept}", 130)
+        _fail("interrupted; finished stages are kept, resume= takes them up", 130)
 
 
 def _fail(line: str, code: int) -> NoReturn:

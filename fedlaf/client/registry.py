@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fedlaf.client.context import ClientContext
-from fedlaf.core.errors import InvalidValue, require
+from fedlaf.core.errors import InvalidValue
 from fedlaf.protocol.messages import Reply
 
 Run = Callable[[ClientContext, Any], Reply]
@@ -35,15 +35,15 @@ STEPS: dict[str, ClientStep] = {}
 def client_step(name: str, settings: type) -> Callable[[F], F]:
     """Register a function as the client step `name`.
 
-    Raises InvalidValue for a name that is no identifier, or that another function has.
+    Raises ValueError for a name that is no identifier, or that another function has.
     """
 
     def register(run: F) -> F:
-        require(name.isidentifier(), "client_step", "a name that is an identifier", name)
+        if not name.isidentifier():
+            raise ValueError(f"a client step's name must be an identifier, got {name!r}")
         known = STEPS.get(name)
         if known is not None and _place(known.run) != _place(run):
-            taken = f"a name that {'.'.join(_place(known.run))} does not have already"
-            raise InvalidValue("client_step", taken, name)
+            raise ValueError(f"the client step {name!r} is registered by {'.'.join(_place(known.run))}")
         STEPS[name] = ClientStep(settings, run)
         return run
 
@@ -58,8 +58,6 @@ def import_steps(modules: Iterable[str]) -> None:
     for module in modules:
         try:
             pkgutil.resolve_name(module)
-        except InvalidValue:  # from `client_step`
-            raise
         except (ImportError, AttributeError, ValueError) as error:
             raise InvalidValue("client.steps", f"modules that can be imported ({error})", module) from None
 

@@ -104,6 +104,12 @@ CATALOGUE: Catalogue = {
 """The measures of every run by name, in the order of the table; `MeasureFunction` adds others to one run."""
 
 
+def in_order(catalogue: Catalogue) -> Catalogue:
+    """The same measures, group by group."""
+    order = list(Group)
+    return dict(sorted(catalogue.items(), key=lambda item: order.index(item[1].group)))
+
+
 def distance(name: str, value: float, reference: float, catalogue: Catalogue = CATALOGUE) -> float:
     """How far a model's `value` of a measure is from the retrained model's."""
     sense = catalogue[name].sense

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fedlaf.core.errors import require
 from fedlaf.core.types import Weights
-from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, Group
+from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, in_order
 from fedlaf.evaluation.predictions import Predictions
 from fedlaf.evaluation.splits import EvaluationSplits
 from fedlaf.models import Classifier
@@ -65,8 +65,7 @@ def catalogue_of(functions: Sequence[MeasureFunction]) -> Catalogue:
         for name, measure in function.catalogue.items():
             require(name not in whole, "evaluation.measure", "names that no other measure has", name)
             whole[name] = measure
-    order = list(Group)
-    return dict(sorted(whole.items(), key=lambda item: order.index(item[1].group)))
+    return in_order(whole)
 
 
 def of_catalogue(function: MeasureFunction, values: Mapping[str, float]) -> dict[str, float]:

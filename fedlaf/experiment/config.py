@@ -10,12 +10,15 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment.objects import Given, described
 
 
 @dataclass
@@ -121,9 +124,24 @@ def register() -> None:
 
 def composed(overrides: Sequence[str], name: str = "config") -> DictConfig:
     """What these overrides compose to, outside of a job. Raises one of USER_ERRORS."""
+    return composed_with_hydra(overrides, name)[0]
+
+
+def composed_with_hydra(overrides: Sequence[str], name: str = "config") -> tuple[DictConfig, DictConfig]:
+    """What these overrides compose to, and Hydra's own section. Raises one of USER_ERRORS.
+
+    Hydra's global state is left as it was: the caller may be an application of Hydra too.
+    """
     register()
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+    before = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("fedlaf.conf", version_base="1.3"):
+            whole = compose(name, overrides=list(overrides), return_hydra_config=True)
+    finally:
+        restore_gh_from_backup(before)
+    own = [str(key) for key in whole if key != "hydra"]
+    return OmegaConf.masked_copy(whole, own), whole.hydra
 
 
 def made(config: DictConfig, key: str) -> Any:
@@ -134,6 +152,8 @@ def made(config: DictConfig, key: str) -> Any:
     node = OmegaConf.select(config, key)
     if node is None:
         return None
+    if isinstance(node, Given):
+        return node.value
     if not (isinstance(node, DictConfig) and "_target_" in node):
         # Such as keys of an experiment for a section that another choice made null.
         got = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
@@ -155,7 +175,8 @@ def only_known(config: DictConfig) -> None:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain values, for the report and for fingerprints."""
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    found: dict[str, Any] = described(OmegaConf.to_container(config, resolve=True))
+    return found
 
 
 def explained(error: Exception) -> str:
@@ -178,6 +199,20 @@ def explained(error: Exception) -> str:
     if key and value:
         return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
     return " ".join(str(error).split())
+
+
+class InvalidConfiguration(InvalidValue):
+    """An error of composing the configuration; its text is the line of the command line."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(line.partition(":")[0], "", None)
+
+    def __str__(self) -> str:
+        return self.line
+
+    def __reduce__(self) -> tuple[type[InvalidConfiguration], tuple[str]]:  # type: ignore[override]
+        return InvalidConfiguration, (self.line,)
 
 
 USER_ERRORS = (InvalidValue, HydraException, OmegaConfBaseException)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import numpy.typing as npt
 
@@ -116,8 +117,10 @@ class Judge:
         return self.seen[model]
 
     def _stored(self, model: str, weights: Weights) -> Predictions:
-        taking = [repr(f) for f in self.plan.measures if type(f).arrays is not MeasureFunction.arrays]
-        asked = {"most_rows": self.plan.most_rows, "arrays": taking}
+        taking = [f for f in self.plan.measures if type(f).arrays is not MeasureFunction.arrays]
+        # What a user's own code took is not taken up: it may have changed since.
+        of = [repr(f) if type(f).__module__.startswith("fedlaf.") else uuid4().hex for f in taking]
+        asked = {"most_rows": self.plan.most_rows, "arrays": of}
         rows_and_weights = digest(weights, self.splits)
         fingerprint = self.plan.fingerprint("model", rows_and_weights=rows_and_weights, **asked)
         return self.store.predictions(f"{self.name}-{model}", fingerprint, lambda: self._made(weights))

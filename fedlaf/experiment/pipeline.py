@@ -68,7 +68,9 @@ class Pipeline:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
+    stage: str = ""
     answers: dict[str, Answers] = field(default_factory=dict)
+    current: str = ""  # the stage whose weights the next one starts from
 
     def run(self) -> Report:
         """Enrol, train, serve each request as it arrives, train to the end. Raises RoundFailed."""
@@ -100,7 +102,7 @@ class Pipeline:
         plan = self.plan
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, self.answers,
+            versions(), plan.config, self.answers, self.store.folder.parent,
         )  # fmt: skip
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:
@@ -115,6 +117,7 @@ class Pipeline:
             self._curve_splits(registry, until), history=self.plan.history if coming else NO_HISTORY,
         )  # fmt: skip
         self.histories += [trained.history] if trained.history else []
+        self.current = name
         return trained
 
     def serve(
@@ -147,6 +150,9 @@ class Pipeline:
             left = registry.after_request
             stages["retrained"] = self._retrain(name.replace("request", "retrain"), left, arrives, few)
             references = self._retrain_from_other_seeds(name, left, arrives)
+        saved = {"original": self.current, "unlearned": self.current if stopped else name}
+        saved |= {"retrained": name.replace("request", "retrain")} if "retrained" in stages else {}
+        self.current = saved["unlearned"]
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
         judged = judge.judge(models | references)
         request = registry.request
@@ -155,7 +161,7 @@ class Pipeline:
             tuple(sorted(request.withdrawn)), judged.models,
             {model: stage.cost for model, stage in stages.items()}, Answers.of(unlearned.records),
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
-            {model: clients_answered(stage.records) for model, stage in stages.items()},
+            {model: clients_answered(stage.records) for model, stage in stages.items()}, saved,
         )  # fmt: skip
         return result, unlearned.weights
 
@@ -169,8 +175,9 @@ class Pipeline:
         models |= self._retrain_from_other_seeds("request-end", registry, rounds)
         judged = Judge(self.plan, self.store, "request-end", splits).judge(models)
         return RequestResult(
-            "end", rounds, (), 0, (), judged.models, {}, spread=judged.spread.mean, verdict=judged.verdict
-        )
+            "end", rounds, (), 0, (), judged.models, {}, spread=judged.spread.mean, verdict=judged.verdict,
+            stages={"unlearned": self.current, "retrained": "retrain-end"},
+        )  # fmt: skip
 
     def _retrain(
         self, name: str, registry: ClientRegistry, until: int, few: EvaluationSplits | None,

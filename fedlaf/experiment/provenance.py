@@ -32,10 +32,11 @@ def versions() -> dict[str, str]:
 
 def provenance(federation: Federation, config: Mapping[str, Any], device: torch.device) -> dict[str, str]:
     """Hashes of the source code, the libraries' versions, the kind of device, and the data."""
-    modules = {name.rpartition(".")[0] for name in _targets(config)}
-    modules |= set(config.get("client", {}).get("steps", ()))
+    # What measures a model has no part in what it becomes.
+    names = set(_targets({section: node for section, node in config.items() if section != "evaluation"}))
+    names |= set(config.get("client", {}).get("steps", ()))
     return {
-        "source code": _source(tuple(sorted(m for m in modules if m.split(".")[0] != "fedlaf"))),
+        "source code": _source(tuple(sorted(name for name in names if name.split(".")[0] != "fedlaf"))),
         "versions of libraries": _hash(f"{name} {found}" for name, found in versions().items()),
         "kind of device": _device(device),
         "data": data_digest(federation.dataset),
@@ -59,19 +60,29 @@ def data_digest(dataset: Dataset) -> str:
 
 
 @lru_cache(maxsize=8)
-def _source(modules: tuple[str, ...]) -> str:
-    """A hash of the package's source, and of the files of the modules that are not its own."""
+def _source(names: tuple[str, ...]) -> str:
+    """A hash of the package's source, and of the files of the modules that are or define these names."""
     own = Path(fedlaf.__file__).parent
     beside = [Path(place) for place in fedlaf.__path__[1:]]
     roots = [own, *(root / name for root in beside for name in ("strategies", "conf"))]
     files = {path.resolve() for root in roots for path in root.glob("**/*.py")}
     files |= {path.resolve() for path in (own / "strategies").resolve().glob("**/*.py")}
-    for module in modules:
-        spec = importlib.util.find_spec(module)
-        if spec is not None and spec.origin is not None:
-            files.add(Path(spec.origin).resolve())
+    files |= {file.resolve() for file in map(_file_of, names) if file is not None}
     texts = sorted((path.name, path.read_bytes()) for path in files if path.is_file())
     return _hash(f"{name} {hashlib.sha256(text).hexdigest()}" for name, text in texts)
+
+
+def _file_of(name: str) -> Path | None:
+    """The file of a module, or of the module that defines what is named; None for a notebook's own."""
+    while name:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+        name = name.rpartition(".")[0]
+    return None
 
 
 def _device(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 from fedlaf.report.console import Watch, bars, tell, watching
 from fedlaf.report.files import replace, write
+from fedlaf.report.loading import load
 from fedlaf.report.report import Point, Report, RequestResult
 from fedlaf.report.scatter import compared
 
@@ -12,6 +13,7 @@ __all__ = [
     "Watch",
     "bars",
     "compared",
+    "load",
     "replace",
     "tell",
     "watching",

@@ -62,9 +62,6 @@ def plot_drift(report: Report, path: Path) -> bool:
     found = compared(report)
     if not found:
         return False
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6 * len(PANELS), 4.2), layout="constrained")

@@ -17,9 +17,6 @@ def plot(report: Report, path: Path) -> bool:
     Passes count from the request: training lies left of it, forgetting and retraining right.
     Without curves nothing is written, and the answer is False.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib.figure import Figure
 
     curves = curves_of(report)

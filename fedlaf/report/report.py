@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite, isnan
+from pathlib import Path
 from typing import Any
 
 from fedlaf.core.cost import Cost
+from fedlaf.core.types import Weights
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue
 from fedlaf.method.answers import Answers
@@ -55,7 +58,8 @@ class RequestResult:
     `costs` are those of the forgetting (`unlearned`) and of the retraining (`retrained`). `findings`
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
     `spread` has each measure's mean distance between retrainings of other seeds, if asked for.
-    `took_part` has the clients that answered at least once, for forgetting and for retraining.
+    `took_part` has the clients that answered at least once, for forgetting and for retraining; `stages` the
+    saved stage that each model's weights come from.
     """
 
     name: str
@@ -71,6 +75,7 @@ class RequestResult:
     spread: Mapping[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -100,7 +105,9 @@ class RequestResult:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run; `answers` says for each stage how often clients were asked and failed."""
+    """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
+    weights of its stages are.
+    """
 
     seed: int
     method: str
@@ -111,6 +118,34 @@ class Report:
     versions: Mapping[str, str]
     config: Mapping[str, Any]
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+
+    def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
+        """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
+        is none.
+        """
+        return self.results[request].measure(name, model)
+
+    def weights(self, model: str = "unlearned", *, request: int = -1) -> Weights:
+        """The weights of a model at a request, by name, from the run's folder.
+
+        Raises LookupError where that model was not made, or the report is in no folder.
+        """
+        stage = self.results[request].stages.get(model)
+        if stage is None or self.folder is None:
+            raise LookupError(f"{model!r} was not saved: there are {dict(self.results[request].stages)}")
+        from safetensors.numpy import load_file
+
+        path = self.folder / "stages" / stage
+        held = load_file(path.with_suffix(".safetensors"))
+        names = json.loads(path.with_suffix(".json").read_text())["names"]
+        return {name: held[name] for name in names}
+
+    def to_records(self) -> list[dict[str, str | int | float | None]]:
+        """One flat row a request, model and measure or cost, for pandas or polars; see `records`."""
+        from fedlaf.report.records import records
+
+        return records(self)
 
     @property
     def stopped(self) -> str | None:
@@ -119,6 +154,10 @@ class Report:
         if last is None or not last.stopped:
             return None
         return last.findings[-1].stopping(last.name)
+
+
+def _or_none(value: float | None) -> float | None:
+    return None if value is None or isnan(value) else value
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -141,6 +180,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def _served(served: RequestResult) -> dict[str, Any]:
     names = [m for m in MODELS if m in served.models]
+    added = {k: asdict(m) for k, m in served.catalogue.items() if k not in CATALOGUE}
     return {
         "name": served.name,
         "round": served.round,
@@ -148,6 +188,7 @@ def _served(served: RequestResult) -> dict[str, Any]:
         "rows": served.rows,
         "withdrawn": list(served.withdrawn),
         "models": {m: _plain({k: served.measure(k, m) for k in served.catalogue}) for m in names},
+        "added_measures": added,
         "by_class": {m: _classes(served.models[m].by_class) for m in names},
         "layers": {m: dict(served.models[m].layers) for m in names if served.models[m].layers},
         "spread": _plain(served.spread),
@@ -155,6 +196,7 @@ def _served(served: RequestResult) -> dict[str, Any]:
         "costs": {m: _cost(cost) for m, cost in served.costs.items()},
         "took_part": {m: list(clients) for m, clients in served.took_part.items()},
         "share_of_retraining_percent": _plain({k: served.share(k) for k in COSTS}),
+        "stages": dict(served.stages),
         "answers": _answers(served.answers),
         "findings": [asdict(finding) for finding in served.findings],
         "stopped": served.stopped,
@@ -171,7 +213,7 @@ def _cost(cost: Cost) -> dict[str, float]:
 
 
 def _classes(by_class: Mapping[str, tuple[float, ...]]) -> dict[str, list[float | None]]:
-    return {kind: [None if isnan(v) else v for v in values] for kind, values in by_class.items()}
+    return {kind: [_or_none(v) for v in values] for kind, values in by_class.items()}
 
 
 def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -189,4 +231,4 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
 
 
 def _plain(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {k: None if isnan(v) else v for k, v in values.items() if v is not None}
+    return {k: _or_none(v) for k, v in values.items() if v is not None}

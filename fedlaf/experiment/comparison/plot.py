@@ -48,9 +48,6 @@ def plot(found: Sequence[Row], title: str, path: Path) -> bool:
     methods = list(dict.fromkeys(row.method for row in found if not (row.original or row.failed)))
     if not methods:
         return False
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(8.6 * len(settings), 6.4), dpi=130, layout="constrained")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.experiment import config as configuration
@@ -21,15 +20,11 @@ def composed(*overrides: str, nodes: int | None = None) -> tuple[DictConfig, Dic
 
     Where they name neither `clients` nor an `experiment`, there are as many clients as `nodes`.
     """
-    configuration.register()
     words = [word for text in overrides for word in _words(text)]
     named = {override.key_or_group for text in overrides for override in parsed(text)}
     if nodes is not None and not named & {"clients", "experiment"}:
         words.append(f"clients={nodes}")
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        whole = compose("config", overrides=words, return_hydra_config=True)
-    own = [str(key) for key in whole if key != "hydra"]
-    return OmegaConf.masked_copy(whole, own), whole.hydra
+    return configuration.composed_with_hydra(words)
 
 
 def parsed(overrides: str) -> list[Override]:

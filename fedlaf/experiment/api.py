@@ -1,0 +1,124 @@
+"""The way in, for the command line and from Python: `fedlaf.run`, `fedlaf.compare`, `fedlaf.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from fedlaf import report as reports
+from fedlaf.core.errors import InvalidValue, RoundFailed
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment import pipeline
+from fedlaf.experiment.objects import with_objects
+from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.report import Report, load
+
+__all__ = ["Comparison", "Report", "compare", "execute", "load", "run", "unless_stopped"]
+
+KEPT = "finished stages are kept, resume= takes them up"
+
+
+def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Report:
+    """One run, described as on the command line; its files go to `folder`, by default where they go there.
+
+    An object that is named like a section of the configuration stands in for it: `data`, `partition`,
+    `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `backdoor`, `wrong_labels`, and
+    a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
+    """
+    with _explained():
+        composed, hydra = configuration.composed_with_hydra(overrides)
+        chosen = "" if "forget" in objects else hydra.runtime.choices.get("forget") or ""
+        plan = prepare(with_objects(composed, objects), chosen)
+        place = _claimed(Path(hydra.run.dir)) if folder is None else Path(folder)
+    return unless_stopped(execute(plan, place.absolute()))
+
+
+def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
+    """Run a plan and write its files; with `multirun`, held against the runs beside its folder.
+
+    Raises RoundFailed.
+    """
+    with reports.watching() as watch:
+        try:
+            told = pipeline.run(plan, folder, watch)
+        except RoundFailed as error:
+            raise RoundFailed(f"{error}; {KEPT}") from error
+    if multirun:
+        told = reports.compared(told, folder)
+    reports.write(told, folder)
+    return told
+
+
+def unless_stopped(report: Report) -> Report:
+    """The report. Raises RoundFailed where a method stopped its request: the files are there even so."""
+    if report.stopped is not None:
+        raise RoundFailed(f"{report.stopped}; {KEPT}")
+    return report
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison's table as Markdown, a row a method, and the folder of its files and runs."""
+
+    text: str
+    rows: tuple[Mapping[str, Any], ...]
+    folder: Path
+
+    @property
+    def reports(self) -> list[Report]:
+        """The reports of all its runs."""
+        return [load(path.parent) for path in sorted(self.folder.rglob("report.json"))]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """The rows, flat, for pandas or polars: `gap_mean`, `gap_half`, `apart_accuracy_test_mean` ..."""
+        return [_flat(row) for row in self.rows]
+
+
+def compare(*overrides: str) -> Comparison:
+    """Many methods against one retrained model, as `fedlaf compare` does it.
+
+    Raises InvalidValue with the command line's text, and RoundFailed.
+    """
+    import json
+
+    from fedlaf.experiment import comparison
+
+    with _explained():
+        config = configuration.composed(overrides, "compare")
+        text = comparison.compare(overrides)
+    folder = Path(config.folder) / config.name
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    return Comparison(text, tuple(rows), folder)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except InvalidValue:
+        raise
+    except configuration.USER_ERRORS as error:
+        raise configuration.InvalidConfiguration(configuration.explained(error)) from error
+
+
+def _claimed(folder: Path) -> Path:
+    """A new folder of that name: two runs may begin in the same second."""
+    for number in count(1):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError
+
+
+def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= _flat(value, f"{before}{name}_") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return flat
