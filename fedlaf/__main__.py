@@ -16,7 +16,9 @@ from omegaconf import DictConfig
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment import config as configuration
+from fedlaf.experiment.config_errors import USER_ERRORS, explained, groups_not_null
 from fedlaf.experiment.plan import prepare
+from fedlaf.experiment.run_folder import leave_nothing
 
 
 @hydra.main(version_base="1.3", config_path="pkg://fedlaf.conf", config_name="config")
@@ -39,7 +41,7 @@ def main() -> None:
         return
     # Without it Hydra would print its own page for a wrong override, and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _explaining():
+    with _explaining(), groups_not_null(sys.argv[1:]):
         run()
 
 
@@ -67,9 +69,12 @@ def _compare(overrides: list[str]) -> None:
 def _explaining() -> Iterator[None]:
     try:
         yield
-    except configuration.USER_ERRORS as error:
-        _leave_nothing()
-        _fail(configuration.explained(error), 2)
+    except USER_ERRORS as error:
+        if HydraConfig.initialized():
+            leave_nothing(Path(HydraConfig.get().runtime.output_dir))
+        _fail(explained(error), 2)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
     except RoundFailed as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -79,18 +84,6 @@ def _explaining() -> Iterator[None]:
 def _fail(line: str, code: int) -> NoReturn:
     print(f"fedlaf: error: {line}", file=sys.stderr)
     raise SystemExit(code)
-
-
-def _leave_nothing() -> None:
-    # Hydra makes the run's folder before it calls us; an empty one is no use to anybody.
-    if not HydraConfig.initialized():
-        return
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with contextlib.suppress(OSError):
-        for empty in (folder, folder.parent, folder.parent.parent):
-            if empty == Path.cwd():
-                return
-            empty.rmdir()
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ class WrongLabels:
 
 
 def _require_once(key: str, values: Sequence[int]) -> None:
+    strange = [value for value in values if not isinstance(value, int) or isinstance(value, bool)]
+    require(not strange, key, "whole numbers", next(iter(strange), None))
     require(len(set(values)) == len(values), key, "each once", list(values))
 
 

@@ -66,6 +66,8 @@ class RemoveSamples:
     availability: str = "online"
 
     def __post_init__(self) -> None:
+        if self.rows is not None:
+            _require_rows(self.rows)
         one = (self.share is None) != (self.rows is None)
         require(one, "share", "either share or rows", (self.share, self.rows))
         classes = list(self.classes or ())
@@ -175,6 +177,15 @@ def _require_named(key: str, named: object) -> None:
     for value in named:  # type: ignore[attr-defined]
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise InvalidValue(key, "whole numbers of at least 0", value)
+
+
+def _require_rows(rows: object) -> None:
+    expected = "a map from clients to lists of positions, {0: [1, 2]}"
+    require(isinstance(rows, Mapping), "rows", expected, rows)
+    for client, named in rows.items():  # type: ignore[attr-defined]
+        whole = isinstance(client, int) or str(client).isdecimal()
+        listed = isinstance(named, Sequence) and not isinstance(named, str)
+        require(whole and listed, "rows", expected, {client: named})
 
 
 def _require_arrival(spec: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:

@@ -37,7 +37,8 @@ SETS = {
 
 def cache_folder() -> Path:
     """Where downloads go when no root is given: `$FEDLAF_DATA`, else `~/.cache/fedlaf`."""
-    return Path(os.environ.get("FEDLAF_DATA", Path.home() / ".cache" / "fedlaf"))
+    chosen = os.environ.get("FEDLAF_DATA")
+    return Path(chosen) if chosen else Path("~/.cache/fedlaf").expanduser()
 
 
 def locate(name: str, root: str | None, *, download: bool) -> Path:

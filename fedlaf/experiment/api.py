@@ -13,8 +13,10 @@ from fedlaf import report as reports
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
+from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.experiment.run_folder import clear
 from fedlaf.report import Report, load
 
 __all__ = ["Comparison", "Report", "compare", "execute", "load", "run", "unless_stopped"]
@@ -42,6 +44,7 @@ def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
 
     Raises RoundFailed.
     """
+    clear(folder)
     with reports.watching() as watch:
         try:
             told = pipeline.run(plan, folder, watch)
@@ -101,8 +104,8 @@ def _explained() -> Iterator[None]:
         yield
     except InvalidValue:
         raise
-    except configuration.USER_ERRORS as error:
-        raise configuration.InvalidConfiguration(configuration.explained(error)) from error
+    except USER_ERRORS as error:
+        raise InvalidConfiguration(explained(error)) from error
 
 
 def _claimed(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -11,13 +10,14 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import InstantiationException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment.config_errors import first_line, groups_not_null
 from fedlaf.experiment.objects import Given, described
 
 
@@ -136,7 +136,7 @@ def composed_with_hydra(overrides: Sequence[str], name: str = "config") -> tuple
     before = get_gh_backup()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("fedlaf.conf", version_base="1.3"):
+        with initialize_config_module("fedlaf.conf", version_base="1.3"), groups_not_null(overrides):
             whole = compose(name, overrides=list(overrides), return_hydra_config=True)
     finally:
         restore_gh_from_backup(before)
@@ -163,7 +163,7 @@ def made(config: DictConfig, key: str) -> Any:
     except InstantiationException as error:
         raise _refused(error, key) from error
     except OmegaConfBaseException as error:
-        raise InvalidValue(key, "a value that can be resolved", _first_line(error)) from error
+        raise InvalidValue(key, "a value that can be resolved", first_line(error)) from error
 
 
 def only_known(config: DictConfig) -> None:
@@ -179,46 +179,6 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def explained(error: Exception) -> str:
-    """An error of the configuration in one line: key, what was expected, what came."""
-    if isinstance(error, InvalidValue):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}: expected one of {', '.join(error.options)}, got {name!r}"
-    cause = error.__cause__ or error.__context__ or error
-    text = " ".join(f"{error} {cause}".split())
-    override = re.search(r"Could not override '([^']+)'", text)
-    if override and isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
-        return _unknown_key(override[1], cause)
-    key = re.search(r"full_key: (\S+)", text)
-    value = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", text)
-    unknown = re.search(r"Value '(.*?)' is not a valid bool", text)
-    if key and unknown:
-        return f"{key[1]}: expected true or false, got {unknown[1]!r}"
-    if key and value:
-        return f"{key[1]}: expected {value[2].lower()}, got {value[1]!r}"
-    return " ".join(str(error).split())
-
-
-class InvalidConfiguration(InvalidValue):
-    """An error of composing the configuration; its text is the line of the command line."""
-
-    def __init__(self, line: str) -> None:
-        self.line = line
-        super().__init__(line.partition(":")[0], "", None)
-
-    def __str__(self) -> str:
-        return self.line
-
-    def __reduce__(self) -> tuple[type[InvalidConfiguration], tuple[str]]:  # type: ignore[override]
-        return InvalidConfiguration, (self.line,)
-
-
-USER_ERRORS = (InvalidValue, HydraException, OmegaConfBaseException)
-"""What a wrong configuration can raise."""
-
-
 def _refused(error: InstantiationException, key: str) -> InvalidValue:
     path = re.search(r"full_key: (\S+)", str(error))
     section = path[1] if path else key
@@ -228,16 +188,4 @@ def _refused(error: InstantiationException, key: str) -> InvalidValue:
     if isinstance(cause, InvalidValue):
         return cause.within(section)
     root = error.__cause__ or error
-    return InvalidValue(section, "arguments that its class takes", _first_line(root))
-
-
-def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
-    parent = cause.parent_node
-    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    near = difflib.get_close_matches(str(cause.key), known, n=1)
-    expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return f"{override}: no such key {str(cause.key)!r}; {expected}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+    return InvalidValue(section, "arguments that its class takes", first_line(root))

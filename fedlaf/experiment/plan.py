@@ -72,6 +72,9 @@ class Plan:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
+SECTIONS = ("data", "partition", "model", "train", "forget", "engine")
+"""Sections that every run has."""
+
 FEDERATION = (
     "seed", "clients", "server_rows", "data", "partition", "corruption", "model",
     "precision", "deterministic",
@@ -88,6 +91,9 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     Data are found (or downloaded) here; nothing is trained and nothing written to the run's folder.
     """
     only_known(config)
+    for section in SECTIONS:
+        there = OmegaConf.select(config, f"{section}._target_") is not None
+        require(there, section, "a section with its _target_", OmegaConf.select(config, section))
     _check_scalars(config)
     spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")
@@ -203,6 +209,11 @@ def _located(call: Any, section: str) -> Any:
     # Values know their own key, the section is known here; keys that begin at the root stay as they are.
     try:
         return call()
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        # A class that took what it cannot use, such as null for a section of its own.
+        raise InvalidValue(
+            section, "values that its class can use", f"{type(error).__name__}: {error}"
+        ) from error
     except InvalidValue as error:
         rooted = error.key.split(".")[0] in ROOT
         raise (error if rooted else error.within(section)) from None

@@ -156,7 +156,7 @@ def outlier_direction(sums: Tensor, settings: ClosedForm) -> Tensor:
 
 
 def target_changes(units: Tensor, outlier: Tensor, direction: Tensor, h: Whitening, *, clip: float) -> Tensor:
-    """The changes t - e [N, D]: outliers' components along the direction beyond `clip` are taken back to it."""
+    """The changes t - e [N, D]: outliers' components along the direction are clipped to `clip`."""
     along = units @ direction
     beyond = (along - clip).clamp_min(0) * outlier
     step: Tensor = torch.linalg.solve(h.root, direction)

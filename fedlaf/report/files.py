@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.plot import plot
@@ -25,7 +28,7 @@ def write(report: Report, folder: Path) -> None:
 
     There is no plot without curves, and none of drift below two requests with a retrained model.
     """
-    replace(folder / "report.json", json.dumps(as_json(report), indent=1) + "\n")
+    replace(folder / "report.json", json.dumps(finite(as_json(report)), indent=1, allow_nan=False) + "\n")
     drawn = plot(report, folder / "curves.png")
     plot_drift(report, folder / "drift.png")
     replace(folder / "report.md", document(report, picture=drawn))
@@ -51,6 +54,15 @@ def document(report: Report, *, picture: bool = True) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     parts += [f"Wall time: {spent}.", f"Made with {versions}."]
     return "\n\n".join(parts) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every number that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def replace(path: Path, text: str) -> None:

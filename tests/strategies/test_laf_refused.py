@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.experiment import config as configuration
+from fedlaf.experiment.config_errors import explained
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_published_server import PublishedLafServer
@@ -66,6 +67,6 @@ def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
     assert configuration.made(chosen, "forget").forget.updates == "two_stage"
     with pytest.raises(InvalidValue) as caught:
         configuration.made(refused, "forget")
-    line = configuration.explained(caught.value)
+    line = explained(caught.value)
     assert line.startswith("forget.forget.updates: expected alternate")
     assert "\n" not in line

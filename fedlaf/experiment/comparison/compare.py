@@ -44,7 +44,7 @@ PAIRED = " Against default is the mean distance minus the default's, seed by see
 def compare(overrides: Sequence[str]) -> str:
     """Run what has not been run, write the three files, and return the Markdown.
 
-    Raises one of configuration.USER_ERRORS for a wrong configuration, before anything runs, and RoundFailed
+    Raises one of USER_ERRORS for a wrong configuration, before anything runs, and RoundFailed
     when not one run of a method succeeded.
     """
     config = composed(overrides, "compare")

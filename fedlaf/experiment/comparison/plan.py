@@ -97,7 +97,7 @@ class Comparison:
 
 
 def job(run: Run) -> DictConfig:
-    """The run's configuration. Raises one of configuration.USER_ERRORS."""
+    """The run's configuration. Raises one of USER_ERRORS."""
     config = composed_once(run.overrides).copy()
     config.seed = run.seed
     return config

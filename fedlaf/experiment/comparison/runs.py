@@ -18,7 +18,8 @@ from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.comparison.plan import Comparison, Run, job
-from fedlaf.experiment.config import USER_ERRORS, explained, plain
+from fedlaf.experiment.config import plain
+from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
 
 REPORT = "report.json"

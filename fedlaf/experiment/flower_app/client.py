@@ -21,7 +21,7 @@ class ComposedApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """The answer to a message. Raises InvalidValue for overrides that cannot be used."""
-        given, node = str(context.run_config[OVERRIDES]), context.node_config
+        given, node = str(context.run_config.get(OVERRIDES, "")), context.node_config
         own, nodes = str(node.get(OVERRIDES, "")), node.get("num-partitions")
         return _client_app(given, own, None if nodes is None else int(nodes))(message, context)
 

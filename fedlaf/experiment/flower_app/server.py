@@ -14,8 +14,8 @@ from flwr.serverapp import Grid, ServerApp
 from fedlaf import report
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.core.types import ClientId
-from fedlaf.experiment import config as configuration
 from fedlaf.experiment.checkpoints import CheckpointStore
+from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
 from fedlaf.experiment.pipeline import Pipeline
 from fedlaf.experiment.plan import Plan, prepare
@@ -61,12 +61,12 @@ def main(grid: Grid, context: Context) -> None:
     flower_compat.in_one_line(Refused)
     torch.set_num_threads(1)  # as in every client: the same bits on any engine
     try:
-        config, hydra = composed(str(context.run_config[OVERRIDES]), nodes=_simulated_nodes(grid))
+        config, hydra = composed(str(context.run_config.get(OVERRIDES, "")), nodes=_simulated_nodes(grid))
         plan = prepare(config, hydra.runtime.choices.get("forget") or "")
         _check_nodes(grid, len(plan.federation))
         told = _told(plan, grid, Path(hydra.run.dir).absolute())
-    except configuration.USER_ERRORS as error:
-        raise Refused(configuration.explained(error)) from None
+    except USER_ERRORS as error:
+        raise Refused(explained(error)) from None
     except RoundFailed as error:
         raise Refused(f"{error}; finished stages are kept, resume= takes them up") from None
     if told.stopped is not None:
