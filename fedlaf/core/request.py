@@ -69,10 +69,10 @@ class ForgetRequest:
         for client in sorted(rows):
             named = list(rows[client])
             require(client in sizes, "clients", f"one of the {len(sizes)} clients", client)
-            outlier = [
+            unusable = [
                 row for row in named if not isinstance(row, (int, np.integer)) or isinstance(row, bool)
             ]
-            require(not outlier, "rows", "whole numbers", outlier[:5])
+            require(not unusable, "rows", "whole numbers", unusable[:5])
             outside = [row for row in named if not 0 <= row < sizes[client]]
             bounds = f"positions from 0 to {sizes[client] - 1} for client {client}"
             require(not outside, "rows", bounds, outside[:5])
