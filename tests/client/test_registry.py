@@ -67,8 +67,8 @@ def answer(step: str, settings: dict[str, Any], modules: tuple[str, ...]) -> Mes
     spec = replace(small_spec(rows=240), steps=modules)
     weights = initial_weights(spec)
     grid, registry = enrolled(spec, InlineGrid(make_client_app(spec), 4))
-    told = Instruction({Part.MODEL: pack(weights)}, settings, 0, "request-1", 1, RowSplit((1, 2, 5)))
-    sent = Message(encode_instruction(told), registry.nodes[1], f"train.{step}")
+    instruction = Instruction({Part.MODEL: pack(weights)}, settings, 0, "request-1", 1, RowSplit((1, 2, 5)))
+    sent = Message(encode_instruction(instruction), registry.nodes[1], f"train.{step}")
     (reply,) = grid.send_and_receive([sent])
     return reply
 

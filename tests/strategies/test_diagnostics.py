@@ -36,9 +36,9 @@ def stopped(method: ForgetStrategy) -> RequestStopped:
     with pytest.raises(RequestStopped) as caught:
         run(method)
     # Whatever the rounds did, what comes back is what was there before.
-    assert same_bits(caught.value.outcome.weights, initial_weights(small_spec(4)))
-    assert caught.value.outcome.cost.rounds > 0
-    assert caught.value.outcome.findings[-1] is caught.value.finding
+    assert same_bits(caught.value.result.weights, initial_weights(small_spec(4)))
+    assert caught.value.result.cost.rounds > 0
+    assert caught.value.result.findings[-1] is caught.value.finding
     return caught.value
 
 
@@ -62,11 +62,11 @@ def test_ruin_is_a_matter_of_degree(distance: float, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("share", "fatal"), [(0.1, []), (0.2, [False]), (0.7, [False])])
-def test_goals_that_change_the_class_of_many_remaining_rows(share: float, fatal: list[bool]) -> None:
+def test_targets_that_change_the_class_of_many_retain_rows(share: float, fatal: list[bool]) -> None:
     assert [found.fatal for found in diagnostics.of_change(record("apply_logit_shift"), share)] == fatal
 
 
-def test_nothing_forget() -> None:
+def test_nothing_is_forgotten() -> None:
     assert not list(diagnostics.of_nothing(record("forget"), 0.2, 0.01))
     (alike,) = diagnostics.of_nothing(record("forget"), 0.01, 0.02)
     (still,) = diagnostics.of_nothing(record("forget"), 1e-7, 0.0)
@@ -74,7 +74,7 @@ def test_nothing_forget() -> None:
     assert alike.name == still.name == "nothing forgotten"
 
 
-def test_goals_that_are_missed_and_goals_that_ask_for_nothing() -> None:
+def test_targets_that_are_missed_and_targets_that_ask_for_nothing() -> None:
     assert not list(diagnostics.of_goals(record("align"), 0.2, 0.05))
     assert [f.name for f in diagnostics.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
     assert [f.name for f in diagnostics.of_way(record("apply_logit_shift"), 1e-7)] == ["nothing to forget"]
@@ -88,7 +88,7 @@ def test_a_vae_that_explodes_stops_the_request() -> None:
     assert error.finding.phase == "represent"
 
 
-def test_a_forget_phase_that_ruins_the_remaining_rows_stops_the_request() -> None:
+def test_a_forget_phase_that_ruins_the_retain_rows_stops_the_request() -> None:
     forget = Forget(lr_unlearning=0.5, lr_alignment=0.5, temperature=0.1)
     method = PublishedLaf(
         represent=REPRESENT, represent_rounds=1, forget=forget, forget_steps=20, forget_rounds=1,
@@ -100,21 +100,22 @@ def test_a_forget_phase_that_ruins_the_remaining_rows_stops_the_request() -> Non
     stage = Stage("request-1", 0, replace(registry, request=request))
     with pytest.raises(RequestStopped, match="ruined") as caught:
         method.run(grid, initial_weights(spec), stage)
-    assert same_bits(caught.value.outcome.weights, initial_weights(spec))
+    assert same_bits(caught.value.result.weights, initial_weights(spec))
 
 
-def test_goals_that_are_out_of_reach_are_named_and_do_not_stop() -> None:
+def test_targets_that_are_out_of_reach_are_named_and_do_not_stop() -> None:
     method = LafAdam(
-        represent=REPRESENT, represent_rounds=1, target_rule=TargetRule(outlier_quantile=0.5, strength=0, negative_weight=0, max_projection=50.0),
+        represent=REPRESENT, represent_rounds=1,
+        target_rule=TargetRule(outlier_quantile=0.5, strength=0, negative_weight=0, max_projection=50.0),
         align=Alignment(lr=1e-7, steps=1), warmup_steps=0, align_rounds=1,
     )  # fmt: skip
     assert "too little forgotten" not in {f.name for f in run(replace(method, align=Alignment())).findings}
-    settled = record("apply_logit_shift", way_forget=0.3)
-    names = {f.name for f in method.findings([settled, record("align", to_goal_forget=0.29)])}
+    shifted = record("apply_logit_shift", target_distance_forget=0.3)
+    names = {f.name for f in method.findings([shifted, record("align", distance_to_target_forget=0.29)])}
     assert names == {"too little forgotten"}
 
 
 def test_a_run_in_order_finds_nothing() -> None:
     # An untrained head needs large moves for small shifts of classes: without them.
     calm = TargetRule(strength=0, negative_weight=0)
-    assert run(LafAdam(represent=REPRESENT, represent_rounds=2, assign_targets=calm)).findings == ()
+    assert run(LafAdam(represent=REPRESENT, represent_rounds=2, target_rule=calm)).findings == ()

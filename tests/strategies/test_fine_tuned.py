@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recorded import leaving, numbers, recorded, state_of, three
 from support.federations import enrolled, initial_weights, same_bits, small_spec
+from support.histories import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
 
 from fedlaf.client.steps.projected_ascent import climb, project
@@ -21,6 +21,7 @@ from fedlaf.data.federation import build
 from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage, StageResult
 from fedlaf.models import Cnn
 from fedlaf.objectives.classification import Ascend, Fit
+from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.fine_tune import FineTune
 from fedlaf.strategies.pgd import Pgd, mean_distance, without
@@ -34,11 +35,11 @@ REQUESTS = {
 }
 
 
-def served(method: Method, request: ForgetRequest, weights: Weights, trained: int = 3) -> StageResult:
+def served(method: ForgetStrategy, request: ForgetRequest, weights: Weights, trained: int = 3) -> StageResult:
     grid, registry = enrolled(small_spec(4))
     asked = replace(registry, request=request, trained=trained)
-    given = MethodInputs(start=initial_weights(small_spec(4)))
-    return method.run(grid, weights, Stage("request-1", 0, asked, inputs=given))
+    inputs = MethodInputs(start=initial_weights(small_spec(4)))
+    return method.run(grid, weights, Stage("request-1", 0, asked, inputs=inputs))
 
 
 def averaged(train: FedAvg, stage: str, request: ForgetRequest, weights: Weights) -> StageResult:
@@ -110,8 +111,8 @@ def test_not_is_fine_tuning_from_there(theta: Weights) -> None:
 # ---- PGD
 
 
-def test_the_reference_of_pgd_is_the_mean_without_the_leaver() -> None:
-    """(3 (4,5,6) - (6,3,0)) / 2 = (3, 6, 9); a leaver with half of the rows: 2 theta - theta_u."""
+def test_the_reference_of_pgd_is_the_mean_without_the_withdrawing_client() -> None:
+    """(3 (4,5,6) - (6,3,0)) / 2 = (3, 6, 9); one with half of the rows: 2 theta - theta_u."""
     assert numbers(without(three(4, 5, 6), [(1 / 3, three(6, 3, 0))])) == [3, 6, 9]
     assert numbers(without(three(4, 5, 6), [(0.5, three(6, 3, 0))])) == [2, 7, 12]
     assert numbers(without(three(4, 5, 6), [(0.25, three(6, 3, 0)), (0.25, three(0, 1, 2))])) == [5, 8, 11]
@@ -132,10 +133,9 @@ class Three(nn.Module):
 def test_the_radius_is_a_third_of_the_mean_distance_to_random_models(tmp_path: Path) -> None:
     reference = three(3, 6, 9)
     assert mean_distance(reference, Three, [1, 2, 3]) == pytest.approx(6)
-    records = recorded(tmp_path, [{0: (6, 3, 0), 1: (0, 0, 0), 2: (1, 1, 1)}], dict.fromkeys(range(3), 10))
-    state = state_of(three(4, 5, 6), records)
-    given = replace(state.inputs, fresh=lambda seed: Three(2))
-    state = replace(state, inputs=given)
+    history = recorded(tmp_path, [{0: (6, 3, 0), 1: (0, 0, 0), 2: (1, 1, 1)}], dict.fromkeys(range(3), 10))
+    state = state_of(three(4, 5, 6), history)
+    state = replace(state, inputs=replace(state.inputs, fresh=lambda seed: Three(2)))
     method = Pgd(draws=4)
     begun = method.server_init(state, leaving(dict.fromkeys(range(3), 10), 0))
     assert numbers(begun.weights) == [3, 6, 9]
@@ -192,11 +192,11 @@ def test_a_share_of_an_epoch_ends_after_a_whole_batch() -> None:
         assert settings.steps(rows) == steps
     grid, registry = enrolled(small_spec(4))
     half = FedAvg(1, fit=Fit(batch_size=32, share=0.5))
-    outcome = half.run(grid, initial_weights(small_spec(4)), Stage("train", 0, registry))
-    assert outcome.cost.gradient_passes == outcome.cost.labels_read == 4 * 64
+    result = half.run(grid, initial_weights(small_spec(4)), Stage("train", 0, registry))
+    assert result.cost.gradient_passes == result.cost.labels_read == 4 * 64
 
 
-def test_a_roster_after_its_request_has_its_rows_gone() -> None:
+def test_a_registry_after_its_request_has_its_rows_gone() -> None:
     registry = ClientRegistry(
         SIZES, SIZES, REQUESTS["rows go"], ForgetRequest.of_clients([1], SIZES), trained=5
     )

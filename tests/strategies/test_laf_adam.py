@@ -1,4 +1,4 @@
-"""LAF with goals: who is asked for what, and what never moves."""
+"""LAF with targets: who is asked for what, and what never moves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.federations import RecordingGrid, enrolled, same_bits, small_spec
 from flwr.app import Message
-from test_laf_exactness import SEED, STAGE, trained
+from support.federations import RecordingGrid, enrolled, same_bits, small_spec
+from support.plain_laf import SEED, STAGE, trained
 
 from fedlaf.client.runtime import ClientSpec
 from fedlaf.client.steps import targets
@@ -66,21 +66,21 @@ def phases(method: LafAdam) -> list[Phase]:
     return list(method.phases(ClientRegistry({}, SIZES, request)))
 
 
-def test_forgetting_clients_lead_then_all_align() -> None:
-    told = [(p.name, p.action, p.rounds, p.who) for p in phases(METHOD)]
-    assert told[-5:] == [
-        ("score", "train.score", 1, Who.RETAIN),
-        ("assign_targets", "train.assign_targets", 1, Who.FORGET),
-        ("apply_logit_shift", "train.apply_logit_shift", 1, Who.BOTH),
-        ("warmup", "train.align", 1, Who.FORGET),
-        ("align", "train.align", 1, Who.BOTH),
+def test_forgetting_clients_warm_up_then_all_align() -> None:
+    found = [(p.name, p.step, p.rounds, p.who) for p in phases(METHOD)]
+    assert found[-5:] == [
+        ("score", "score", 1, Who.RETAIN),
+        ("assign_targets", "assign_targets", 1, Who.FORGET),
+        ("apply_logit_shift", "apply_logit_shift", 1, Who.BOTH),
+        ("warmup", "align", 1, Who.FORGET),
+        ("align", "align", 1, Who.BOTH),
     ]
-    lead, align = phases(METHOD)[-2:]
-    assert (lead.settings, align.settings) == (replace(ALIGN, steps=3, warmup=True), ALIGN)
+    warmup, align = phases(METHOD)[-2:]
+    assert (warmup.settings, align.settings) == (replace(ALIGN, steps=3, warmup=True), ALIGN)
     assert all(phase.strict for phase in phases(METHOD))
 
 
-def test_without_lead_steps_there_is_no_such_phase() -> None:
+def test_without_warmup_steps_there_is_no_such_phase() -> None:
     with_, without = ([p.name for p in phases(replace(METHOD, warmup_steps=n))] for n in (3, 0))
     assert without == [name for name in with_ if name != "warmup"]
 
@@ -106,20 +106,20 @@ def test_whoever_forgets_what_only_the_extractor_moves(
     rows: dict[int, Any], four: tuple[ClientSpec, Weights]
 ) -> None:
     spec, weights = four
-    outcome, _ = run(METHOD, spec, weights, ForgetRequest.of_samples(rows, SIZES))
-    asked = {record.phase: record.asked for record in outcome.records}
+    result, _ = run(METHOD, spec, weights, ForgetRequest.of_samples(rows, SIZES))
+    asked = {record.phase: record.asked for record in result.records}
     remaining = tuple(k for k in range(4) if len(rows.get(k, ())) < 100)
     assert asked["score"] == asked["represent"] == remaining
     assert asked["assign_targets"] == asked["warmup"] == tuple(rows)
     assert asked["teach"] == asked["apply_logit_shift"] == asked["align"] == (0, 1, 2, 3)
-    assert outcome.cost.labels_read == 0
-    for name, array in outcome.weights.items():
+    assert result.cost.labels_read == 0
+    for name, array in result.weights.items():
         assert np.isfinite(array).all()
         assert np.array_equal(array, weights[name]) == name.startswith("head.")
 
 
-def test_the_lead_is_taken_by_the_forgetting_clients_alone(four: tuple[ClientSpec, Weights]) -> None:
-    """One that forgets all it has aligns its goals only, and the result is its extractor."""
+def test_the_warmup_is_taken_by_the_forgetting_clients_alone(four: tuple[ClientSpec, Weights]) -> None:
+    """One that forgets all it has aligns its targets only, and the result is its extractor."""
     spec, weights = four
     before: list[Weights] = []
     grid, registry = enrolled(spec)
@@ -140,8 +140,8 @@ def test_the_lead_is_taken_by_the_forgetting_clients_alone(four: tuple[ClientSpe
     )
 
 
-def test_remaining_clients_count_all_their_rows_by_those_they_use(four: tuple[ClientSpec, Weights]) -> None:
-    """Of 100 and of 60 remaining rows 25 are used: their classes, as many times over."""
+def test_retain_clients_count_all_their_rows_by_those_they_use(four: tuple[ClientSpec, Weights]) -> None:
+    """Of 100 and of 60 retain rows 25 are used: their classes, as many times over."""
     spec, weights = four
     method = replace(METHOD, represent=replace(REPRESENT, most_rows=25))
     _, wire = run(method, spec, weights, ForgetRequest.of_samples({0: range(40)}, SIZES))
@@ -150,11 +150,10 @@ def test_remaining_clients_count_all_their_rows_by_those_they_use(four: tuple[Cl
         for m in wire.replies
         if m.metadata.message_type == "train.score"
     ]
-    assert [float(predicted_counts.sum()) for predicted_counts in found] == pytest.approx([60, 100, 100, 100])
-    for predicted_counts, whole in zip(found, (60, 100, 100, 100), strict=True):
-        np.testing.assert_allclose(
-            predicted_counts * 25 / whole, (predicted_counts * 25 / whole).round(), atol=1e-9
-        )
+    assert [float(counts.sum()) for counts in found] == pytest.approx([60, 100, 100, 100])
+    for counts, whole in zip(found, (60, 100, 100, 100), strict=True):
+        of_used = counts * 25 / whole
+        np.testing.assert_allclose(of_used, of_used.round(), atol=1e-9)
 
 
 # ---- a client's steps
@@ -177,27 +176,20 @@ def test_alignment_leaves_batch_norm_alone(sizes: tuple[int, int]) -> None:
     assert len(parameters) < len(before)  # there are running statistics
     assert {k for k in before if not np.array_equal(before[k], after[k])} == parameters
     assert cost.gradient_passes == 2 * 3 * sum(n > 0 for n in sizes)
-    sides_named = {"to_goal_retain": sizes[0], "to_goal_forget": sizes[1]}
+    sides_named = {"distance_to_target_retain": sizes[0], "distance_to_target_forget": sizes[1]}
     assert set(numbers) == {name for name, n in sides_named.items() if n}
 
 
-@pytest.mark.parametrize(
-    "action",
-    [
-        "train.score",
-        "train.assign_targets",
-        "train.apply_logit_shift",
-        "train.align",
-    ],
-)
-def test_a_reply_that_is_lost_once_changes_nothing(action: four: tuple[ClientSpec, Weights]) -> None:
+@pytest.mark.parametrize("step", ["score", "assign_targets", "apply_logit_shift", "align"])
+def test_a_reply_that_is_lost_once_changes_nothing(step: str, four: tuple[ClientSpec, Weights]) -> None:
     """The client is asked again, having done the work already."""
     spec, weights = four
     request = ForgetRequest.of_samples({0: range(60), 2: range(30)}, SIZES)
     lost: list[Message] = []
 
     def tamper(reply: Message) -> Message | None:
-        if reply.metadata.message_type == action and reply.metadata.src_node_id == 1001 and not lost:
+        asked_again = reply.metadata.message_type == f"train.{step}" and reply.metadata.src_node_id == 1001
+        if asked_again and not lost:
             lost.append(reply)
             return None
         return reply

@@ -1,4 +1,4 @@
-"""LAF with goals at one client that holds all rows is the obvious centralised loop."""
+"""LAF with targets at one client that holds all rows is the obvious centralised loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.federations import enrolled, furthest, small_spec
-from test_laf_exactness import SEED, STAGE, drawn, inputs, model_with, plain_vae, rows_of, trained
+from support.plain_laf import SEED, STAGE, drawn, inputs, model_with, plain_vae, rows_of, trained
 
 from fedlaf.client.runtime import ClientSpec
 from fedlaf.core.request import ForgetRequest
@@ -40,36 +40,34 @@ def poisoned(spec: ClientSpec) -> list[int]:
     return changed.nonzero().flatten().tolist()
 
 
-def plain_goals(
-    assign_targets: TargetRule, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
+def plain_targets(
+    rule: TargetRule, e: tuple[Array, Array], errors: tuple[Array, Array], h: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    """Forgotten rows' representations without what odd ones share, row by row; and who is odd."""
+    """Forget rows' representations without what outliers share, row by row; and which are outliers."""
     shift, scale = h
-    outlier = errors[1] > np.quantile(errors[0], 1 - assign_targets.outlier_quantile)
-    assert 2 * assign_targets.outlier_quantile <= outlier.mean() < 0.95  # both kinds are there
+    outlier = errors[1] > np.quantile(errors[0], 1 - rule.outlier_quantile)
+    assert 2 * rule.outlier_quantile <= outlier.mean() < 0.95  # both kinds are there
     units = (e[1] - shift) / scale
     ordinary = units[~outlier].mean(0)
     special = units[outlier].mean(0) - ordinary
     length = np.sqrt((special**2).sum())
     for i in np.flatnonzero(outlier):
         along = (units[i] - ordinary) @ special / length
-        units[i] -= min(max(along, 0), assign_targets.max_projection * length) * special / length
+        units[i] -= min(max(along, 0), rule.max_projection * length) * special / length
     return units * scale + shift, outlier
 
 
-def plain_shift(assign_targets: TargetRule, retain: Array, forget: Array, outlier: Array) -> Array:
-    """The shift of classes for the logits of remaining rows' representations and of forgotten rows' goals."""
-    classes = retain.shape[1]
-    remaining, forget = np.bincount(retain.argmax(1), minlength=classes), np.zeros(classes)
-    for row, special in zip(forget, outlier, strict=True):
+def plain_shift(rule: TargetRule, of_retain: Array, of_targets: Array, outlier: Array) -> Array:
+    """The logit shift for the logits of retain rows' representations and of forget rows' targets."""
+    classes = of_retain.shape[1]
+    retain, forget = np.bincount(of_retain.argmax(1), minlength=classes), np.zeros(classes)
+    for row, special in zip(of_targets, outlier, strict=True):
         p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
         doubt = 0 if special else 2 * p.max() - 1
         forget[p.argmax()] += 1 if p.max() >= 0.5 else doubt
-    odds = forget / (remaining + 1)
+    odds = forget / (retain + 1)
     shift = np.where(
-        odds > 0,
-        -assign_targets.strength * np.minimum(odds, 5),
-        assign_targets.negative_weight * np.minimum(-odds, 1),
+        odds > 0, -rule.strength * np.minimum(odds, 5), rule.negative_weight * np.minimum(-odds, 1)
     )
     return shift - shift.mean()
 
@@ -107,11 +105,11 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
     represent = replace(REPRESENT, density=density)
-    assign_targets, align = TargetRule(strength=6.0, negative_weight=4.0), replace(ALIGN, distance=distance)
+    rule, align = TargetRule(strength=6.0, negative_weight=4.0), replace(ALIGN, distance=distance)
     method = LafAdam(
         represent=represent,
         represent_rounds=1,
-        assign_targets=assign_targets,
+        target_rule=rule,
         align=align,
         warmup_steps=0,
         align_rounds=1,
@@ -125,11 +123,11 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     h = plain_density(represent, e_r)
     retain, forget = e_r.double().numpy(), e_f.double().numpy()
     errors = [plain_errors(represent, e, h) for e in (retain, forget)]
-    targets, outlier = plain_goals(
-        assign_targets, (retain, forget), (errors[0], errors[1]), (h["mean"], h["deviation"])
+    targets, outlier = plain_targets(
+        rule, (retain, forget), (errors[0], errors[1]), (h["mean"], h["deviation"])
     )
     weight, bias = (getattr(model.head, name).detach().double().numpy() for name in ("weight", "bias"))
-    shift = plain_shift(assign_targets, retain @ weight.T + bias, targets @ weight.T + bias, outlier)
+    shift = plain_shift(rule, retain @ weight.T + bias, targets @ weight.T + bias, outlier)
     assert np.abs(shift).max() > 0.05
     moved = np.linalg.lstsq(weight, shift, rcond=None)[0]
     g_r, g_f = (torch.from_numpy(g + moved).float() for g in (retain, targets))
@@ -148,6 +146,6 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     central = {f"extractor.{k}": v.numpy() for k, v in model.extractor.state_dict().items()}
     found = {k: v for k, v in federated.items() if k.startswith("extractor.")}
     moved_by = furthest(found, {k: weights[k] for k in found})
-    # Five Adam steps of 1e-3; goals found in double precision leave only rounding.
+    # Five Adam steps of 1e-3; targets found in double precision leave only rounding.
     assert moved_by > 3e-3
     assert furthest(found, central) < 2e-5

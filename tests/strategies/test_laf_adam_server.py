@@ -1,4 +1,4 @@
-"""LAF with goals on the server: thresholds, votes, the shift of classes and the blend; a pure function."""
+"""LAF with targets on the server: thresholds, counts, the logit shift, the blend; a pure function."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from fedlaf.strategies.laf_adam import LafAdam
 METHOD = LafAdam(target_rule=TargetRule(strength=0.5, negative_weight=0.2))
 
 
-def phase_of(action: Action) -> Phase:
-    return Phase(str(action), action, 1, Who.BOTH, TargetRule())
+def phase_of(step: str) -> Phase:
+    return Phase(step, step, 1, Who.BOTH, TargetRule())
 
 
 def predicted_counts(*numbers: float) -> dict[str, Weights]:
     return {Part.PREDICTED_COUNTS: {"predicted_counts": np.array(numbers)}}
 
 
-def test_the_threshold_is_the_mean_by_rows_and_votes_are_sums() -> None:
+def test_the_threshold_is_the_mean_by_rows_and_counts_are_sums() -> None:
     state = ServerState({"head.bias": np.zeros(2)}, aux={"h": {"shift": np.array([7.0, 8.0])}, "kept": 1})
     before = deepcopy(state)
     replies = [
         Reply(predicted_counts(10, 4.5), {"threshold": 1.0, "rows": 30}),
         Reply(predicted_counts(0, 1), {"threshold": 5.0, "rows": 10}),
     ]
-    scored = METHOD.aggregate(phase_of("train.score"), state, replies)
+    scored = METHOD.aggregate(phase_of("score"), state, replies)
     assert scored.aux["threshold"] == pytest.approx(2.0)
     assert scored.aux["retain"].tolist() == [10, 5.5]
-    aimed = METHOD.aggregate(
-        phase_of("train.assign_targets"),
+    assigned = METHOD.aggregate(
+        phase_of("assign_targets"),
         scored,
         [Reply(predicted_counts(3, -1)), Reply(predicted_counts(0.5, -1))],
     )
-    assert aimed.aux["forget"].tolist() == [3.5, -2]
-    assert METHOD.aggregate(phase_of("train.apply_logit_shift"), aimed, [Reply(), Reply()]) == aimed
-    assert METHOD.config(phase_of("train.assign_targets"), aimed)["threshold"] == pytest.approx(2.0)
-    assert METHOD.config(phase_of("train.score"), aimed)["threshold"] == 0
-    sent = METHOD.arrays(phase_of("train.apply_logit_shift"), aimed)
+    assert assigned.aux["forget"].tolist() == [3.5, -2]
+    assert METHOD.aggregate(phase_of("apply_logit_shift"), assigned, [Reply(), Reply()]) == assigned
+    assert METHOD.config(phase_of("assign_targets"), assigned)["threshold"] == pytest.approx(2.0)
+    assert METHOD.config(phase_of("score"), assigned)["threshold"] == 0
+    sent = METHOD.arrays(phase_of("apply_logit_shift"), assigned)
     raw = np.array([-METHOD.target_rule.strength * 3.5 / 11, METHOD.target_rule.negative_weight * 2 / 6.5])
     np.testing.assert_allclose(sent[Part.SHIFT]["shift"], raw - raw.mean(), rtol=1e-6)
     assert sent[Part.SHIFT]["anchor"].tolist() == [7, 8]
     # Pure: what went in is as it was, and comes out the same a second time.
     assert state.aux.keys() == before.aux.keys()
-    again = METHOD.aggregate(phase_of("train.score"), state, replies)
+    again = METHOD.aggregate(phase_of("score"), state, replies)
     assert same_bits(again.aux["h"], before.aux["h"])
     assert again.aux["retain"].tolist() == scored.aux["retain"].tolist()
 
@@ -66,7 +66,7 @@ def test_forgetting_clients_weigh_their_share_by_rows() -> None:
     state = ServerState({"extractor.w": np.array([0.0]), "head.b": np.array([9.0])})
     replies = [reply(1, 0, 30), reply(5, 80, 10), reply(10, 100, 0), reply(40, 50, 0)]
     method = replace(METHOD, forget_share=0.25)
-    found = method.aggregate(phase_of("train.align"), state, replies)
+    found = method.aggregate(phase_of("align"), state, replies)
     assert found.weights["extractor.w"].tolist() == [pytest.approx(0.25 * 2 + 0.75 * 20)]
     assert found.weights["head.b"] is state.weights["head.b"]
     assert state.weights["extractor.w"].tolist() == [0]

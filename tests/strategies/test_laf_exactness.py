@@ -11,31 +11,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.federations import enrolled, furthest, initial_weights, same_bits, small_spec
-from torch import nn
+from support.federations import enrolled, furthest, same_bits, small_spec
+from support.plain_laf import (
+    BATCH,
+    SEED,
+    STAGE,
+    drawn,
+    inputs,
+    model_with,
+    plain_step,
+    plain_vae,
+    plain_weights,
+    rows_of,
+    trained,
+)
 
 from fedlaf.client import ClientSpec
-from fedlaf.client.batches import steps
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for, torch_stream
 from fedlaf.core.types import Weights
-from fedlaf.data.federation import build
 from fedlaf.method.contract import Stage
-from fedlaf.models import Classifier, Vae, build_vae
+from fedlaf.models import build_vae
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.strategies.base.rounds import Rounds
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_published_server import PublishedLafServer
 
-SEED, STAGE = 7, "request-1"
 REPRESENT = Represent(latent=4, rows="all", epochs=1, own_epochs=2, share_h_f=True)
-FORGET = Forget(lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=16, steps=5)
-
-
-def trained(spec: ClientSpec) -> Weights:
-    grid, registry = enrolled(spec)
-    return FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
+FORGET = Forget(lr_unlearning=2e-3, lr_alignment=3e-3, temperature=0.7, batch_size=BATCH, steps=5)
 
 
 def run_to(method: PublishedLaf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Rounds:
@@ -43,82 +46,6 @@ def run_to(method: PublishedLaf, spec: ClientSpec, weights: Weights, request: Fo
     rounds = Rounds(method, weights, Stage(STAGE, SEED, replace(registry, request=request)))
     rounds.run(grid)
     return rounds
-
-
-def model_with(spec: ClientSpec, weights: Weights) -> Classifier:
-    dataset = build(spec.federation).dataset
-    model = spec.model.build(dataset.shape, dataset.num_classes, 0)
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return model.eval()
-
-
-def inputs(x: torch.Tensor) -> torch.Tensor:
-    return (x.float() / 255).contiguous(memory_format=torch.channels_last)
-
-
-def plain_vae(vae: Vae, e: torch.Tensor, epochs: int, stream: torch.Generator) -> Vae:
-    """Train a VAE on representations, as the paper says."""
-    adam = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)  # the same kernel: bits
-    for _ in range(epochs):
-        for batch in torch.randperm(len(e), generator=stream).split(32):
-            target = (e[batch] - vae.shift) / vae.scale
-            hidden = vae.encoder(target)
-            mean, log_variance = vae.mean(hidden), vae.log_variance(hidden)
-            z = mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, generator=stream)
-            squared = (vae.decoder(z) - target).square().sum(1).mean()
-            kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
-            adam.zero_grad()
-            (squared + 0.025 * kl).backward()
-            adam.step()
-    return vae
-
-
-def phi(vae: Vae, e: torch.Tensor) -> torch.Tensor:
-    target = (e - vae.shift) / vae.scale
-    m = (vae.decoder(vae.mean(vae.encoder(target))) - target).square().mean(1)
-    return torch.exp(m / (m + 1.0))
-
-
-def plain_weights(weighting: str, h: Vae, e_f: torch.Tensor) -> torch.Tensor:
-    """Each forgotten row's error under h over their mean, or 1."""
-    if weighting == "none" or len(e_f) == 0:
-        return torch.ones(len(e_f))
-    with torch.no_grad():
-        target = (e_f - h.shift) / h.scale
-        m = (h.decoder(h.mean(h.encoder(target))) - target).square().mean(1)
-    return m / m.mean()
-
-
-def plain_step(
-    extractor: nn.Module, loss_of: str, x_r: torch.Tensor, x_f: torch.Tensor, e_r: torch.Tensor,
-    e_f: torch.Tensor, w_f: torch.Tensor, h: Vae, h_f: Vae, adam: torch.optim.Optimizer,
-) -> None:  # fmt: skip
-    """One Adam step of one of the two losses, over one batch of remaining and of forgotten rows."""
-    both = extractor(inputs(torch.cat([x_r, x_f])))
-    s_r, s_f = both[: len(x_r)], both[len(x_r) :]
-    if loss_of == "unlearning":
-        loss = phi(h, s_r).sum() - (w_f * phi(h_f, s_f)).sum()
-    else:
-        d_r = 1 - torch.cosine_similarity(s_r, e_r, dim=1)
-        d_f = 1 - torch.cosine_similarity(s_f, e_f, dim=1)
-        exponent = d_f / FORGET.temperature + torch.log(w_f)
-        loss = d_r.sum() - len(d_r) * torch.logsumexp(exponent, dim=0)
-    adam.zero_grad()
-    loss.backward()
-    adam.step()
-
-
-def drawn(client: int, retain: int, forget: int, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The batches that a client draws in the first forget round."""
-    first = torch_stream(SEED, STAGE, "rows", 1, client)
-    second = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=first)))
-    size = FORGET.batch_size
-    return list(zip(steps(retain, size, count, first), steps(forget, size, count, second), strict=True))
-
-
-def rows_of(spec: ClientSpec, client: int, request: ForgetRequest) -> tuple[torch.Tensor, torch.Tensor]:
-    data = build(spec.federation).client(client)
-    return data.inputs(request.of(client)).x, data.inputs_at(request.of(client)).x
 
 
 @pytest.mark.parametrize("weighting", ["none", "oddness"])
@@ -158,7 +85,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
     for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):
         for name, adam in adams.items():
             batch = (x_r[b_r], x_f[b_f], e_r[b_r], e_f[b_f], w[b_f])
-            plain_step(extractor, name, *batch, h, h_f, adam)
+            plain_step(extractor, name, *batch, h, h_f, adam, FORGET.temperature)
     central = {f"extractor.{k}": v.numpy() for k, v in extractor.state_dict().items()}
     found = {k: v for k, v in federated.items() if k.startswith("extractor.")}
     assert furthest(found, {k: weights[k] for k in found}) > 1e-3  # it moved at all
@@ -205,7 +132,7 @@ def test_any_split_with_the_optimiser_on_the_server_is_the_centralised_algorithm
         e_r, e_f = (torch.cat([teacher[k][i][batches[k][i]] for k in range(4)]) for i in (0, 1))
         w_f = torch.cat([weighed[k][batches[k][1]] for k in range(4)])
         for name, adam in adams.items():
-            plain_step(extractor, name, x_r, x_f, e_r, e_f, w_f, h, h_f, adam)
+            plain_step(extractor, name, x_r, x_f, e_r, e_f, w_f, h, h_f, adam, FORGET.temperature)
     central = {f"extractor.{k}": v.numpy() for k, v in extractor.state_dict().items()}
     found = {k: v for k, v in rounds.state.weights.items() if k.startswith("extractor.")}
     moved = furthest(found, {k: weights[k] for k in found})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
+from support.federations import GarbageLabels, RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
-from fedlaf.data import Dataset, Digits, Iid, LabelledRows
+from fedlaf.data import Digits, Iid
 from fedlaf.data.federation import build
 from fedlaf.method.contract import Stage, StageResult
 from fedlaf.objectives.laf import Forget, Represent
@@ -37,21 +36,7 @@ ASSIGNED = LafAdam(
 SERVER = PublishedLafServer(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
 
 
-@dataclass(frozen=True)
-class GarbageLabels:
-    """The same digits with every training label replaced by noise."""
-
-    seed: int
-
-    def prepare(self) -> None: ...
-
-    def load(self) -> Dataset:
-        whole = Digits(train_rows=400, test_rows=100).load()
-        noise = torch.randint(0, 10, (400,), generator=torch.Generator().manual_seed(self.seed))
-        return replace(whole, train=LabelledRows(whole.train.x, noise))
-
-
-METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, ASSIGNED], ids=["local", "server", "aimed"])
+METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, ASSIGNED], ids=["local", "server", "adam"])
 
 
 @METHODS
@@ -70,7 +55,7 @@ def test_labels_are_unread(method: DensityMethod) -> None:
     )
     assert same_bits(found[0].weights, found[1].weights)
     assert same_bits(found[0].weights, found[2].weights)
-    assert all(outcome.cost.labels_read == 0 for outcome in found)
+    assert all(result.cost.labels_read == 0 for result in found)
 
 
 def recorded(method: DensityMethod, request: ForgetRequest) -> tuple[RecordingGrid, StageResult]:
@@ -90,7 +75,7 @@ def recorded(method: DensityMethod, request: ForgetRequest) -> tuple[RecordingGr
 def test_only_extractor_weights_h_and_numbers_cross_the_wire(
     method: DensityMethod, request_: ForgetRequest
 ) -> None:
-    wire, outcome = recorded(method, request_)
+    wire, result = recorded(method, request_)
     spec = small_spec(4)
     dims, latent, classes = 32, 4, 10
     start = initial_weights(spec)
@@ -116,7 +101,7 @@ def test_only_extractor_weights_h_and_numbers_cross_the_wire(
                 if part == Part.VAE:
                     assert set(array.shape) <= {dims, latent, 128, 32}
                 else:
-                    assert tuple(array.shape) == shapes[Part(part)][name]
+                    assert tuple(array.shape) == shapes[part][name]
         for record in message.content.metric_records.values():
             assert all(isinstance(number, float) for number in record.values())
     for message in wire.replies:
@@ -126,34 +111,37 @@ def test_only_extractor_weights_h_and_numbers_cross_the_wire(
         assert Part.SHIFT not in message.content.array_records
         pixels = data.client(0).rows.x[0].numpy().tobytes()
         assert pixels not in raw
-    assert outcome.cost.bytes_up > 0
+    assert result.cost.bytes_up > 0
 
 
-def test_of_goals_only_votes_and_counts_come_up() -> None:
-    """Whoever sets goals answers with votes for classes; the anchor that goes down is h's, no row's."""
+def test_of_targets_only_predicted_class_counts_come_up() -> None:
+    """Clients answer with predicted-class counts; the anchor that goes down is h's, no row's."""
     wire, _ = recorded(ASSIGNED, ForgetRequest.of_samples({0: range(30), 2: range(20)}, SIZES))
-    told = {
+    allowed = {
         "train.score": ({Part.PREDICTED_COUNTS}, {"threshold", "rows"}),
         "train.assign_targets": ({Part.PREDICTED_COUNTS}, {"outlier", "rows"}),
-        "train.apply_logit_shift": (set(), {"rows", "way_retain", "changed", "way_forget"}),
+        "train.apply_logit_shift": (
+            set(),
+            {"rows", "target_distance_retain", "changed", "target_distance_forget"},
+        ),
     }
     seen = set()
     for message in wire.replies:
-        action = Action(message.metadata.message_type)
-        if action in told:
-            seen.add(action)
-            parts, numbers = told[action]
+        step = message.metadata.message_type
+        if step in allowed:
+            seen.add(step)
+            parts, numbers = allowed[step]
             assert set(message.content.array_records) == parts
             found = set(message.content.metric_records["numbers"]) - set(Cost().numbers())
             assert found <= numbers
-    assert seen == set(told)
+    assert seen == set(allowed)
     (h,) = {
         m.content.array_records[Part.VAE]["shift"].data
         for m in wire.sent
         if m.metadata.message_type == "train.score"
     }
-    settling = [m for m in wire.sent if m.metadata.message_type == "train.apply_logit_shift"]
-    assert {m.content.array_records[Part.SHIFT]["anchor"].data for m in settling} == {h}
+    shifting = [m for m in wire.sent if m.metadata.message_type == "train.apply_logit_shift"]
+    assert {m.content.array_records[Part.SHIFT]["anchor"].data for m in shifting} == {h}
 
 
 def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
@@ -167,7 +155,7 @@ def test_h_f_is_shared_only_when_it_is_asked_for() -> None:
     assert Part.FORGET_VAE not in without
 
 
-@pytest.mark.parametrize("method", [METHOD, ASSIGNED], ids=["local", "aimed"])
+@pytest.mark.parametrize("method", [METHOD, ASSIGNED], ids=["local", "adam"])
 def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(method: DensityMethod) -> None:
     spec = small_spec(4)
     grid, registry = enrolled(spec)
@@ -196,21 +184,21 @@ def test_rows_that_are_gone_are_never_trained_on_again() -> None:
     removed = ForgetRequest.of_samples({0: range(50), 3: range(10, 20)}, SIZES)
     train = FedAvg(rounds=1)
     start = initial_weights(spec)
-    outcome = train.run(grid, start, Stage("train", 0, replace(registry, removed=removed)))
-    assert outcome.cost.gradient_passes == 400 - 60
+    result = train.run(grid, start, Stage("train", 0, replace(registry, removed=removed)))
+    assert result.cost.gradient_passes == 400 - 60
     kept = [len(federation.client(k).labelled(removed.of(k))) for k in range(4)]
     assert kept == [50, 100, 100, 90]
 
 
-def test_a_panel_of_clients_is_the_same_in_all_phases() -> None:
+def test_a_cohort_of_clients_is_the_same_in_all_phases() -> None:
     method: DensityMethod = replace(METHOD, cohort=2)
     spec = small_spec(6, rows=600)
     grid, registry = enrolled(spec)
     request = ForgetRequest.of_clients([5], dict.fromkeys(range(6), 100))
-    outcome = method.run(
+    result = method.run(
         grid, initial_weights(spec), Stage("request-1", 0, replace(registry, request=request))
     )
-    asked = {record.phase: set(record.asked) for record in outcome.records}
+    asked = {record.phase: set(record.asked) for record in result.records}
     others = asked["recover"]
     assert len(others) == 2
     assert asked["teach"] == asked["forget"] == others | {5}

@@ -37,8 +37,8 @@ def test_the_optimiser_on_the_server_alternates(updates: str) -> None:
     assert laf("alternate", PublishedLafServer).forget.updates == "alternate"
     with pytest.raises(InvalidValue) as caught:
         laf(updates, PublishedLafServer)
-    told = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
-    assert str(caught.value) == told
+    message = f"forget.updates: expected alternate with the optimiser on the server, got {updates!r}"
+    assert str(caught.value) == message
 
 
 @TOGETHER

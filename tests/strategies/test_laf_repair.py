@@ -1,4 +1,4 @@
-"""LAF+R: repair reads the labelled share of the remaining rows, the same in every round, no other."""
+"""LAF+R: repair reads the labelled share of the retain rows, the same in every round, no other."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ H = {"represent": Represent(latent=4), "represent_rounds": 1}
 LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2}
 ASSIGNED = {
     **H,
-    "assign_targets": TargetRule(strength=0.1, negative_weight=0.1),
+    "target_rule": TargetRule(strength=0.1, negative_weight=0.1),
     "warmup_steps": 2,
     "align_rounds": 1,
 }
 KINDS = pytest.mark.parametrize(
     ("plain", "repaired", "settings"),
     [(PublishedLaf, PublishedLafRepair, LAF), (LafAdam, LafAdamRepair, ASSIGNED)],
-    ids=["published losses", "aimed"],
+    ids=["published losses", "adam"],
 )
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_samples({0: range(100), 2: range(60, 100)}, SIZES)
@@ -56,16 +56,16 @@ def test_repair_never_touches_a_row_outside_the_labelled_share(
     share: float, plain: Any, repaired: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[bytes]] = []
-    real = training.fit
+    real = training.train
 
     def watched(model, rows, settings, stream):  # type: ignore[no-untyped-def]
         seen.append(keys(rows))
         return real(model, rows, settings, stream)
 
-    monkeypatch.setattr(training, "fit", watched)
-    outcome = run(repaired(**settings, repair=Fit(labels=share), repair_rounds=2))
+    monkeypatch.setattr(training, "train", watched)
+    result = run(repaired(**settings, repair=Fit(labels=share), repair_rounds=2))
     federation = build(small_spec(4).federation)
-    asked = [record.asked for record in outcome.records if record.phase == "repair"]
+    asked = [record.asked for record in result.records if record.phase == "repair"]
     assert asked == [(1, 2, 3), (1, 2, 3)]  # whoever withdrew is not asked
     first, second = seen[:3], seen[3:]
     assert first == second  # the same rows in every round
@@ -73,7 +73,7 @@ def test_repair_never_touches_a_row_outside_the_labelled_share(
         remaining = keys(federation.client(client).labelled(REQUEST.of(client)))
         assert len(rows) == round(share * len(remaining))
         assert set(rows) <= set(remaining)
-    assert outcome.cost.labels_read == sum(len(rows) for rows in seen)
+    assert result.cost.labels_read == sum(len(rows) for rows in seen)
 
 
 @KINDS

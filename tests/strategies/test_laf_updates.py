@@ -38,7 +38,7 @@ def stream(seed: int) -> torch.Generator:
 
 
 def task(retain: int = 30, forget: int = 20) -> Task:
-    """A small extractor with rows of both kinds, odd ones weighted."""
+    """A small extractor with rows of both kinds, weighted."""
     extractor = SmallCnn().build((1, 8, 8), 10, 0).extractor
     sides = []
     for seed, count in enumerate((retain, forget)):
@@ -59,17 +59,17 @@ Pair = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Pair], Tensor]
 
 
-def losses_of(given: Task, noise: torch.Generator) -> dict[str, Loss]:
+def losses_of(work: Task, noise: torch.Generator) -> dict[str, Loss]:
     """Both losses of the paper, for student representations of one batch of either kind."""
-    weights = given.forget.weights
+    weights = work.forget.weights
 
     def unlearning(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
-        retain = phi(given.h, s_r, torch.randn(len(s_r), 4, generator=noise))
-        forget = phi(given.h_f, s_f, torch.randn(len(s_f), 4, generator=noise))
+        retain = phi(work.h, s_r, torch.randn(len(s_r), 4, generator=noise))
+        forget = phi(work.h_f, s_f, torch.randn(len(s_f), 4, generator=noise))
         return retain.sum() - (weights[batch[1]] * forget).sum()
 
     def alignment(s_r: Tensor, s_f: Tensor, batch: Pair) -> Tensor:
-        sides = ((s_r, given.retain.teacher[batch[0]]), (s_f, given.forget.teacher[batch[1]]))
+        sides = ((s_r, work.retain.teacher[batch[0]]), (s_f, work.forget.teacher[batch[1]]))
         d_r, d_f = (1 - torch.cosine_similarity(s, e, dim=1) for s, e in sides)
         exponent = d_f / FORGET.temperature + torch.log(weights[batch[1]])
         return d_r.sum() - len(d_r) * torch.logsumexp(exponent, dim=0)
@@ -77,18 +77,18 @@ def losses_of(given: Task, noise: torch.Generator) -> dict[str, Loss]:
     return {"unlearning": unlearning, "alignment": alignment}
 
 
-def drawn(given: Task) -> list[Pair]:
+def drawn(work: Task) -> list[Pair]:
     first = stream(5)
     second = stream(int(torch.randint(2**62, (1,), generator=first)))
-    sizes = len(given.retain.rows), len(given.forget.rows)
+    sizes = len(work.retain.rows), len(work.forget.rows)
     pairs = (steps(n, 8, 4, s) for n, s in zip(sizes, (first, second), strict=True))
     return list(zip(*pairs, strict=True))
 
 
-def plain_step(given: Task, batch: Pair, adam: torch.optim.Optimizer, *terms: Loss) -> None:
+def plain_step(work: Task, batch: Pair, adam: torch.optim.Optimizer, *terms: Loss) -> None:
     """One step on the sum of `terms`, from one forward pass."""
-    x = torch.cat([given.retain.rows.x[batch[0]], given.forget.rows.x[batch[1]]])
-    both = given.extractor(as_input(x, torch.device("cpu")))
+    x = torch.cat([work.retain.rows.x[batch[0]], work.forget.rows.x[batch[1]]])
+    both = work.extractor(as_input(x, torch.device("cpu")))
     s_r, s_f = both[: len(batch[0])], both[len(batch[0]) :]
     adam.zero_grad()
     sum(term(s_r, s_f, batch) for term in terms).backward()  # type: ignore[union-attr]
@@ -132,9 +132,9 @@ def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
     passes = {}
     for updates in ("joint", "alternate"):
         settings = replace(FORGET, updates=updates)
-        given = task(*sizes)
-        _, cost = laf_loop.forget(given, settings, stream(5), stream(6))
-        assert all(bool(torch.isfinite(p).all()) for p in given.extractor.parameters())
+        work = task(*sizes)
+        _, cost = laf_loop.forget(work, settings, stream(5), stream(6))
+        assert all(bool(torch.isfinite(p).all()) for p in work.extractor.parameters())
         passes[updates] = cost.gradient_passes
     rows = sum(len(side) for batch in drawn(task(*sizes)) for side in batch)
     assert passes == {"joint": rows, "alternate": 2 * rows}
@@ -151,7 +151,7 @@ def laf(updates: str, kind: type[PublishedLaf] = PublishedLaf, **more: Any) -> P
 
 
 def forget_phases(method: PublishedLaf) -> list[Any]:
-    return [p for p in method.phases(ClientRegistry({}, SIZES, REQUEST)) if p.action == "train.forget"]
+    return [p for p in method.phases(ClientRegistry({}, SIZES, REQUEST)) if p.step == "forget"]
 
 
 def test_two_stages_are_two_phases_of_one_loss_each() -> None:
@@ -183,15 +183,15 @@ def test_in_a_federation_each_reports_its_own_losses_and_passes() -> None:
         u: [r for r in o.records if r.phase in ("forget", "unlearn", "align")] for u, o in found.items()
     }
     losses = {"unlearning", "alignment", "joint"}
-    said = {u: [(r.phase, sorted(losses & set(r.numbers))) for r in of] for u, of in records.items()}
-    assert said == {
+    reported = {u: [(r.phase, sorted(losses & set(r.numbers))) for r in of] for u, of in records.items()}
+    assert reported == {
         "alternate": [("forget", ["alignment", "unlearning"])] * 3,
         "joint": [("forget", ["joint"])] * 3,
         "two_stage": [("unlearn", ["unlearning"])] * 3 + [("align", ["alignment"])] * 3,
     }
     passes = {u: sum(r.cost.gradient_passes for r in of) for u, of in records.items()}
     assert passes["alternate"] == passes["two_stage"] == 2 * passes["joint"] > 0
-    for one, other in combinations([outcome.weights for outcome in found.values()], 2):
+    for one, other in combinations([result.weights for result in found.values()], 2):
         assert furthest(one, other) > 1e-3
 
 

@@ -7,19 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
-from support.federations import RecordingGrid, enrolled, initial_weights, same_bits, small_spec
-from test_laf_privacy import GarbageLabels
+from support.federations import GarbageLabels, RecordingGrid, enrolled, initial_weights, same_bits, small_spec
 
-from fedlaf.client.runtime import ClientSpec, resident_model
-from fedlaf.client.steps.local_objectives import Side, steps
-from fedlaf.client.steps.teachers import across, incompetent
+from fedlaf.client import ClientSpec
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
-from fedlaf.data import Digits, Iid, LabelledRows, Rows
+from fedlaf.data import Digits, Iid
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs, Need, Stage, StageResult
-from fedlaf.models import SmallCnn
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.logit_objectives import (
     DistilBoth,
@@ -65,12 +60,15 @@ CASES = {
         32 + 150, 0, 32 + 150, {"ascend": ONLINE, "recover": OTHERS},
     ),
     "scrub": Case(
-        Scrub(teacher_logits=TeacherLogits(share=0.4), push=Push(**SGD), hold=Hold(lr=1e-3), push_rounds=1, hold_rounds=2),
+        Scrub(
+            teacher=TeacherLogits(share=0.4), push=Push(**SGD), push_rounds=1,
+            hold=Hold(lr=1e-3), hold_rounds=2,
+        ),
         32 + 2 * 120, 100 + 120, 2 * 120,
         {"teacher_logits": ALL, "push 1": ONLINE, "hold 1": OTHERS, "hold": OTHERS},
     ),
     "bad_teacher": Case(
-        BadTeacher(random_teacher_logits=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
+        BadTeacher(teacher=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
         100 + 120, 100 + 120, 0, {"random_teacher_logits": ALL, "distil": ALL},
     ),
     "boundary": Case(
@@ -79,7 +77,7 @@ CASES = {
     ),
     "unroll": Case(SingleGradient(eta=0.05, unroll=Unroll(16)), 100, 0, 100, {"unroll": ONLINE}),
     "fedosd": Case(
-        FedOsd(fedosd_gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER),
+        FedOsd(gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER),
         2 * 80 + 150, 0, 2 * 80 + 150, {"fedosd_gradients": ALL, "recover": OTHERS},
     ),
 }  # fmt: skip
@@ -109,21 +107,21 @@ def run(
 
 @EACH
 def test_a_client_leaves(name: str) -> None:
-    """The model changes, keeps its form, and the ledger is what was done."""
+    """The model changes, keeps its form, and its cost is what was done."""
     case = CASES[name]
-    outcome, _ = run(case.method)
+    result, _ = run(case.method)
     _, before = trained()
-    assert list(outcome.weights) == list(before)
-    for key, array in outcome.weights.items():
+    assert list(result.weights) == list(before)
+    for key, array in result.weights.items():
         assert (array.dtype, array.shape) == (before[key].dtype, before[key].shape)
         assert np.isfinite(array).all()
         assert not np.array_equal(array, before[key])
-    cost = outcome.cost
+    cost = result.cost
     assert (cost.gradient_passes, cost.forward_passes) == (case.gradient, case.forward)
     assert cost.labels_read == case.labels
-    assert {record.phase: record.asked for record in outcome.records} == case.asked
+    assert {record.phase: record.asked for record in result.records} == case.asked
     assert (Need.LABELS in case.method.needs) == (case.labels > 0)
-    assert (Need.ONLINE in case.method.needs) == (0 in {k for r in outcome.records for k in r.asked})
+    assert (Need.ONLINE in case.method.needs) == (0 in {k for r in result.records for k in r.asked})
 
 
 @EACH
@@ -142,12 +140,12 @@ REQUESTS = {
 @EACH
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
 def test_whoever_forgets_whatever(name: str, request_: ForgetRequest) -> None:
-    outcome, _ = run(CASES[name].method, request_)
+    result, _ = run(CASES[name].method, request_)
     remaining = tuple(k for k in range(4) if len(request_.of(k)) < 100)
     who = {ONLINE: request_.clients, OTHERS: remaining, ALL: ALL}
-    for record in outcome.records:
+    for record in result.records:
         assert record.asked == who[CASES[name].asked[record.phase]]
-    assert not same_bits(outcome.weights, trained()[1])
+    assert not same_bits(result.weights, trained()[1])
 
 
 def noisy(seed: int) -> ClientSpec:
@@ -183,7 +181,7 @@ def test_nothing_but_models_gradients_and_numbers_crosses_the_wire(
     assert {set(m.content.array_records) == {Part.MODEL} for m in wire.sent} == {True}
     for message in wire.replies:
         assert not message.content.config_records
-        assert set(message.content.array_records) <= UP[Action(message.metadata.message_type)]
+        assert set(message.content.array_records) <= UP[message.metadata.message_type]
         for record in message.content.array_records.values():
             assert {key: array.shape for key, array in record.items()} == shapes
             assert pixels not in b"".join(array.data for array in record.values())
@@ -196,19 +194,16 @@ def test_a_withdrawn_client_gets_no_message_after_its_request_is_done(name: str)
     spec, weights = trained()
     grid, registry = enrolled(spec)
     wire = RecordingGrid(grid)
-    given = MethodInputs(initial_weights(spec))
+    inputs = MethodInputs(initial_weights(spec))
     method = CASES[name].method
     asked = replace(registry, request=LEAVES)
-    left = method.run(wire, weights, Stage("request-1", 0, asked, inputs=given)).weights
+    left = method.run(wire, weights, Stage("request-1", 0, asked, inputs=inputs)).weights
     assert registry.nodes[0] in {m.metadata.dst_node_id for m in wire.sent}
     wire.sent.clear()
     again = replace(registry, removed=LEAVES, request=ForgetRequest.of_samples({2: [1, 2, 3]}, SIZES))
-    method.run(wire, left, Stage("request-2", 0, again, inputs=given))
+    method.run(wire, left, Stage("request-2", 0, again, inputs=inputs))
     assert wire.sent
     assert registry.nodes[0] not in {m.metadata.dst_node_id for m in wire.sent}
-
-
-# ---- the loop and its teachers
 
 
 def test_a_method_without_a_teacher_does_not_take_up_what_another_left() -> None:
@@ -222,69 +217,3 @@ def test_a_method_without_a_teacher_does_not_take_up_what_another_left() -> None
     alone = ascent.run(grid, weights, stage).weights
     CASES["scrub"].method.run(grid, weights, stage)
     assert same_bits(ascent.run(grid, weights, stage).weights, alone)
-
-
-def rows(count: int) -> LabelledRows:
-    draw = torch.Generator().manual_seed(3)
-    x = torch.randint(0, 256, (count, 1, 8, 8), generator=draw, dtype=torch.uint8)
-    return LabelledRows(x, torch.randint(0, 10, (count,), generator=draw))
-
-
-def test_the_loop_is_the_obvious_one() -> None:
-    retain, forget = rows(40).unlabelled(), Rows(rows(60).x[40:])
-    teachers = [
-        torch.randn(len(side), 10, generator=torch.Generator().manual_seed(5)) for side in (retain, forget)
-    ]
-    model, plain = (SmallCnn().build((1, 8, 8), 10, 1) for _ in range(2))
-    settings = DistilBoth(optimizer="sgd", lr=0.5, momentum=0.9, batch_size=64, steps=3, clip=0.1)
-    kinds = (Side(retain, teachers[0]), Side(forget, teachers[1]))
-    _, cost = steps(model, kinds, settings, torch.Generator().manual_seed(7))
-    assert cost.gradient_passes == 3 * 60  # batches hold all rows, in some order
-    optimiser = torch.optim.SGD(plain.parameters(), lr=0.5, momentum=0.9)
-    both, targets = torch.cat([retain.x, forget.x]).float() / 255, torch.cat(teachers).softmax(1)
-    for _ in range(3):
-        loss = torch.nn.functional.kl_div(plain(both).logits.log_softmax(1), targets, reduction="batchmean")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.1)
-        optimiser.step()
-    for found, expected in zip(model.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_nearest_wrong_class_of_a_linear_model_is_found_across_the_boundary() -> None:
-    """Two pixels and three classes, logits Wx: the step changes each pixel by epsilon towards the loss."""
-
-    class Linear(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.tensor([[3.0, 0.0], [0.0, 3.0], [1.0, 1.0]]))
-
-        def forward(self, x: torch.Tensor) -> object:
-            logits = x.flatten(1) @ self.weight.T
-            return type("Out", (), {"logits": logits})
-
-    x = torch.tensor([[[[204, 51]]]], dtype=torch.uint8)  # 0.8, 0.2: logits 2.4, 0.6, 1.0
-    moved = across(Linear(), LabelledRows(x, torch.tensor([0])), 0.5)  # type: ignore[arg-type]
-    least = torch.finfo(torch.float32).min
-    assert moved[0].tolist() == pytest.approx([least, 3 * 0.7, 0.3 + 0.7])  # at 0.3, 0.7
-    retain = across(Linear(), LabelledRows(x, torch.tensor([0])), 0.1)  # type: ignore[arg-type]
-    assert (moved.argmax(1).item(), retain.argmax(1).item()) == (1, 2)
-
-
-def test_the_incompetent_teacher_is_one_for_all_clients_of_a_request() -> None:
-    class Told:
-        seed, stage = 0, "request-1"
-
-    class ClientContext:
-        def __init__(self, client: int, stage: str) -> None:
-            self.spec, self.device, self.told = trained()[0], torch.device("cpu"), Told()
-            self.told.stage = stage
-            self.model, self.data = resident_model(self.spec), build(self.spec.federation).client(client)
-
-    first, second, other = (
-        incompetent(ClientContext(client, stage)).head.weight  # type: ignore[arg-type,union-attr]
-        for client, stage in ((0, "request-1"), (1, "request-1"), (0, "request-2"))
-    )
-    assert torch.equal(first, second)  # type: ignore[arg-type]
-    assert not torch.equal(first, other)  # type: ignore[arg-type]

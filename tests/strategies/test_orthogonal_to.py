@@ -34,7 +34,7 @@ def flat(weights: Weights) -> list[float]:
     return [float(x) for array in weights.values() for x in array.ravel()]
 
 
-def test_a_gradient_aside_from_one_axis_keeps_its_length() -> None:
+def test_a_gradient_orthogonal_to_one_axis_keeps_its_length() -> None:
     """(3, 4, 12) without its part along the first axis is (0, 4, 12); 13 / sqrt(160) times that."""
     found = aggregate.orthogonal_to(vector(3, 4, 12), [vector(2, 0, 0)])
     scale = 13 / sqrt(160)
@@ -78,7 +78,7 @@ def test_moving_leaves_what_has_no_direction() -> None:
 
 
 def replies() -> list[Reply]:
-    """A leaver, one who forgets a third of his rows, one who forgets nothing."""
+    """One who withdraws, one who forgets a third of his rows, one who forgets nothing."""
     return [
         Reply({Part.FORGET_GRADIENT: vector(0, 1, 9)}, {"retain": 0, "forget": 10}),
         Reply(
@@ -89,14 +89,14 @@ def replies() -> list[Reply]:
     ]
 
 
-def test_fedosd_takes_the_mean_of_the_forget_gradients_aside_from_each_retain_one() -> None:
-    """The mean by rows is (0, 3, 3); aside from both axes it is (0, 0, sqrt(18))."""
+def test_fedosd_takes_the_mean_of_the_forget_gradients_orthogonal_to_each_retain_one() -> None:
+    """The mean by rows is (0, 3, 3); orthogonal to both axes it is (0, 0, sqrt(18))."""
     assert flat(direction(replies())) == pytest.approx([0, 0, sqrt(18)])
     method = FedOsd(lr=0.5)
-    fedosd_gradients = method.phases(ClientRegistry({}, SIZES))[0]
-    state = method.aggregate(fedosd_gradients, ServerState(vector(1, 1, 1)), replies())
+    gradients = method.phases(ClientRegistry({}, SIZES))[0]
+    state = method.aggregate(gradients, ServerState(vector(1, 1, 1)), replies())
     assert flat(state.weights) == pytest.approx([1, 1, 1 - 0.5 * sqrt(18)])
-    again = method.aggregate(fedosd_gradients, state, replies())
+    again = method.aggregate(gradients, state, replies())
     assert flat(again.weights) == pytest.approx([1, 1, 1 - sqrt(18)])
     assert flat(again.aux["origin"]) == [1, 1, 1]  # the model that the request found
 
@@ -105,7 +105,7 @@ def test_in_fedosds_recovery_each_client_loses_what_leads_back() -> None:
     """From (1, 0, 0), with home at 0: (-1/2, 1, 0) leads back and keeps (0, 1, 0); (1/2, 0, 0) is kept."""
     method = FedOsd()
     recover = method.phases(ClientRegistry({}, SIZES))[-1]
-    assert (recover.action, recover.mean) == ("train.fit", None)
+    assert (recover.step, recover.mean) == ("fit", None)
     state = ServerState(vector(1, 0, 0), aux={"origin": vector(0, 0, 0)})
     trained = [
         Reply({Part.MODEL: vector(0.5, 1, 0)}, {"rows": 30}),

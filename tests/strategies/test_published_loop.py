@@ -71,13 +71,13 @@ class AlwaysTraining(nn.Module):
 
 
 @dataclass(frozen=True)
-class MethodInputs:
+class Start:
     """An extractor [.., D = dims], uint8 images of both kinds of rows, and the settings."""
 
     extractor: nn.Module
     dims: int
-    retain: Tensor
-    forget: Tensor
+    retain_rows: Tensor
+    forget_rows: Tensor
     represent: Represent = REPRESENT
     forget: Forget = FORGET
 
@@ -88,11 +88,11 @@ class MethodInputs:
 
     @property
     def everything(self) -> Tensor:
-        return torch.cat([self.retain, self.forget])
+        return torch.cat([self.retain_rows, self.forget_rows])
 
 
 @dataclass(frozen=True)
-class StageResult:
+class Learned:
     """What a run leaves: extractor, both VAEs, and the losses h, h_f, last L_UE, last L_RA."""
 
     extractor: nn.Module
@@ -104,36 +104,36 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def case(spec: ModelSpec, shape: tuple[int, int, int], retain: int, forget: int) -> MethodInputs:
+def case(spec: ModelSpec, shape: tuple[int, int, int], retain_rows: int, forget_rows: int) -> Start:
     """Random images and a model whose BatchNorm, where it has any, has seen some of them."""
-    x = torch.randint(0, 256, (retain + forget, *shape), generator=stream(0), dtype=torch.uint8)
+    x = torch.randint(0, 256, (retain_rows + forget_rows, *shape), generator=stream(0), dtype=torch.uint8)
     model = spec.build(shape, 10, 0)
     with torch.no_grad():
         for _ in range(3):
             model.extractor.train()(published.images(x))
-    return MethodInputs(Wide(model.extractor).eval(), model.dims, x[:retain], x[retain:])
+    return Start(Wide(model.extractor).eval(), model.dims, x[:retain_rows], x[retain_rows:])
 
 
-def by_published_loop(start: MethodInputs) -> StageResult:
+def by_published_loop(start: Start) -> Learned:
     # The default memory layout: also in this the oracle goes a way of its own.
     extractor = published.as_published(start.extractor)
     h, h_f = start.vaes()
     chosen = start.represent
     fits = [
         published.fit_vae(vae, extractor, x, settings=chosen, epochs=chosen.epochs, stream=stream(seed))
-        for vae, x, seed in ((h, start.everything, 1), (h_f, start.forget, 2))
+        for vae, x, seed in ((h, start.everything, 1), (h_f, start.forget_rows, 2))
     ]
-    work = published.Unlearning(extractor, h, h_f, start.retain, start.forget)
-    drawn = published.pairs(len(start.retain), len(start.forget), start.forget, stream(3))
+    work = published.Unlearning(extractor, h, h_f, start.retain_rows, start.forget_rows)
+    drawn = published.pairs(len(start.retain_rows), len(start.forget_rows), start.forget, stream(3))
     steps = published.forget(work, start.forget, drawn, stream(4))
-    return StageResult(extractor, [h, h_f], [*fits, *steps[-1]])
+    return Learned(extractor, [h, h_f], [*fits, *steps[-1]])
 
 
-def by_fast_path(start: MethodInputs) -> StageResult:
+def by_fast_path(start: Start) -> Learned:
     extractor = deepcopy(start.extractor)
     h, h_f = start.vaes()
     chosen = start.represent
-    rows = [Rows(start.retain), Rows(start.forget)]
+    rows = [Rows(start.retain_rows), Rows(start.forget_rows)]
     teacher = [representations.representations(extractor, r, start.dims) for r in rows]
     fits = [
         representations.fit_vae(vae, e, chosen, chosen.epochs, stream(seed))[0]
@@ -141,7 +141,7 @@ def by_fast_path(start: MethodInputs) -> StageResult:
     ]
     sides = [Side(r, e, start.forget.weights(e, h)) for r, e in zip(rows, teacher, strict=True)]
     numbers, _ = laf_loop.forget(Task(extractor, h, h_f, *sides), start.forget, stream(3), stream(4))
-    return StageResult(extractor, [h, h_f], [*fits, numbers["unlearning"], numbers["alignment"]])
+    return Learned(extractor, [h, h_f], [*fits, numbers["unlearning"], numbers["alignment"]])
 
 
 def arrays(module: nn.Module) -> Weights:
@@ -156,7 +156,7 @@ def apart(left: nn.Module, right: nn.Module) -> float:
     return furthest(arrays(left), arrays(right))
 
 
-def assert_same(found: StageResult, expected: StageResult, start: MethodInputs) -> None:
+def assert_same(found: Learned, expected: Learned, start: Start) -> None:
     """Every weight and loss is the same, and far from where it started."""
     np.testing.assert_allclose(found.losses, expected.losses, rtol=CLOSE, atol=CLOSE)
     for vae, oracle, fresh in zip(found.vaes, expected.vaes, start.vaes(), strict=True):
@@ -191,8 +191,8 @@ def test_the_fast_path_is_the_published_loop_on_resnet18_and_leaves_batch_norm_a
     assert same_bits(buffers(found.extractor), before)
 
     training = AlwaysTraining(deepcopy(start.extractor))
-    work = published.Unlearning(training, *found.vaes, start.retain, start.forget)
-    drawn = published.pairs(len(start.retain), len(start.forget), start.forget, stream(3))
+    work = published.Unlearning(training, *found.vaes, start.retain_rows, start.forget_rows)
+    drawn = published.pairs(len(start.retain_rows), len(start.forget_rows), start.forget, stream(3))
     published.forget(work, start.forget, drawn, stream(4))
     parameters = [dict(m.named_parameters()) for m in (training.inner, found.extractor)]
     left, right = ({k: v.detach().numpy() for k, v in p.items()} for p in parameters)
@@ -237,11 +237,11 @@ def test_in_float32_the_difference_is_rounding(spec: ModelSpec, rates: dict[str,
     found, expected = by_fast_path(start), by_published_loop(start)
     # The losses are sums and differences of terms of the order of ten.
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5, atol=2e-3)
-    way, due = (flat(outcome.extractor) - flat(start.extractor) for outcome in (found, expected))
+    moved, due = (flat(run.extractor) - flat(start.extractor) for run in (found, expected))
     # Measured: up to 0.003 on the CNN, 0.01 to 0.15 on ResNet-18, where a few activations lie so
     # close to the kink of a ReLU that rounding decides (already one gradient is then 0.1 to 0.5 %
-    # off the one in float64, in either memory layout). Two unrelated ways would give 1.4.
-    assert (way - due).norm() < bound * due.norm()
+    # off the one in float64, in either memory layout). Two unrelated directions would give 1.4.
+    assert (moved - due).norm() < bound * due.norm()
 
 
 def flat(module: nn.Module) -> Tensor:

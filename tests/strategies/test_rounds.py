@@ -15,6 +15,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.method.contract import Stage
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.protocol.messages import Part, pack, unpack
+from fedlaf.strategies.base.method import PhasedMethod
 from fedlaf.strategies.base.rounds import Rounds
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_published import PublishedLaf
@@ -81,7 +82,9 @@ def reshaped(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {k: v[..., :1] for k, v in weights.items()}
 
 
-def run(method: Method, tamper: Callable[[Message], Message | None] | None, request: ForgetRequest) -> Rounds:
+def run(
+    method: PhasedMethod, tamper: Callable[[Message], Message | None] | None, request: ForgetRequest
+) -> Rounds:
     spec = small_spec(4)
     grid, registry = enrolled(spec)
     rounds = Rounds(method, initial_weights(spec), Stage("s", 0, replace(registry, request=request)))
@@ -174,8 +177,8 @@ def test_cohorts_are_sampled_by_seed_and_round() -> None:
 
     def asked(seed: int) -> list[tuple[int, ...]]:
         grid, registry = enrolled(spec)
-        outcome = FedAvg(rounds=4, cohort=2).run(grid, initial_weights(spec), Stage("t", seed, registry))
-        return [record.asked for record in outcome.records]
+        result = FedAvg(rounds=4, cohort=2).run(grid, initial_weights(spec), Stage("t", seed, registry))
+        return [record.asked for record in result.records]
 
     assert asked(0) == asked(0) != asked(1)
     assert len(set(asked(0))) > 1

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlaf.client import ClientSpec, make_client_app
 from fedlaf.core.types import Weights
-from fedlaf.data import Backdoor, Digits, Iid
+from fedlaf.data import Backdoor, Dataset, Digits, Iid, LabelledRows
 from fedlaf.data.federation import FederationSpec, build
 from fedlaf.method.contract import ClientRegistry
 from fedlaf.models import SmallCnn
@@ -41,10 +42,24 @@ def initial_weights(spec: ClientSpec, seed: int = 0) -> Weights:
 
 
 def enrolled(spec: ClientSpec, grid: Grid | None = None) -> tuple[Grid, ClientRegistry]:
-    """An inline grid (or the one given) over the specification's clients, and its roster."""
+    """An inline grid (or the one given) over the specification's clients, and the registry of its clients."""
     count = spec.federation.clients
     grid = grid or InlineGrid(make_client_app(spec), count)
     return grid, enrol(grid, expected=count, timeout=60)
+
+
+@dataclass(frozen=True)
+class GarbageLabels:
+    """The same digits with every training label replaced by noise."""
+
+    seed: int
+
+    def prepare(self) -> None: ...
+
+    def load(self) -> Dataset:
+        whole = Digits(train_rows=400, test_rows=100).load()
+        noise = torch.randint(0, 10, (400,), generator=torch.Generator().manual_seed(self.seed))
+        return replace(whole, train=LabelledRows(whole.train.x, noise))
 
 
 class RecordingGrid(Relay):
