@@ -13,6 +13,8 @@ from support.federations import same_bits
 from fedlaf.core.types import Weights
 from fedlaf.simulation import Inline
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 @pytest.fixture(scope="module")
 def inline() -> dict[str, Weights]:

@@ -33,6 +33,7 @@ from fedlaf.simulation.ray.engine import end
 from fedlaf.simulation.ray.grid import ATTEMPTS
 from fedlaf.strategies.fedavg import FedAvg
 
+pytestmark = pytest.mark.xdist_group("ray")
 started_ray = pytest.fixture(scope="module", autouse=True)(two_ray_workers)
 
 

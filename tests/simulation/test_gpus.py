@@ -30,6 +30,7 @@ def test_more_than_one_gpu_is_whole(engine: type[Ray]) -> None:
         engine(gpus_per_worker=1.5)
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_worker_sees_only_the_gpu_of_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     end()

@@ -23,6 +23,7 @@ from fedlaf.simulation.flower_compat import FIRST_NODE
 from fedlaf.simulation.ray.engine import dismiss
 from fedlaf.strategies.fedavg import FedAvg
 
+pytestmark = pytest.mark.xdist_group("ray")
 started_ray = pytest.fixture(scope="module", autouse=True)(two_ray_workers)
 
 

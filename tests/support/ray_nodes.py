@@ -40,7 +40,7 @@ class WatchedGrid(RayGrid):
     kind = ""
 
     def answers(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
-        WatchedGrid.now, self.kind = self, messages[0].metadata.message_type
+        WatchedGrid.now, self.kind = self, "".join({m.metadata.message_type for m in messages})
         return super().answers(messages, timeout)
 
     def nodes(self) -> int:
