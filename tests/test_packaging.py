@@ -22,6 +22,7 @@ from flwr.cli.build import build_fab_from_disk
 from mypy.modulefinder import FindModuleCache, SearchPaths
 from mypy.options import Options
 
+pytestmark = pytest.mark.xdist_group("packaging")
 ROOT = Path(__file__).parent.parent
 TREE = ("LICENSE", "README.md", "pyproject.toml", "fedlaf", "conf", "strategies", "tests", "benchmarks")
 BRIEF = ("experiment=smoke", "clients=3", "train.rounds=1", "data.train_rows=400", "data.test_rows=100",

@@ -17,6 +17,7 @@ from fedlaf.experiment.comparison.plan import Comparison
 from fedlaf.experiment.comparison.ray_tasks import RayTasks
 from fedlaf.experiment.comparison.runs import Runner, run_all
 
+pytestmark = pytest.mark.xdist_group("ray")
 RUNNERS = {"local": Local(jobs=2, retries=1), "ray": RayTasks(jobs=2, retries=1)}
 
 

@@ -31,6 +31,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
 def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     seen = deployment.observed(lab, BRIEF, tmp_path / "deployed")
@@ -55,6 +56,7 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(900)
 def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Path) -> None:
     """As many clients as simulated nodes; the bits of the inline engine; Flower's own word for a failure."""
@@ -78,6 +80,7 @@ def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Pat
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("ray")
 def test_what_does_not_start_is_reported_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from fedlaf.method.contract import MethodInputs, Stage
 from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
 from fedlaf.report import Report
 from fedlaf.simulation import InlineGrid
+from fedlaf.simulation.ray.engine import end
 from fedlaf.strategies.fedavg import FedAvg
 
 BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_cnn", "clients=4",
@@ -148,10 +149,13 @@ def test_recording_changes_no_bit_and_records_what_clients_sent(tmp_path: Path) 
     assert {k: v.tobytes() for k, v in last.items()} == {k: v.tobytes() for k, v in sent.items()}
 
 
+@pytest.mark.xdist_group("ray")
 def test_recording_on_ray_changes_no_bit_either(tmp_path: Path) -> None:
     """There, workers would have sent sums; now each answer comes by itself."""
-    overrides = ("forget=fedaccum", "engine=ray", "engine.workers=2")
-    run(tmp_path / "ray", *overrides)
+    try:
+        run(tmp_path / "ray", "forget=fedaccum", "engine=ray", "engine.workers=2")
+    finally:
+        end()
     run(tmp_path / "inline", "forget=fedaccum")
     for name in ("train", "request-1"):
         one, other = (load_file(tmp_path / e / "stages" / f"{name}.safetensors") for e in ("ray", "inline"))

@@ -14,6 +14,7 @@ from support.runs import repeatable, run_command
 from fedlaf.client.steps import targets
 
 
+@pytest.mark.xdist_group("ray")
 def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
     """The console script with the defaults (Ray, the Fashion-MNIST sample), only fewer rows and rounds."""
     done = subprocess.run(

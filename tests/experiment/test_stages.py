@@ -15,6 +15,7 @@ from fedlaf.client.steps import training
 from fedlaf.experiment.plan import prepare
 from fedlaf.report import Point, Report
 
+pytestmark = pytest.mark.xdist_group("stages")  # its first run is made once
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
         "forget.represent_rounds=1", "forget.align_rounds=1", "forget.align.steps=1",

@@ -10,6 +10,7 @@ import ray
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.simulation import Ray, RayCluster
+from fedlaf.simulation.ray.engine import end
 from fedlaf.simulation.ray.pool import on_gpus
 
 
@@ -29,9 +30,10 @@ def test_more_than_one_gpu_is_whole(engine: type[Ray]) -> None:
         engine(gpus_per_worker=1.5)
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_worker_sees_only_the_gpu_of_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    ray.shutdown()
+    end()
     ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False,
              configure_logging=False, object_store_memory=100 * 2**20)  # fmt: skip
     try:
@@ -43,4 +45,4 @@ def test_a_worker_sees_only_the_gpu_of_its_share(monkeypatch: pytest.MonkeyPatch
             Ray(workers=3, gpus_per_worker=0.6).pool(3)  # 1.8 of 2, but each GPU has room for one
         assert not ray.is_initialized()
     finally:
-        ray.shutdown()
+        end()

@@ -135,22 +135,21 @@ class Forgetting(SuperLink):
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
-        self.inner, self.to_leaver = inner, 0
+        self.inner, self.to_withdrawing = inner, 0
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[Any]:
         sent = list(messages)
         given = list(self.inner.push_messages(sent))
         self.asked = dict(zip(given, sent, strict=True))
-        availability = [message.metadata.dst_node_id == 1001 for message in sent]
-        self.to_leaver += sum(availability)
-        return [
-            None if left and self.to_leaver > 2 else i for i, left in zip(given, availability, strict=True)
-        ]
+        withdrawing = [message.metadata.dst_node_id == 1001 for message in sent]
+        self.to_withdrawing += sum(withdrawing)
+        gone = self.to_withdrawing > 2
+        return [None if gone and left else i for i, left in zip(given, withdrawing, strict=True)]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         for one in self.inner.pull_messages(message_ids):
             asked = self.asked[one.metadata.reply_to_message_id]
-            lost = one.metadata.src_node_id == 1001 and self.to_leaver == 2
+            lost = one.metadata.src_node_id == 1001 and self.to_withdrawing == 2
             yield by_the_superlink(asked, int(asked.metadata.message_id), "Node Unavailable") if lost else one
 
 

@@ -2,74 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
 import ray
-from flwr.app import Context
+from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError
+from support.engines import CLIENTS, SPEC, enrolment_messages, plain_app, ray_grid, two_ray_workers
 from support.federations import RecordingGrid, initial_weights
-from test_engines import CLIENTS, SPEC, asking, grid_of, plain_app
 
 from fedlaf.client import make_client_app
 from fedlaf.method.contract import Stage
 from fedlaf.protocol.enrolment import enrol
 from fedlaf.protocol.messages import SUMMED, Part
 from fedlaf.simulation import Ray, RayGrid
-from fedlaf.simulation.ray.engine import dismiss, end
+from fedlaf.simulation.flower_compat import FIRST_NODE
+from fedlaf.simulation.ray.engine import dismiss
 from fedlaf.strategies.fedavg import FedAvg
 
-
-@pytest.fixture(scope="module", autouse=True)
-def started_ray() -> Iterator[None]:
-    Ray(workers=2).connect(2)
-    yield
-    end()
+pytestmark = pytest.mark.xdist_group("ray")
+started_ray = pytest.fixture(scope="module", autouse=True)(two_ray_workers)
 
 
-class NoPool:
-    """Two places without workers: enough to deal out."""
+class PromptWorkers:
+    """A pool of two workers that answer in the order in which they were called; `calls` has, for each call,
+    the worker and its clients.
+    """
 
-    actors = ("first", "second")
+    spread = False
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.actors = [PromptWorker(self, number) for number in (0, 1)]
+        self.calls: list[tuple[int, list[int]]] = []
+        self.answers: list[list[Message]] = []
+        monkeypatch.setattr(ray, "wait", lambda references, **_: (references[:1], references[1:]))
+        monkeypatch.setattr(ray, "get", lambda found: {} if found is None else self.answers[found])
 
     def play(self, app: Any, clients: int) -> None:
         """Nobody plays."""
 
+    def clients_of(self, worker: int) -> list[int]:
+        return [client for number, clients in self.calls if number == worker for client in clients]
 
-def dealing(clients: int) -> RayGrid:
-    return RayGrid(plain_app(lambda client: {}), clients, NoPool())  # type: ignore[arg-type]
+
+class PromptWorker:
+    """One of them, as RayGrid calls it: `actor.share.options(...).remote(...)`."""
+
+    def __init__(self, pool: PromptWorkers, number: int) -> None:
+        self.pool, self.number, self.share = pool, number, self
+
+    def options(self, **_: int) -> PromptWorker:
+        return self
+
+    def remote(self, messages: list[Message], *_: Any) -> tuple[int, None]:
+        self.pool.calls.append((self.number, [m.metadata.dst_node_id - FIRST_NODE for m in messages]))
+        self.pool.answers.append([Message(RecordDict(), reply_to=message) for message in messages])
+        return len(self.pool.answers) - 1, None
 
 
-def test_partitions_stick_to_a_worker_and_keep_their_order() -> None:
+def dealt(monkeypatch: pytest.MonkeyPatch, clients: int, chosen: slice) -> PromptWorkers:
+    """Two prompt workers after a round of the chosen clients; all have answered."""
+    with monkeypatch.context() as patch:
+        pool = PromptWorkers(patch)
+        grid = RayGrid(plain_app(lambda client: {}), clients, pool)  # type: ignore[arg-type]
+        asked = enrolment_messages(grid)[chosen]
+        replies = list(grid.send_and_receive(asked))
+    assert sorted(m.metadata.src_node_id for m in replies) == sorted(m.metadata.dst_node_id for m in asked)
+    return pool
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_partitions_stick_to_a_worker_and_keep_their_order(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The order is the server's: the longest first."""
-    grid = dealing(7)
-    for messages in (asking(grid), asking(grid)[::-1]):
-        queues = grid._queues(messages)
-        asked = [m.metadata.dst_node_id - 1001 for m in messages]
-        assert [[item.client for item in queue] for queue in queues] == [
-            [k for k in asked if k % 2 == worker] for worker in (0, 1)
-        ]
+    pool = dealt(monkeypatch, 7, slice(None, None, step))
+    for worker in (0, 1):
+        assert pool.clients_of(worker) == [k for k in range(7)[::step] if k % 2 == worker]
 
 
-def test_an_idle_worker_takes_over_from_the_tail_of_the_longest_queue() -> None:
-    grid = dealing(8)
-    queues = grid._queues(asking(grid)[1::2])  # all of the second worker
-    taken = [item.client for item in grid._taken(0, queues, alone=True)]
-    assert taken == [7]
-    assert [item.client for item in grid._taken(1, queues, alone=True)] == [1]
-    assert [item.client for item in queues[1]] == [3, 5]
+def test_an_idle_worker_takes_over_from_the_tail_of_the_longest_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = dealt(monkeypatch, 8, slice(1, None, 2))  # all of the second worker
+    assert pool.calls == [(0, [7]), (1, [1]), (0, [5]), (1, [3])]
 
 
-def test_clients_go_to_a_worker_in_lists_that_shrink_towards_the_end() -> None:
-    grid = dealing(400)
-    queues = grid._queues(asking(grid)[::2])
-    sizes = []
-    while queues[0]:
-        sizes.append(len(grid._taken(0, queues, alone=True)))
+def test_clients_go_to_a_worker_in_lists_that_shrink_towards_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = dealt(monkeypatch, 400, slice(None, None, 2))
+    sizes = [len(clients) for _, clients in pool.calls]
     assert sum(sizes) == 200
     assert sizes[0] == 32
     assert sizes[-1] == 1
@@ -81,9 +105,9 @@ def test_replies_come_as_they_end() -> None:
         sleep(3.0 if client == 1 else 0.0)
         return {"client": client}
 
-    grid = grid_of(plain_app(handle), 2)
-    list(grid.send_and_receive(asking(grid)[:1]))  # workers are up
-    replies = iter(grid.send_and_receive(asking(grid)))
+    grid = ray_grid(plain_app(handle), 2)
+    list(grid.send_and_receive(enrolment_messages(grid)[:1]))  # workers are up
+    replies = iter(grid.send_and_receive(enrolment_messages(grid)))
     first = next(replies)
     assert first.metadata.src_node_id == 1001
     start = monotonic()
@@ -98,8 +122,8 @@ def test_replies_come_as_they_end() -> None:
 def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
     death: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = grid_of(plain_app(lambda client: {"client": client}), 3)
-    list(grid.send_and_receive(asking(grid)))
+    grid = ray_grid(plain_app(lambda client: {"client": client}), 3)
+    list(grid.send_and_receive(enrolment_messages(grid)))
     real, deaths, before = ray.get, [death], list(grid.pool.actors)
 
     def get(reference: Any, **more: Any) -> Any:
@@ -108,7 +132,7 @@ def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
         return real(reference, **more)
 
     monkeypatch.setattr(ray, "get", get)
-    replies = {m.metadata.src_node_id - 1001: m for m in grid.send_and_receive(asking(grid))}
+    replies = {m.metadata.src_node_id - 1001: m for m in grid.send_and_receive(enrolment_messages(grid))}
     assert not deaths
     assert sorted(replies) == [0, 1, 2]
     assert not any(reply.has_error() for reply in replies.values())
@@ -119,8 +143,7 @@ def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
 @pytest.mark.parametrize("sums", [True, False])
 def test_with_sums_no_reply_holds_a_model(sums: bool) -> None:
     """So what the driver holds does not grow with the number of clients."""
-    grid = grid_of(make_client_app(SPEC), CLIENTS)
-    grid._sums = sums
+    grid = ray_grid(make_client_app(SPEC), CLIENTS, sums=sums)
     watched = RecordingGrid(grid)
     registry = enrol(watched, expected=CLIENTS, timeout=60)
     watched.replies.clear()
