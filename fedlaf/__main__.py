@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment import config as configuration
+from fedlaf.experiment.api import execute, remove_empty, unless_stopped
 from fedlaf.experiment.plan import prepare
 
 
@@ -45,7 +46,6 @@ def main() -> None:
 
 def _job(config: DictConfig) -> float | None:
     from fedlaf import report
-    from fedlaf.experiment.api import execute, unless_stopped
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -83,14 +83,8 @@ def _fail(line: str, code: int) -> NoReturn:
 
 def _leave_nothing() -> None:
     # Hydra makes the run's folder before it calls us; an empty one is no use to anybody.
-    if not HydraConfig.initialized():
-        return
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with contextlib.suppress(OSError):
-        for empty in (folder, folder.parent, folder.parent.parent):
-            if empty == Path.cwd():
-                return
-            empty.rmdir()
+    if HydraConfig.initialized():
+        remove_empty(Path(HydraConfig.get().runtime.output_dir))
 
 
 if __name__ == "__main__":

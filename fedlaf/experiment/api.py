@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fedlaf import report as reports
+from fedlaf.client.device import numerics
+from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
@@ -34,7 +36,10 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
         chosen = "" if "forget" in objects else hydra.runtime.choices.get("forget") or ""
         plan = prepare(with_objects(composed, objects), chosen)
         place = _claimed(Path(hydra.run.dir)) if folder is None else Path(folder)
-    return unless_stopped(execute(plan, place.absolute()))
+    try:
+        return unless_stopped(execute(plan, place.absolute()))
+    finally:
+        remove_empty(place)
 
 
 def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
@@ -42,7 +47,9 @@ def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
 
     Raises RoundFailed.
     """
-    with reports.watching() as watch:
+    # As in every worker: the same bits on any engine, and in a second run of this process.
+    here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
+    with reports.watching() as watch, here:
         try:
             told = pipeline.run(plan, folder, watch)
         except RoundFailed as error:
@@ -103,6 +110,15 @@ def _explained() -> Iterator[None]:
         raise
     except configuration.USER_ERRORS as error:
         raise configuration.InvalidConfiguration(configuration.explained(error)) from error
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a run's folder, and the dated ones around it, where nothing was written: they are of no use."""
+    with suppress(OSError):
+        for empty in (folder, folder.parent, folder.parent.parent):
+            if empty.absolute() == Path.cwd():
+                return
+            empty.rmdir()
 
 
 def _claimed(folder: Path) -> Path:
