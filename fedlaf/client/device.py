@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,6 +28,22 @@ def settle_numerics(device: torch.device, *, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.allow_tf32 = not deterministic
     torch.backends.cuda.matmul.allow_tf32 = not deterministic
+
+
+@contextmanager
+def numerics(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """One thread, and `settle_numerics`, while the context lasts; then all is as the caller had it."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    torch.set_num_threads(1)
+    settle_numerics(device, deterministic=deterministic)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def resident(rows: LabelledRows, device: torch.device) -> LabelledRows:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf import report as reports
+from fedlaf.client.device import numerics
+from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
-from fedlaf.experiment.run_folder import clear
+from fedlaf.experiment.run_folder import clear, leave_nothing, note
 from fedlaf.report import Report, load
 
 __all__ = ["Comparison", "Report", "compare", "execute", "load", "run", "unless_stopped"]
@@ -35,8 +37,12 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
         composed, hydra = configuration.composed_with_hydra(overrides)
         chosen = "" if "forget" in objects else hydra.runtime.choices.get("forget") or ""
         plan = prepare(with_objects(composed, objects), chosen)
+        note(Path(hydra.run.dir if folder is None else folder))
         place = _claimed(Path(hydra.run.dir)) if folder is None else Path(folder)
-    return unless_stopped(execute(plan, place.absolute()))
+    try:
+        return unless_stopped(execute(plan, place.absolute()))
+    finally:
+        leave_nothing(place)
 
 
 def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
@@ -45,7 +51,9 @@ def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
     Raises RoundFailed.
     """
     clear(folder)
-    with reports.watching() as watch:
+    # As in every worker: the same bits on any engine, and in a second run of this process.
+    here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
+    with reports.watching() as watch, here:
         try:
             told = pipeline.run(plan, folder, watch)
         except RoundFailed as error:

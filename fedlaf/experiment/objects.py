@@ -61,7 +61,7 @@ def with_objects(config: DictConfig, objects: Mapping[str, Any]) -> DictConfig:
             if keyword == "requests":
                 config.requests = many
             else:
-                config.evaluation.measure |= {type(one.value).__name__: one for one in many}
+                config.evaluation.measure.update({type(one.value).__name__: one for one in many})
     return config
 
 

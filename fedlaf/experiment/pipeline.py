@@ -68,7 +68,6 @@ class Pipeline:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
-    stage: str = ""
     answers: dict[str, Answers] = field(default_factory=dict)
     current: str = ""  # the stage whose weights the next one starts from
 

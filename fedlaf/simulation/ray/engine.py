@@ -32,13 +32,17 @@ ASKED = ("CPU", "GPU", "memory")
 _warm: dict[tuple[Any, ...], Pool] = {}
 """The pool of this process's Ray, for the next job of a multirun."""
 
+_started: list[str] = []
+"""The node of the Ray that this module has started last: any other Ray is the caller's, and left as it is."""
+
 
 @dataclass(frozen=True)
 class Ray:
     """Ray on this machine: `workers` None is one per core; shares are per worker.
 
     With `sums`, workers add up what the server only needs the mean of. What is started stays warm for the
-    next job of this process, and ends with it.
+    next job of this process, and ends with it. A Ray that the caller has started is used where it has room,
+    and left as it was.
     """
 
     workers: int | None = None
@@ -57,6 +61,11 @@ class Ray:
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over `clients` clients."""
         flower_compat.quiet()
+        if of_the_caller():
+            guest = RayCluster(
+                "auto", self.workers, self.cpus_per_worker, self.gpus_per_worker, sums=self.sums
+            )
+            return guest.work(server, client, clients)
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
         grid = RayGrid(client, clients, self.pool(workers), sums=self.sums)
         server(grid, server_context())
@@ -104,6 +113,7 @@ class Ray:
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
         )
+        _started[:] = [ray.get_runtime_context().get_node_id()]
         self._check_gpus(workers)
 
     def _check_gpus(self, workers: int) -> None:
@@ -141,15 +151,24 @@ class RayCluster:
         """Run a server app over `clients` clients. Raises InvalidValue for a cluster without room."""
         flower_compat.quiet()
         end()
+        if ray.is_initialized():
+            here = ray.get_runtime_context().gcs_address
+            expected = f"auto or {here}, the cluster that this process has joined already"
+            require(self.address in ("auto", here), "engine.address", expected, self.address)
+            return self.work(server, client, clients)
         self.connect()
         try:
-            pool = self.pool(clients)
-            try:
-                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
-            finally:
-                pool.close()
+            self.work(server, client, clients)
         finally:
             ray.shutdown()  # leaves the cluster; only who started it can end it
+
+    def work(self, server: ServerApp, client: ClientApp, clients: int) -> None:
+        """Run a server app on workers that end with it, in the Ray that this process has joined."""
+        pool = self.pool(clients)
+        try:
+            server(RayGrid(client, clients, pool, sums=self.sums), server_context())
+        finally:
+            pool.close()
 
     def connect(self) -> None:
         """Join the cluster. Raises InvalidValue when nothing answers there."""
@@ -195,8 +214,13 @@ def dismiss() -> None:
     _warm.clear()
 
 
+def of_the_caller() -> bool:
+    """Whether this process has a Ray that somebody else has started or joined."""
+    return ray.is_initialized() and ray.get_runtime_context().get_node_id() not in _started
+
+
 def end() -> None:
-    """End this process's Ray, and with it the warm pool."""
+    """End the Ray that this module has started, and with it the warm pool."""
     _warm.clear()
-    if ray.is_initialized():
+    if ray.is_initialized() and not of_the_caller():
         ray.shutdown()
