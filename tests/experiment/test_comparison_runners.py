@@ -52,6 +52,8 @@ def test_a_ray_that_is_there_is_used_and_left(tmp_path: Path) -> None:
     try:
         found, errors = ran(small(tmp_path), RayTasks(address="nowhere:1"))
         assert (len(found), errors) == (1, {})
+        with pytest.raises(InvalidValue, match=r"runner.gpus_per_run: expected at most the 0 "):
+            ran(small(tmp_path), RayTasks(gpus_per_run=1))
         assert ray.is_initialized()
     finally:
         ray.shutdown()
