@@ -16,12 +16,13 @@ SCRIPT = """
     import os
     import sys
     from pathlib import Path
+    from threading import Thread
+    from time import sleep
 
     sys.path[:0] = {folders!r}
     from ray.cluster_utils import Cluster
     from support.comparisons import small, unlucky
 
-    from fedlaf.experiment.comparison.plan import ORIGINAL
     from fedlaf.experiment.comparison.ray_tasks import RayTasks
     from fedlaf.experiment.comparison.runs import run_all
 
@@ -33,17 +34,21 @@ SCRIPT = """
     cluster.wait_for_nodes()
     folder = Path({folder!r})
     keys = {{name: unlucky(folder / name, 0, 3.0) for name in ("one", "two", "three")}}
-    ended = []
+
+    def lose():
+        logs = [folder / name for name in keys]
+        while not any(second.node_id in log.read_text() for log in logs if log.exists()):
+            sleep(0.05)
+        cluster.remove_node(second, allow_graceful=False)
+
+    Thread(target=lose, daemon=True).start()
 
     def watch(done):
         print(done.run.method, done.run.seed, done.error, flush=True)
-        ended.append(done)
-        # A method has ended: others are running on both nodes now.
-        if done.run.method != ORIGINAL and len(cluster.list_all_nodes()) == 2:
-            cluster.remove_node(second, allow_graceful=False)
 
     runner = RayTasks(address=cluster.address)
-    done = run_all(small(folder / "found", {seeds!r}, **keys), runner, watch, print)
+    comparison = small(folder / "found", {seeds!r}, **keys)
+    done = run_all(comparison.bases(), comparison.runs, runner, watch, print)
     cluster.shutdown()
     assert len(done) == 8
     assert not [one.error for one in done if one.error]
@@ -61,8 +66,11 @@ def test_a_lost_nodes_runs_start_again_elsewhere_with_the_same_bits(tmp_path: Pa
         env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(folders)}, check=False,
     )  # fmt: skip
     assert (tmp_path / "finished").is_file(), done.stdout + done.stderr[-3000:]
-    attempts = sum((tmp_path / name).read_text().count("attempt") for name in ("one", "two", "three"))
-    assert attempts > 3 * len(SEEDS)  # what ran on the lost node has begun twice
+    attempts = [
+        line for name in ("one", "two", "three") for line in (tmp_path / name).read_text().splitlines()
+    ]
+    assert len(set(attempts)) == 2  # nodes
+    assert len(attempts) == 3 * len(SEEDS) + 1  # what ran on the lost node has begun twice
     expected = in_order(small(tmp_path / "expected", SEEDS, brief=()))
     found = small(tmp_path / "found", SEEDS, one=(), two=(), three=())
     for base in found.bases():

@@ -21,7 +21,7 @@ RUNNERS = {"local": Local(jobs=2, retries=1), "ray": RayTasks(jobs=2, retries=1)
 
 
 def ran(comparison: Comparison, runner: Runner) -> tuple[dict[tuple[str, int], Any], dict[str, str]]:
-    done = run_all(comparison, runner, lambda _: None, lambda _: None)
+    done = run_all(comparison.bases(), comparison.runs, runner, lambda _: None, lambda _: None)
     errors = {one.run.method: one.error for one in done if one.error}
     return {(one.run.method, one.run.seed): left_by(one.run) for one in done if not one.error}, errors
 
