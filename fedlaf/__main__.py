@@ -39,6 +39,11 @@ def main() -> None:
         with _explaining():
             _compare(sys.argv[2:])
         return
+    asked = [key for key in sys.argv[1:] if key not in ("-m", "--multirun")]
+    if len(asked) < len(sys.argv) - 1 and any(key.startswith(("runner=", "runner.")) for key in asked):
+        with _explaining():
+            _multirun(asked)
+        return
     # Without it Hydra would print its own page for a wrong override, and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with _explaining(), groups_not_null(sys.argv[1:]):
@@ -63,6 +68,12 @@ def _compare(overrides: list[str]) -> None:
 
     help_flags = {"--help", "-h"} & set(overrides)
     print(usage([o for o in overrides if o not in help_flags]) if help_flags else compare(overrides))
+
+
+def _multirun(overrides: list[str]) -> None:
+    from fedlaf.experiment.comparison import multirun
+
+    print(multirun(overrides))
 
 
 @contextlib.contextmanager

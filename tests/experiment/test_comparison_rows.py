@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlaf.experiment.comparison.plan import Run
-from fedlaf.experiment.comparison.plot import pareto, plot
-from fedlaf.experiment.comparison.rows import Row, as_json, rows, table
+from fedlaf.experiment.comparison.plot import Box, pareto, plot, spot
+from fedlaf.experiment.comparison.rows import Row, against, as_json, rows
 from fedlaf.experiment.comparison.runs import Done
+from fedlaf.experiment.comparison.sweep import Sweep
+from fedlaf.experiment.comparison.sweep_plot import plot_sweep
+from fedlaf.experiment.comparison.table import table
 
 COST = {"passes": 50.0, "bytes_down": 10.0, "bytes_up": 10.0, "client_seconds": 2.0, "labels_read": 0.0}
 WHOLE = {"passes": 200.0, "bytes_down": 40.0, "bytes_up": 60.0, "client_seconds": 4.0, "labels_read": 200.0}
@@ -55,6 +59,30 @@ def test_means_intervals_and_shares_are_those_worked_out_by_hand() -> None:
     expected = {"passes": 25.0, "bytes": 20.0, "client_seconds": 50.0, "labels_read": 0.0}
     assert dict(good.shares) == expected
     assert good.gaps == {0: 1.0, 1: 3.0}
+
+
+def test_means_of_the_measures_are_kept_for_both_models() -> None:
+    good = by_name()["good"]
+    assert good.means["unlearned"]["accuracy_test"] == 78.5
+    assert good.means["retrained"]["accuracy_test"] == 80.0
+
+
+def test_differences_to_the_default_are_paired_by_seed() -> None:
+    found = by_name()
+    paired = against(found["nothing"], found["good"])  # 9 - 1 and 11 - 3
+    assert (paired.mean, paired.half) == (8.0, 0.0)
+    assert against(found["bad"], found["good"]).mean == 7.0  # seed 0 alone: 8 - 1
+    assert isnan(against(found["refused"], found["good"]).mean)
+
+
+def test_with_a_default_rows_keep_their_order_and_have_their_difference_to_it() -> None:
+    lines = table(list(by_name().values()), "good").split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0][:3] == ["", "mean distance", "against default"]
+    assert [row[0] for row in cells[2:]] == ["original (doing nothing)", "good (default)", "bad", "refused"]
+    assert [row[2] for row in cells[2:]] == ["+8.00 ± 0.00", "", "+7.00", ""]
+    for default in (None, "refused"):  # a default that failed is none
+        assert "default" not in table(list(by_name().values()), default)
 
 
 def test_what_failed_is_named_and_does_not_count() -> None:
@@ -102,6 +130,51 @@ def test_the_plot_is_drawn_unless_there_is_nothing_to_show(tmp_path: Path) -> No
     path.unlink()
     assert not plot([row for row in found if row.original or row.failed], "Title", path)
     assert not path.exists()
+
+
+SWEEP = Sweep("forget.align.lr", (1e-4, 1e-3), "rate", "learning rate", log=True)
+
+
+@pytest.mark.parametrize(
+    ("places", "default"),
+    [({"good": 1e-4, "bad": 1e-3, "refused": 1e-2}, "good"), ({"IID": 1e-3}, None)],
+    ids=["methods", "settings"],
+)
+def test_a_sweep_is_drawn_unless_there_is_nothing_to_show(
+    places: dict[str, float], default: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "plot.png"
+    found = list(by_name().values())
+    assert plot_sweep(found, SWEEP, places, default, path)
+    height, width, _ = matplotlib.image.imread(path).shape
+    assert width > 2 * height
+    path.unlink()
+    failed = [row for row in found if row.original or row.failed]
+    assert not plot_sweep(failed, SWEEP, places, default, path)
+    assert not path.exists()
+
+
+PLACES = st.floats(0, 400)
+
+
+@given(st.lists(st.tuples(PLACES, PLACES), max_size=6), st.floats(5, 60), st.floats(3, 9))
+def test_names_stand_where_nothing_else_does_as_long_as_there_is_room(
+    points: list[tuple[float, float]], half_width: float, half_height: float
+) -> None:
+    frame, half = (-300.0, -300.0, 700.0, 700.0), (half_width, half_height)
+    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    for x, y in points:
+        dx, dy, box = spot((x, y), half, taken, frame, 1.0)
+        assert box == Box(x + dx - half[0], y + dy - half[1], x + dx + half[0], y + dy + half[1])
+        assert box.within(frame)
+        assert not any(box.meets(other) for other in taken)
+        taken.append(box)
+
+
+def test_names_stand_at_the_first_side_where_there_is_no_room_at_all() -> None:
+    everywhere = Box(-1000, -1000, 1000, 1000)
+    dx, dy, box = spot((0, 0), (10, 4), [everywhere], (-50, -50, 50, 50), 1.0)
+    assert (dx, dy, box) == (17.0, 0.0, Box(7, -4, 27, 4))
 
 
 POINTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=12)

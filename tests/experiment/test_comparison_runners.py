@@ -22,7 +22,7 @@ RUNNERS = {"local": Local(jobs=2, retries=1), "ray": RayTasks(jobs=2, retries=1)
 
 
 def ran(comparison: Comparison, runner: Runner) -> tuple[dict[tuple[str, int], Any], dict[str, str]]:
-    done = run_all(comparison, runner, lambda _: None, lambda _: None)
+    done = run_all(comparison.bases(), comparison.runs, runner, lambda _: None, lambda _: None)
     errors = {one.run.method: one.error for one in done if one.error}
     return {(one.run.method, one.run.seed): left_by(one.run) for one in done if not one.error}, errors
 
@@ -53,6 +53,8 @@ def test_a_ray_that_is_there_is_used_and_left(tmp_path: Path) -> None:
     try:
         found, errors = ran(small(tmp_path), RayTasks(address="nowhere:1"))
         assert (len(found), errors) == (1, {})
+        with pytest.raises(InvalidValue, match=r"runner.gpus_per_run: expected at most the 0 "):
+            ran(small(tmp_path), RayTasks(gpus_per_run=1))
         assert ray.is_initialized()
     finally:
         ray.shutdown()

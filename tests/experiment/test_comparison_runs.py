@@ -48,7 +48,7 @@ class Scripted:
 def ran(comparison: Comparison, outcome: Callable[[Run, DictConfig], Done]) -> tuple[Scripted, list[Done]]:
     runner = Scripted(outcome)
     told: list[Done] = []
-    done = run_all(comparison, runner, told.append, lambda _: None)
+    done = run_all(comparison.bases(), comparison.runs, runner, told.append, lambda _: None)
     assert told == done
     return runner, done
 
@@ -118,7 +118,7 @@ def test_files_from_elsewhere_are_saved_and_then_not_made_again(tmp_path: Path) 
     (done[1].run.folder / "report.json").write_text("a foreign file")
     said: list[str] = []
     runner = Scripted(outcome)
-    run_all(comparison, runner, lambda _: None, said.append)
+    run_all(comparison.bases(), comparison.runs, runner, lambda _: None, said.append)
     assert runner.asked == [(done[1].run.method, 0)]
     assert [line.rpartition(": ")[2] for line in said] == ["not of this configuration, made again"]
 

@@ -28,6 +28,7 @@ fedlaf compare '+methods.brief=["forget=laf","forget.ridge=0.1"]'
 fedlaf compare 'base=["engine=inline","data.train_rows=5000"]'   # keys of all jobs
 fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4,1e-3]'
 fedlaf compare runner=ray runner.address=HOST:6379              # runs are tasks of a Ray cluster
+fedlaf -m runner=ray engine=inline forget=laf,scrub seed=0,1    # and so are those of a multirun
 
 What runs as it is asked for here:
 """
@@ -101,7 +102,7 @@ def _rows(comparison: Comparison, runner: Runner) -> list[Row]:
             name = ", ".join(filter(None, (done.run.setting, done.run.method, f"seed {done.run.seed}")))
             say(f"{name}: {done.error or 'done'}")
 
-        return rows(run_all(comparison, runner, ended, say))
+        return rows(run_all(comparison.bases(), comparison.runs, runner, ended, say))
 
 
 def _in_order(comparison: Comparison, found: Sequence[Row]) -> list[Row]:

@@ -52,6 +52,7 @@ class RayTasks:
         if own:
             self._connect()
         try:
+            self._check_room()
             yield self._submit()
         finally:
             if own:
@@ -66,6 +67,16 @@ class RayTasks:
         except InvalidValue as error:
             key = {"engine.gpus_per_worker": "runner.gpus_per_run"}.get(error.key, "runner.address")
             raise InvalidValue(key, error.expected, error.received) from error
+
+    def _check_room(self) -> None:
+        """Raise InvalidValue when no node is large enough: its tasks would wait for ever."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for key, name, asked in (
+            ("cpus_per_run", "CPU", self.cpus_per_run),
+            ("gpus_per_run", "GPU", self.gpus_per_run),
+        ):
+            most = max((node.get(name, 0.0) for node in nodes), default=0.0)
+            require(asked <= most, f"runner.{key}", f"at most the {most:g} of the largest node", asked)
 
     def _submit(self) -> Submit:
         task = ray.remote(_elsewhere).options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from rich.progress import Progress
 from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import pipeline
-from fedlaf.experiment.comparison.plan import Comparison, Run, job
+from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
@@ -46,24 +46,27 @@ class Runner(Protocol):
 
 
 def run_all(
-    comparison: Comparison, runner: Runner, ended: Callable[[Done], None], say: Callable[[str], None]
-) -> list[Done]:
-    """All runs: the first of each seed, then those that resume it. `ended` is told of each as it ends.
+    first: Sequence[Run], later: Callable[[Run], Sequence[Run]], runner: Runner,
+    ended: Callable[[Done], None], say: Callable[[str], None],
+) -> list[Done]:  # fmt: skip
+    """The first runs, then those that are `later` than each. `ended` is told of each run as it ends.
 
     What cannot be run is part of the result, not an error. `say` is told what lies in the way of a run.
     """
     found = []
     with runner.started() as submit:
-        for done in _as_they_end(comparison, submit, say):
+        for done in _as_they_end(first, later, submit, say):
             ended(done)
             found.append(done)
     return found
 
 
-def _as_they_end(comparison: Comparison, submit: Submit, say: Callable[[str], None]) -> Iterator[Done]:
+def _as_they_end(
+    first: Sequence[Run], later: Callable[[Run], Sequence[Run]], submit: Submit, say: Callable[[str], None]
+) -> Iterator[Done]:  # fmt: skip
     ready: deque[Done] = deque()
     running: dict[Future[Done], Run] = {}
-    coming = deque(comparison.bases())
+    coming = deque(first)
     while coming or ready or running:
         while coming:
             run = coming.popleft()
@@ -75,14 +78,14 @@ def _as_they_end(comparison: Comparison, submit: Submit, say: Callable[[str], No
                 ready.append(Done(run, kept, _stopped(kept)))
         if not ready:
             futures, _ = wait(running, return_when=FIRST_COMPLETED)
-            ready.extend(_result(future, running.pop(future)) for future in futures)
+            ended = [future for future in running if future in futures]  # in the order of their start
+            ready.extend(_result(future, running.pop(future)) for future in ended)
         done = ready.popleft()
         yield done
-        later = comparison.runs(done.run) if done.run.after is None else []
-        if done.report is None:
-            yield from (Done(run, None, f"its training: {done.error}") for run in later)
-        else:
-            coming.extend(later)
+        if done.run.after is None and done.report is None:
+            yield from (Done(run, None, f"its training: {done.error}") for run in later(done.run))
+        elif done.run.after is None:
+            coming.extend(later(done.run))
 
 
 def _result(future: Future[Done], run: Run) -> Done:
@@ -99,7 +102,7 @@ def _result(future: Future[Done], run: Run) -> Done:
 def made(run: Run, config: DictConfig, folder: Path | None = None, training: Path | None = None) -> Done:
     """Make the run and write its report; `folder` and `training` say where they are if not at home."""
     at, after = folder or run.folder, training or run.after
-    config.resume = after and str(after)
+    config.resume = str(after) if after else config.resume
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
     try:
         at.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,8 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    report.write(replace(told, config={**told.config, "resume": run.after and str(run.after)}), at)
+    resumed = {"resume": str(run.after)} if run.after else {}
+    report.write(replace(told, config={**told.config, **resumed}), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 
