@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment import class_defaults
 from fedlaf.experiment.objects import Given, described
 
 
@@ -114,11 +115,12 @@ class CompareConfig:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra under the names that conf/ builds on, and `${range:0,50}` as a list
-    of client ids.
+    """Make the schemas known to Hydra under the names that conf/ builds on, the keys of all classes that
+    files name, and `${range:0,50}` as a list of client ids.
     """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    class_defaults.register()
     OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
 
 
