@@ -4,7 +4,7 @@ Defaults stand in the classes. A configuration file states what it sets otherwis
 too, so that they can be overridden, referred to and shown, and a misspelt one is refused. This holds for a
 user's own files as for those of `fedlaf.conf`.
 
-A source of configurations makes each dataclass one, by its dotted name: `defaults: [/some.module.Class@_here_]`.
+A source of configurations makes each dataclass one, by its dotted name: `defaults: [/module.Class@_here_]`.
 Whatever Hydra loads from a file gets such an entry for each `_target_` in it.
 """
 
@@ -23,6 +23,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from fedlaf.core.errors import InvalidValue
 from fedlaf.core.settings import is_key
 
 
@@ -84,6 +85,16 @@ def keys_of(described: Any) -> dict[str, Any]:
     return whole
 
 
+def refuse_internal(stated: Mapping[str, Any]) -> None:
+    """Raise InvalidValue where a section sets a field that is no key (as `+` can): nothing would read it."""
+    for package, section in _sections(stated):
+        name = section["_target_"]
+        internal = [f.name for f in fields(get_class(name)) if not is_key(f)] if _is_dataclass(name) else []
+        for key in section.keys() & set(internal):
+            path = f"{package}.{key}" if package else str(key)
+            raise InvalidValue(path, "no such key: the program sets it", section[key])
+
+
 def _complete_what_it_loads(source: Any) -> None:
     load = source.load_config
     if hasattr(load, "__wrapped__"):  # done before
@@ -102,17 +113,21 @@ def _complete_what_it_loads(source: Any) -> None:
 def _complete(config: DictConfig) -> None:
     stated: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     own = stated.pop("defaults", ["_self_"])
-    classes = [f"/{name}@{package or '_here_'}" for package, name in _targets(stated) if _is_dataclass(name)]
+    classes = [
+        f"/{section['_target_']}@{package or '_here_'}"
+        for package, section in _sections(stated)
+        if _is_dataclass(section["_target_"])
+    ]
     if classes:  # ahead of the file's own list: any file overrules a class
         config["defaults"] = [*classes, *own]
 
 
-def _targets(stated: Mapping[str, Any], package: str = "") -> Iterator[tuple[str, str]]:
+def _sections(stated: Mapping[str, Any], package: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(stated.get("_target_"), str):
-        yield package, stated["_target_"]
+        yield package, stated
     for key, value in stated.items():
         if isinstance(value, Mapping):
-            yield from _targets(value, f"{package}.{key}" if package else str(key))
+            yield from _sections(value, f"{package}.{key}" if package else str(key))
 
 
 def _is_dataclass(name: str) -> bool:
