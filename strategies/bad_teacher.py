@@ -26,8 +26,8 @@ class BadTeacher(LocalSteps):
 
     teacher: RandomTeacherLogits = field(default_factory=RandomTeacherLogits)
     distil: DistilBoth = field(default_factory=DistilBoth)
-    rounds: int = 2
-    forget_share: float = 0.5
+    rounds: int = 10
+    forget_share: float = 0.3
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE})
 

@@ -18,7 +18,7 @@ from fedlaf.strategies.base.server_only import ServerOnly
 class ConDa(ServerOnly):
     """theta_i <- beta_i theta_i where rho_i < `cutoff`, with beta_i = min(`dampening` * rho_i, `most`)."""
 
-    cutoff: float = 0.5
+    cutoff: float = 0.7
     dampening: float = 1.5
     most: float = 1.0
 

@@ -25,7 +25,7 @@ class FastFedUl(ServerOnly):
     In each round, the server keeps updates of the `share` of clients whose updates are largest.
     """
 
-    alpha: float = -0.3
+    alpha: float = -0.2
     share: float = 1.0
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES})

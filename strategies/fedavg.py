@@ -18,9 +18,9 @@ from fedlaf.strategies.base.strategy import TrainStrategy
 class FedAvg(TrainStrategy):
     """`rounds` rounds of local training on a `cohort` of clients (None: all), averaged by rows."""
 
-    rounds: int = 12
+    rounds: int = 16
     cohort: int | None = None
-    fit: Fit = field(default_factory=Fit)
+    fit: Fit = field(default_factory=lambda: Fit(lr=3e-3))
 
     def __post_init__(self) -> None:
         require_count("rounds", self.rounds)

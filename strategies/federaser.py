@@ -31,7 +31,7 @@ class FedEraser(ForgetStrategy):
     """
 
     every: int = 2
-    ratio: float = 0.5
+    ratio: float = 0.4
     fit: Fit = field(default_factory=Fit)
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE, Need.UPDATES, Need.START, Need.LABELS})

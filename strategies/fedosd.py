@@ -28,7 +28,8 @@ class FedOsd(Recovering):
 
     gradients: FedOsdGradients = field(default_factory=FedOsdGradients)
     gradient_rounds: int = 10
-    lr: float = 0.1
+    lr: float = 0.2
+    recover_rounds: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

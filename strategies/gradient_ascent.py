@@ -23,6 +23,7 @@ class GradientAscent(Recovering):
 
     ascend: NegGrad = field(default_factory=NegGrad)
     ascend_rounds: int = 1
+    recover_rounds: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,6 +16,7 @@ import torch
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Finding, RoundRecord
+from fedlaf.objectives.laf import Represent
 from fedlaf.objectives.laf_targets import Alignment, TargetRule, class_shift
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate, diagnostics
@@ -24,6 +25,11 @@ from fedlaf.strategies.base.phase import Phase, ServerState, Who
 
 PredictedCounts: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """A number for each class."""
+
+
+def gaussians() -> Represent:
+    """How h is learned unless a configuration says otherwise: as a Gaussian."""
+    return Represent(density="gaussian")
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class LafAdam(DensityMethod):
     in which forgetting clients weigh `forget_share`.
     """
 
+    represent: Represent = field(default_factory=gaussians)
     target_rule: TargetRule = field(default_factory=TargetRule)
     align: Alignment = field(default_factory=Alignment)
     warmup_steps: int = 20

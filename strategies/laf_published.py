@@ -46,10 +46,10 @@ class PublishedLaf(DensityMethod):
     forget: Forget = field(default_factory=Forget)
     forget_rounds: int = 2
     forget_steps: int | None = 10
-    recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0, lr_alignment=1e-3))
+    recover: Forget = field(default_factory=lambda: Forget(lr_unlearning=0))
     recover_rounds: int = 2
-    closing_rounds: int = 2
-    forget_share: float = 0.5
+    closing_rounds: int = 0
+    forget_share: float = 0.55
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +64,9 @@ class PublishedLaf(DensityMethod):
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""
-        recover = replace(self._with_density(self.recover), sides="retain", lr_unlearning=0.0)
+        recover = replace(
+            self._with_density(self.recover), sides="retain", lr_unlearning=0.0, weighting="none"
+        )
         plan = [
             *self.teaching(),
             self._phase("represent own", "represent_own", 1, Who.FORGET, self.represent),

@@ -26,8 +26,8 @@ class Scrub(LocalSteps):
     teacher: TeacherLogits = field(default_factory=TeacherLogits)
     push: Push = field(default_factory=Push)
     hold: Hold = field(default_factory=Hold)
-    push_rounds: int = 2
-    hold_rounds: int = 4
+    push_rounds: int = 3
+    hold_rounds: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,7 +25,7 @@ class SingleGradient(LocalSteps):
     """
 
     unroll: Unroll = field(default_factory=Unroll)
-    eta: float = 0.1
+    eta: float = 0.2
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS, Need.START})
 

@@ -40,7 +40,7 @@ class Backdoor:
 
     clients: Sequence[ClientId] = (0,)
     share: float = 0.5
-    patch: int = 4
+    patch: int = 5
     target: int = 9
 
     def __post_init__(self) -> None:
@@ -73,8 +73,8 @@ class WrongLabels:
     `classes` limits it to rows whose right label is one of them.
     """
 
-    clients: Sequence[ClientId] | None = None
-    share: float = 0.4
+    clients: Sequence[ClientId] | None = (0,)
+    share: float = 0.6
     classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:

@@ -16,7 +16,8 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlaf.core.errors import InvalidValue
+from fedlaf.core.errors import InvalidValue, within
+from fedlaf.experiment import class_defaults
 from fedlaf.experiment.config_errors import first_line, groups_not_null
 from fedlaf.experiment.objects import Given, described
 
@@ -63,17 +64,17 @@ class ClientConfig:
 
 @dataclass
 class Config:
-    """The whole configuration; groups hold a `_target_` and its arguments."""
+    """Types of the whole configuration; values: conf/config.yaml. Groups hold a `_target_` and its keys."""
 
-    seed: int = 0
-    clients: int = 10
-    server_rows: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-    deterministic: bool = True
-    timeout: float = 3600.0
-    resume: str | None = None
-    history: Any = "auto"
+    seed: int = MISSING
+    clients: int = MISSING
+    server_rows: int = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    deterministic: bool = MISSING
+    timeout: float = MISSING
+    resume: str | None = MISSING
+    history: Any = MISSING
     data: Any = MISSING
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
@@ -81,7 +82,7 @@ class Config:
     client: ClientConfig = field(default_factory=ClientConfig)
     train: Any = MISSING
     request: Any = MISSING
-    requests: list[Any] = field(default_factory=list)
+    requests: list[Any] = MISSING
     forget: Any = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     engine: Any = MISSING
@@ -114,11 +115,12 @@ class CompareConfig:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra under the names that conf/ builds on, and `${range:0,50}` as a list
-    of client ids.
+    """Make the schemas known to Hydra under the names that conf/ builds on, the keys of all classes that
+    files name, and `${range:0,50}` as a list of client ids.
     """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    class_defaults.register()
     OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
 
 
@@ -158,6 +160,8 @@ def made(config: DictConfig, key: str) -> Any:
         # Such as keys of an experiment for a section that another choice made null.
         got = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
         raise InvalidValue(key, "null, or a whole section (with its _target_)", got)
+    with within(key):
+        class_defaults.refuse_internal(OmegaConf.to_container(node))  # type: ignore[arg-type]
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:

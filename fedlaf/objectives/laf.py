@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedlaf.core.errors import require, require_count, require_number, require_one_of
+from fedlaf.core.settings import internal
 from fedlaf.models import Density
 from fedlaf.objectives import laf_losses
 
@@ -35,14 +36,14 @@ class Represent:
     decoder: str = "linear"
     standardise: bool = True
     error: str = "mean"
-    rows: str = "all"
+    rows: str = "retain"
     epochs: int = 1
-    own_epochs: int = 5
-    lr: float = 1e-3
+    own_epochs: int = 15
+    lr: float = 2e-3
     kl_weight: float = 0.025
     batch_size: int = 32
     share_h_f: bool = False
-    most_rows: int | None = None
+    most_rows: int | None = 300
     density: str = "vae"
 
     def __post_init__(self) -> None:
@@ -74,19 +75,19 @@ class Forget:
     mean: what is special about the leaver moves most, what looks like everyone's least.
     """
 
-    lr_unlearning: float = 5e-5
-    lr_alignment: float = 1e-4
-    temperature: float = 20.0
+    lr_unlearning: float = 1e-4
+    lr_alignment: float = 1e-3
+    temperature: float = 1.0
     batch_size: int = 32
     steps: int = 10
-    sides: str = "both"
+    sides: str = internal("both")
     sampled: bool = False
-    weighting: str = "none"
+    weighting: str = "oddness"
     updates: str = "alternate"
-    density: str = "vae"
-    latent: int = 8
-    decoder: str = "linear"
-    error: str = "mean"
+    density: str = internal("vae")
+    latent: int = internal(8)
+    decoder: str = internal("linear")
+    error: str = internal("mean")
 
     def __post_init__(self) -> None:
         require_number("lr_unlearning", self.lr_unlearning, at_least=0)

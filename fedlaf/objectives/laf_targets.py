@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.settings import internal
 from fedlaf.models import Density
 from fedlaf.objectives import laf_losses
 
@@ -44,11 +45,11 @@ class TargetRule:
     max_projection: float = 1.5
     strength: float = 2.5
     negative_weight: float = 2.0
-    threshold: float = 0.0
-    latent: int = 8
-    decoder: str = "linear"
-    error: str = "mean"
-    density: str = "vae"
+    threshold: float = internal(0.0)
+    latent: int = internal(8)
+    decoder: str = internal("linear")
+    error: str = internal("mean")
+    density: str = internal("vae")
 
     def __post_init__(self) -> None:
         require_number("outlier_quantile", self.outlier_quantile, above=0, at_most=0.5)
@@ -83,7 +84,7 @@ class Alignment:
     distance: str = "relative"
     batch_size: int = 32
     steps: int = 10
-    warmup: bool = False
+    warmup: bool = internal(False)
 
     def __post_init__(self) -> None:
         require_number("lr", self.lr, above=0)

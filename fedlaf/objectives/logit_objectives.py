@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.settings import internal
 from fedlaf.objectives import logit_losses
 
 
@@ -95,6 +96,12 @@ class Supervised(Objective[LabelledBatch]):
 class NegGrad(Supervised):
     """Minus the cross-entropy of forgotten rows: training backwards (NegGrad; Golatkar et al., CVPR 2020)."""
 
+    optimizer: str = "sgd"
+    lr: float = 0.005
+    momentum: float = 0.9
+    steps: int | None = 10
+    clip: float | None = 5.0
+
     uses: ClassVar[tuple[bool, bool]] = (False, True)
     teacher: ClassVar[bool] = False
 
@@ -110,6 +117,7 @@ class Push(LabelFree):
     Kurmanji et al., NeurIPS 2023, eq. 3, the last term.
     """
 
+    steps: int | None = 10
     temperature: float = 4.0
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)
@@ -127,10 +135,10 @@ class Push(LabelFree):
 class Hold(Supervised):
     """SCRUB's minimising step: remaining rows stay with the original model and with their labels.
 
-    alpha KL + gamma CE (Kurmanji et al., NeurIPS 2023, eq. 3, the first two terms).
+    alpha KL + gamma CE (Kurmanji et al., NeurIPS 2023, eq. 3, the first two terms; alpha 0.5 there).
     """
 
-    alpha: float = 0.5
+    alpha: float = 0.05
     gamma: float = 1.0
     temperature: float = 4.0
 
@@ -156,6 +164,7 @@ class DistilBoth(LabelFree):
     With an incompetent teacher of forgotten rows it is Chundawat et al., AAAI 2023, eq. 3.
     """
 
+    steps: int | None = 10
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -174,6 +183,8 @@ class Shrink(LabelFree):
 
     Chen et al., CVPR 2023, eq. 4. Labels were read when the teacher was found (`AdversarialRelabel`).
     """
+
+    steps: int | None = 20
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)
 
@@ -199,6 +210,8 @@ class TeacherLogits:
 class RandomTeacherLogits(TeacherLogits):
     """The same, but the teacher of forgotten rows is a randomly initialised model, one for all clients."""
 
+    share: float = 0.15
+
 
 @dataclass(frozen=True)
 class AdversarialRelabel:
@@ -221,7 +234,7 @@ class FedOsdGradients:
     drawn anew each round.
     """
 
-    share: float = 0.1
+    share: float = 0.03
 
     def __post_init__(self) -> None:
         require_number("share", self.share, above=0, at_most=1)
@@ -235,7 +248,7 @@ class Unroll:
     """
 
     batch_size: int = 32
-    whole: int = 1
+    whole: int = internal(1)
 
     def __post_init__(self) -> None:
         require_count("batch_size", self.batch_size)

@@ -129,11 +129,13 @@ class Ray:
 class RayCluster:
     """A Ray cluster that is there already: it is joined, used where it has room, and left as it was.
 
+    `address` is `auto` on a node of the cluster, else host:port.
+
     `workers` None is as many as fit into what is free, on each node: a worker takes its shares of
     CPUs and GPUs and, unless it is 0, `memory_mb` of memory, which Ray sets aside for it.
     """
 
-    address: str
+    address: str = "auto"
     workers: int | None = None
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
