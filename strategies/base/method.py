@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, ClassVar
 
 from fedlaf.core.errors import require
@@ -66,6 +67,7 @@ class PhasedMethod(ABC):
         """Raise InvalidValue when the method cannot serve the registry's request."""
         clients = len(registry.sizes)
         for phase in self.phases(registry):
+            require(is_dataclass(phase.settings), phase.name, "a section of settings", phase.settings)
             fits = phase.cohort is None or phase.cohort <= clients
             require(fits, "cohort", f"at most the {clients} clients of the federation", phase.cohort)
             if isinstance(phase.settings, Fit) and 0 < phase.settings.labels < 1:
