@@ -58,7 +58,7 @@ class LafAdam(DensityMethod):
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""
         target_rule = self._with_density(self.target_rule)
-        lead = replace(self.align, steps=self.warmup_steps or 1, warmup=True)
+        lead = replace(self.align, steps=self.warmup_steps or 1)
         return [
             *self.teaching(),
             self._phase("score", "score", 1, Who.RETAIN, target_rule),

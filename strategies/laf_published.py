@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import Weights
@@ -107,11 +106,6 @@ class PublishedLaf(DensityMethod):
         shared = state.aux.get("h_f")
         vaes = {Part.VAE: state.aux["h"]} | ({Part.FORGET_VAE: shared} if shared else {})
         return vaes if phase.step == "represent_own" else extractor | vaes
-
-    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings; the second of two stages counts on from the first, so that it draws anew."""
-        settings = super().config(phase, state)
-        return {**settings, "after": self.forget_rounds} if phase.name == "align" else settings
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Moments become the first h, VAEs their mean, extractors the blend of the two sides."""

@@ -58,8 +58,11 @@ class ClientContext:
         return len(self.data) - len(self.absent_positions)
 
     def stream(self, name: str, *more: str | int) -> torch.Generator:
-        """The random generator of one purpose: a function of run seed, stage, purpose and client alone."""
-        return torch_stream(self.instruction.seed, self.instruction.stage, name, *more, self.client)
+        """The random generator of one purpose: a function of seed, stage, phase, purpose and client alone."""
+        stage, phase = self.instruction.stage, self.instruction.phase
+        # Training has one phase of its own name; its streams are those of retraining.
+        names = (stage,) if phase == stage else (stage, phase)
+        return torch_stream(self.instruction.seed, *names, name, *more, self.client)
 
     def density(self, settings: Represent | Forget | TargetRule, name: str) -> Density:
         """A new density `h` or `h_f` of the kind that the settings name."""

@@ -76,15 +76,13 @@ class Alignment:
     """Local steps of alignment: Adam on the sum of the distances to the goals.
 
     `distance` `cosine` is that of LAF's L_RA; `relative`, |student - goal|^2 / |goal|^2, holds the
-    length too, and with it how sure the model is. `warmup` marks the steps that forgetting clients
-    take alone, which draw their batches from a stream of their own.
+    length too, and with it how sure the model is.
     """
 
     lr: float = 1e-3
     distance: str = "relative"
     batch_size: int = 32
     steps: int = 10
-    warmup: bool = internal(False)
 
     def __post_init__(self) -> None:
         require_number("lr", self.lr, above=0)

@@ -56,7 +56,8 @@ class MeanRequest:
 class Instruction:
     """What a client is told: arrays, settings of the phase, its rows, and the names of its random streams.
 
-    `run` tells stages with the same streams apart (training and retraining), so that rows are counted once.
+    Streams are named by `stage`, `phase` and `round`, so that no two phases draw alike. `run` tells stages
+    with the same streams apart (training and retraining), so that rows are counted once.
     """
 
     arrays: Mapping[str, ArrayRecord]
@@ -67,6 +68,7 @@ class Instruction:
     rows: RowSplit = field(default_factory=RowSplit)
     mean: MeanRequest | None = None
     run: str = ""
+    phase: str = ""
 
     def weights(self, part: str) -> Weights:
         """The arrays of one part. Raises KeyError when it was not sent."""
@@ -116,19 +118,20 @@ def settings_from_config(kind: type[S], config: Mapping[str, Any]) -> S:
     return kind(**{k: v for k, v in config.items() if k in names})
 
 
-def encode_instruction(told: Instruction) -> RecordDict:
+def encode_instruction(instruction: Instruction) -> RecordDict:
     """An instruction as the content of a message."""
-    order: dict[str, Any] = {"seed": told.seed, "stage": told.stage, "round": told.round}
-    order["withdraws"] = told.rows.withdraws
-    order["forget"], order["removed"] = list(told.rows.forget), list(told.rows.removed)
-    if told.run:
-        order["run"] = told.run
-    if told.mean is not None:
-        order["mean"], order["most"] = str(told.mean.part), told.mean.most
-    records: dict[str, Any] = dict(told.arrays)
+    order: dict[str, Any] = {"seed": instruction.seed, "stage": instruction.stage, "round": instruction.round}
+    order["withdraws"] = instruction.rows.withdraws
+    order["forget"], order["removed"] = list(instruction.rows.forget), list(instruction.rows.removed)
+    if instruction.run:
+        order["run"] = instruction.run
+    order["phase"] = instruction.phase
+    if instruction.mean is not None:
+        order["mean"], order["most"] = str(instruction.mean.part), instruction.mean.most
+    records: dict[str, Any] = dict(instruction.arrays)
     records["order"] = ConfigRecord(order)
-    shared = isinstance(told.settings, ConfigRecord)
-    records["settings"] = told.settings if shared else settings_record(told.settings)
+    shared = isinstance(instruction.settings, ConfigRecord)
+    records["settings"] = instruction.settings if shared else settings_record(instruction.settings)
     return RecordDict(records)
 
 
@@ -150,6 +153,7 @@ def decode_instruction(message: Message) -> Instruction:
         RowSplit(tuple(order["forget"]), tuple(order["removed"]), bool(order["withdraws"])),
         requested_mean(message),
         str(order.get("run", "")),
+        str(order["phase"]),
     )
 
 

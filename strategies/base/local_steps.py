@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.types import Weights
@@ -39,13 +39,8 @@ class LocalSteps(ForgetStrategy):
         """The whole model."""
         return {Part.MODEL: state.weights}
 
-    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings, and how many rounds were before: each draws batches of its own."""
-        return {**super().config(phase, state), "turn": state.aux.get("turn", 0)}
-
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The mean of the models, where that is what the phase is for."""
-        state = replace(state, aux={**state.aux, "turn": state.aux.get("turn", 0) + 1})
         if phase.mean is None:
             return state
         (mean,) = replies

@@ -117,7 +117,8 @@ class Rounds(Strategy):
             mean = None  # who keeps a history needs single replies; the sums of the mean are the same
         self._sent = {}
         for client in asked:
-            order = Instruction(sent, settings, seed, name, number, self.registry.split(client), mean)
+            rows = self.registry.split(client)
+            order = Instruction(sent, settings, seed, name, number, rows, mean, phase=phase.name)
             node = self.registry.nodes[client]
             self._sent[client] = Message(encode_instruction(order), node, f"train.{phase.step}")
         # The longest first, so that nobody waits for a long one at the end.

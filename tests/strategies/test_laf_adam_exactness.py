@@ -93,9 +93,10 @@ def plain_density(represent: Represent, e_r: torch.Tensor) -> dict[str, Any]:
     vae = build_vae(32, 4, "linear", seed_for(SEED, STAGE, "h"))
     vae.shift.copy_(mean)
     vae.scale.copy_(deviation)
+    stream = torch_stream(SEED, STAGE, "represent", "represent", 1, 0)
     return {
         **found,
-        "vae": plain_vae(vae, e_r, represent.epochs, torch_stream(SEED, STAGE, "represent", 1, 0)),
+        "vae": plain_vae(vae, e_r, represent.epochs, stream),
     }
 
 
@@ -133,7 +134,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     g_r, g_f = (torch.from_numpy(g + moved).float() for g in (retain, targets))
 
     adam = torch.optim.Adam(model.extractor.parameters(), lr=align.lr)
-    for b_r, b_f in drawn(0, len(x_r), len(x_f), 5):
+    for b_r, b_f in drawn(0, len(x_r), len(x_f), 5, "align"):
         student = model.extractor(inputs(torch.cat([x_r[b_r], x_f[b_f]])))
         target = torch.cat([g_r[b_r], g_f[b_f]])
         if distance == "cosine":

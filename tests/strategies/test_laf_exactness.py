@@ -75,8 +75,8 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm_bit_for_b
     for vae in (h, h_f):
         vae.shift.copy_(mean)
         vae.scale.copy_((square - mean**2).sqrt())
-    plain_vae(h, e, 1, torch_stream(SEED, STAGE, "represent", 1, 0))
-    plain_vae(h_f, e_f, 2, torch_stream(SEED, STAGE, "own_vae", 0))
+    plain_vae(h, e, 1, torch_stream(SEED, STAGE, "represent", "represent", 1, 0))
+    plain_vae(h_f, e_f, 2, torch_stream(SEED, STAGE, "represent own", "own_vae", 0))
     adams = {
         "unlearning": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_unlearning, fused=True),
         "alignment": torch.optim.Adam(extractor.parameters(), lr=FORGET.lr_alignment, fused=True),

@@ -13,39 +13,15 @@ import pytest
 from flwr.app import Message, MetricRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.federations import RecordingGrid, enrolled, initial_weights, small_spec
+from support.brief_methods import METHODS, SPEC, inputs
+from support.federations import RecordingGrid, enrolled, initial_weights
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
-from fedlaf.method.contract import MethodInputs, Stage
-from fedlaf.objectives import Fit, Forget, Represent
+from fedlaf.method.contract import Stage
 from fedlaf.protocol.messages import MeanRequest, Reply, pack, unpack
 from fedlaf.protocol.replies import StreamingMean, fault_of, unlike_others
-from fedlaf.strategies.bad_teacher import BadTeacher
-from fedlaf.strategies.boundary import Boundary
-from fedlaf.strategies.fedosd import FedOsd
-from fedlaf.strategies.fine_tune import FineTune
-from fedlaf.strategies.laf_adam import LafAdam
-from fedlaf.strategies.laf_published import PublishedLaf
-from fedlaf.strategies.scrub import Scrub
-from fedlaf.strategies.unroll import SingleGradient
-
-SPEC = small_spec(3, rows=60)
-BRIEF = Represent(latent=2, most_rows=10)
-METHODS: dict[str, Any] = {
-    "fine_tune": FineTune(rounds=1, fit=Fit(lr=1e-3)),
-    "laf_adam": LafAdam(represent=BRIEF, represent_rounds=1, warmup_steps=1, align_rounds=1),
-    "laf_published": PublishedLaf(
-        represent=replace(BRIEF, own_epochs=1), represent_rounds=1, forget=Forget(steps=1), forget_rounds=1,
-        forget_steps=1, recover_rounds=1, closing_rounds=0,
-    ),
-    "fedosd": FedOsd(gradient_rounds=1, recover_rounds=1),
-    "scrub": Scrub(push_rounds=1, hold_rounds=2),
-    "bad_teacher": BadTeacher(rounds=1),
-    "boundary": Boundary(),
-    "unroll": SingleGradient(),
-}  # fmt: skip
 
 Change = Callable[[Message], None]
 
@@ -134,8 +110,7 @@ def run(method: Any, change: Change, nth: int) -> None:
                 change(message)
         return message
 
-    inputs = MethodInputs(start=initial_weights(SPEC))
-    stage = Stage("request-1", 0, replace(registry, request=request, trained=1), inputs=inputs, strict=True)
+    stage = Stage("request-1", 0, replace(registry, request=request, trained=1), inputs=inputs(), strict=True)
     named = re.compile(r"client 1\b|\[1\]|sums over other rows")
     with suppress(RoundFailed), reraised(named):
         method.run(RecordingGrid(grid, tamper), initial_weights(SPEC), stage)

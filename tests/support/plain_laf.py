@@ -13,6 +13,7 @@ from fedlaf.core.types import Weights
 from fedlaf.data.federation import build
 from fedlaf.method.contract import Stage
 from fedlaf.models import Classifier, Vae
+from fedlaf.objectives import Fit
 from fedlaf.strategies.fedavg import FedAvg
 from support.federations import enrolled, initial_weights
 
@@ -24,7 +25,8 @@ BATCH = 16
 def trained(spec: ClientSpec) -> Weights:
     """Two rounds of training from fresh weights."""
     grid, registry = enrolled(spec)
-    return FedAvg(rounds=2).run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
+    method = FedAvg(rounds=2, fit=Fit(lr=1e-3))
+    return method.run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
 
 
 def model_with(spec: ClientSpec, weights: Weights) -> Classifier:
@@ -42,7 +44,7 @@ def inputs(x: torch.Tensor) -> torch.Tensor:
 
 def plain_vae(vae: Vae, e: torch.Tensor, epochs: int, stream: torch.Generator) -> Vae:
     """Train a VAE on representations, as the paper says."""
-    adam = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)  # the same kernel: bits
+    adam = torch.optim.Adam(vae.parameters(), lr=2e-3, fused=True)  # the same kernel: bits
     for _ in range(epochs):
         for batch in torch.randperm(len(e), generator=stream).split(32):
             target = (e[batch] - vae.shift) / vae.scale
@@ -93,9 +95,11 @@ def plain_step(
     adam.step()
 
 
-def drawn(client: int, retain: int, forget: int, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The batches that a client draws in the first forget round."""
-    first = torch_stream(SEED, STAGE, "rows", 1, client)
+def drawn(
+    client: int, retain: int, forget: int, count: int, phase: str = "forget"
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches that a client draws in the first round of a phase."""
+    first = torch_stream(SEED, STAGE, phase, "rows", 1, client)
     second = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=first)))
     return list(zip(steps(retain, BATCH, count, first), steps(forget, BATCH, count, second), strict=True))
 

@@ -31,17 +31,17 @@ def fedosd_gradients(context: ClientContext, settings: FedOsdGradients) -> Reply
     """Gradients at the global model, one for each kind of rows that the client holds."""
     load_weights(context.model, context.instruction.weights(Part.MODEL))
     rows = context.labelled_rows(torch.arange(context.retain_count))
-    kinds: tuple[tuple[str, Loss, str, str], ...] = (
-        (Part.RETAIN_GRADIENT, functional.cross_entropy, "retain", "retained"),
-        (Part.FORGET_GRADIENT, _unlearning_cross_entropy, "forget", "forgotten"),
+    kinds: tuple[tuple[str, Loss, str], ...] = (
+        (Part.RETAIN_GRADIENT, functional.cross_entropy, "retain"),
+        (Part.FORGET_GRADIENT, _unlearning_cross_entropy, "forget"),
     )
     arrays: dict[str, Weights] = {}
     numbers: Numbers = {}
     passes = 0
-    for held, (part, loss, kind, stream) in zip(rows, kinds, strict=True):
+    for held, (part, loss, kind) in zip(rows, kinds, strict=True):
         numbers[kind] = len(held)
         if len(held):
-            drawn = _some(held, settings.share, context.stream(stream, context.instruction.round))
+            drawn = _some(held, settings.share, context.stream(kind, context.instruction.round))
             arrays[part] = mean_gradient(context.model, drawn, loss)
             passes += len(drawn)
     return Reply(arrays, numbers, Cost(gradient_passes=passes))

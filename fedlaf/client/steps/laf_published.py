@@ -19,8 +19,7 @@ from fedlaf.protocol.messages import Part, Reply
 def forget(context: ClientContext, settings: Forget) -> Reply:
     """Local steps of both losses of LAF over the extractor."""
     task = _task(context, settings)
-    number = context.instruction.round + int(context.instruction.settings.get("after", 0))
-    rows, noise = (context.stream(name, number) for name in ("rows", "noise"))
+    rows, noise = (context.stream(name, context.instruction.round) for name in ("rows", "noise"))
     numbers, cost = laf_loop.forget(task, settings, rows, noise)
     numbers |= {"retain": len(task.retain.rows), "forget": len(task.forget.rows)}
     return Reply({Part.EXTRACTOR: weights_of(task.extractor)}, numbers, cost)

@@ -88,7 +88,7 @@ for _name, _kind in {"neggrad": NegGrad, "hold": Hold}.items():
 
 def _local_steps(context: ClientContext, settings: Objective[B], kinds: tuple[Kind[B], Kind[B]]) -> Reply:
     load_weights(context.model, context.instruction.weights(Part.MODEL))
-    stream = context.stream("rows", int(context.instruction.settings["turn"]))
+    stream = context.stream("rows", context.instruction.round)
     numbers, cost = steps(context.model, kinds, settings, stream)
     retain, forget = sizes(kinds, settings)
     numbers |= {"retain": retain, "forget": forget, "rows": retain + forget}

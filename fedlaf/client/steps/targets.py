@@ -102,7 +102,7 @@ def align(context: ClientContext, settings: Alignment) -> Reply:
     targets = {k: v.to(context.device) for k, v in context.state.get(TARGETS).items()}
     retain, forget = context.rows(pool)
     kinds = (Targets(retain, targets["retain"]), Targets(forget, targets["forget"]))
-    stream = context.stream("lead" if settings.warmup else "rows", context.instruction.round)
+    stream = context.stream("rows", context.instruction.round)
     numbers, cost = toward(context.model.extractor, kinds, settings, stream)
     numbers |= {"retain": len(retain), "forget": len(forget)}
     return Reply({Part.EXTRACTOR: weights_of(context.model.extractor)}, numbers, cost)

@@ -1,0 +1,49 @@
+"""Methods of every kind of client step, as brief as they get."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from fedlaf.data.federation import build
+from fedlaf.method.contract import MethodInputs
+from fedlaf.objectives import Fit, Forget, Represent
+from fedlaf.strategies.bad_teacher import BadTeacher
+from fedlaf.strategies.boundary import Boundary
+from fedlaf.strategies.fedosd import FedOsd
+from fedlaf.strategies.fine_tune import FineTune
+from fedlaf.strategies.laf import Laf
+from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.scrub import Scrub
+from fedlaf.strategies.unroll import SingleGradient
+from support.federations import initial_weights, small_spec
+
+SPEC = small_spec(3, rows=60)
+BRIEF = Represent(latent=2, most_rows=10)
+METHODS: dict[str, Any] = {
+    "laf": Laf(),
+    "fine_tune": FineTune(rounds=1, fit=Fit(lr=1e-3)),
+    "laf_adam": LafAdam(represent=BRIEF, represent_rounds=1, warmup_steps=1, align_rounds=1),
+    "laf_published": PublishedLaf(
+        represent=replace(BRIEF, own_epochs=1), represent_rounds=1, forget=Forget(steps=1), forget_rounds=1,
+        forget_steps=1, recover_rounds=1, closing_rounds=0,
+    ),
+    "fedosd": FedOsd(gradient_rounds=1, recover_rounds=1),
+    "scrub": Scrub(push_rounds=1, hold_rounds=2),
+    "bad_teacher": BadTeacher(rounds=1),
+    "boundary": Boundary(),
+    "unroll": SingleGradient(),
+}  # fmt: skip
+
+
+def inputs() -> MethodInputs:
+    """What any of the methods needs beside the model."""
+
+    def fresh(seed: int) -> nn.Module:
+        dataset = build(SPEC.federation).dataset
+        return SPEC.model.build(dataset.shape, dataset.num_classes, seed)
+
+    return MethodInputs(start=initial_weights(SPEC), fresh=fresh)
