@@ -107,15 +107,15 @@ def unpack(record: ArrayRecord) -> Weights:
 
 
 def settings_to_config(settings: object) -> dict[str, Any]:
-    """A frozen dataclass of scalars as flat values for the wire; None is left out."""
+    """A frozen dataclass of scalars as flat values for the wire; None, which no record holds, is `[]`."""
     values = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    return {k: v for k, v in values.items() if v is not None}
+    return {k: [] if v is None else v for k, v in values.items()}
 
 
 def settings_from_config(kind: type[S], config: Mapping[str, Any]) -> S:
     """The dataclass that `settings_to_config` flattened."""
     names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: v for k, v in config.items() if k in names})
+    return kind(**{k: None if v == [] else v for k, v in config.items() if k in names})
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:

@@ -207,15 +207,22 @@ def test_settings_round_trip_through_a_message(bound: Any) -> None:
     assert settings_from_config(type(bound), decoded.settings) == bound
 
 
-def test_settings_that_are_none_are_left_out_and_come_back() -> None:
-    @dataclass(frozen=True)
-    class Bound:
-        clip: float | None = None
-        steps: int = 1
+@dataclass(frozen=True)
+class Bound:
+    """Settings that may be None, by default or in spite of it."""
 
-    assert settings_to_config(Bound()) == {"steps": 1}
-    for bound in (Bound(), Bound(0.5, 2)):
-        assert settings_from_config(Bound, settings_to_config(bound)) == bound
+    clip: float | None = None
+    most_rows: int | None = 300
+    name: str | None = "x"
+
+
+@pytest.mark.parametrize(
+    "bound", [Bound(), Bound(0.5, 2), Bound(most_rows=None, name=None), Represent(most_rows=None)]
+)
+def test_settings_that_are_none_come_back_as_none_whatever_the_default(bound: Any) -> None:
+    instruction = Instruction({}, settings_to_config(bound), 0, "train", 1)
+    decoded = decode_instruction(sent(encode_instruction(instruction)))
+    assert settings_from_config(type(bound), decoded.settings) == bound
 
 
 def test_the_size_of_a_known_content() -> None:
