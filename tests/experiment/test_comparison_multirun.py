@@ -26,12 +26,12 @@ def test_combinations_are_those_of_all_swept_values() -> None:
 def test_each_run_has_its_folder_and_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [*SMALL, *BRIEF[1:], "seed=1,2", f"hydra.sweep.dir={tmp_path}", "runner=local", "jobs=1"]
+    keys = [*SMALL, *BRIEF, "seed=1,2", f"hydra.sweep.dir={tmp_path}", "runner=local", "jobs=1"]
     monkeypatch.setattr("sys.argv", ["fedlaf", "-m", *keys])
     entry.main()
     out = capsys.readouterr().out.splitlines()
     reports = [json.loads((tmp_path / str(n) / "report.json").read_text()) for n in (0, 1)]
-    assert [(report["seed"], report["method"]) for report in reports] == [(1, "laf"), (2, "laf")]
+    assert [(report["seed"], report["method"]) for report in reports] == [(1, "laf_adam"), (2, "laf_adam")]
     for line, report in zip(out[2:4], reports, strict=True):
         gap = report["requests"][-1]["models"]["unlearned"]["gap"]
         assert f"seed={report['seed']} | {gap:.2f} |" in line

@@ -40,6 +40,7 @@ def with_keys(keys: tuple[str, ...]) -> DictConfig:
     """What composing all keys of a method gives, but quicker: an option, then keys within it."""
     (option,) = (key.removeprefix("forget=") for key in keys if key.startswith("forget="))
     config = forget_section(option).copy()
+    OmegaConf.set_struct(config, True)
     parser = OverridesParser.create()
     for override in parser.parse_overrides([key for key in keys if not key.startswith("forget=")]):
         assert override.key_or_group.startswith("forget."), override
@@ -48,10 +49,15 @@ def with_keys(keys: tuple[str, ...]) -> DictConfig:
 
 
 def test_the_fast_way_to_a_method_is_the_slow_one() -> None:
-    keys = ("forget=laf_repair", "forget.align.lr=3e-4", "forget.cohort=null", "forget.repair.labels=0.5")
+    keys = (
+        "forget=laf_adam_repair",
+        "forget.align.lr=3e-4",
+        "forget.cohort=null",
+        "forget.repair.labels=0.5",
+    )
     assert with_keys(keys).forget == composed(keys).forget
     with pytest.raises(Exception, match="align_ruonds"):
-        with_keys(("forget=laf", "forget.align_ruonds=1"))
+        with_keys(("forget=laf_adam", "forget.align_ruonds=1"))
 
 
 @cache
@@ -103,8 +109,8 @@ def test_methods_start_from_what_they_have_in_common_and_the_one_without_more_is
 
 
 def test_a_sweep_of_the_method_is_a_method_for_each_value_and_for_the_configured_one() -> None:
-    found = comparison("comparison=study/align_lr", 'of=["forget=laf","forget.align.lr=2e-3"]')
-    of = ("forget=laf", "forget.align.lr=2e-3")
+    found = comparison("comparison=study/align_lr", 'of=["forget=laf_adam","forget.align.lr=2e-3"]')
+    of = ("forget=laf_adam", "forget.align.lr=2e-3")
     assert found.methods == {
         "rate 3e-4": (*of, "forget.align.lr=0.0003"),
         "rate 1e-3": (*of, "forget.align.lr=0.001"),
@@ -122,7 +128,7 @@ def test_a_sweep_of_another_key_is_a_setting_for_each_value() -> None:
     assert found.places == {"share 0.1": 0.1, "share 0.4": 0.4, "share 0.8": 0.8}
     shared = found.settings["share 0.4"]  # as configured
     assert found.settings["share 0.1"] == (*shared, "request.share=0.1")
-    assert found.methods == {"laf": ("forget=laf",)}
+    assert found.methods == {"laf_adam": ("forget=laf_adam",), "laf": ("forget=laf",)}
 
 
 def test_comparisons_share_a_training_and_the_runs_that_are_the_same() -> None:

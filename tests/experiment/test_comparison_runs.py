@@ -140,18 +140,17 @@ def test_the_report_is_saved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("keys", "error"),
     [
-        (("forget.align_rounds=0",), "forget.align_rounds: expected"),
+        (("forget=laf_adam", "forget.align_rounds=0"), "forget.align_rounds: expected"),
         (("forget=fukd",), "server_rows: expected at least 1"),
-        (("forget._target_=support.nowhere.Nothing",), "forget: expected"),
+        (("forget=laf_adam", "forget._target_=support.nowhere.Nothing"), "forget: expected"),
     ],
 )
 def test_a_run_that_cannot_be_made_is_told_in_a_line(
     keys: tuple[str, ...], error: str, tmp_path: Path
 ) -> None:
     run = small(tmp_path).bases()[0]
-    shared = run.overrides[:-1]
-    own = keys if keys[0].startswith("forget=") else ("forget=laf", *keys)
-    done = made(replace(run, overrides=(*shared, *own)), job(replace(run, overrides=(*shared, *own))))
+    asked = replace(run, overrides=(*run.overrides[:-1], *keys))
+    done = made(asked, job(asked))
     assert done.report is None
     assert done.error.startswith(error)
     assert "\n" not in done.error
