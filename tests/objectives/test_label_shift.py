@@ -11,7 +11,13 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from fedlaf.objectives import label_shift
-from fedlaf.objectives.label_shift import GONE, posterior_cells, remaining_shares
+from fedlaf.objectives.label_shift import (
+    GONE,
+    counted_shares,
+    likeliest_shares,
+    posterior_cells,
+    remaining_shares,
+)
 
 
 def drawn(classes: int, rows: int, stay: Tensor, spread: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -28,17 +34,26 @@ def estimated(retain: Tensor, forget: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("spread", [0.3, 0.6])
-def test_shares_of_a_calibrated_model_are_found(spread: float) -> None:
+def test_likeliest_shares_of_a_calibrated_model_are_true_and_counted_ones_too_mild(spread: float) -> None:
     stay = torch.tensor([0.0, 0.3, 0.9, 1.0])
-    found = estimated(*drawn(4, 20_000, stay, spread, seed=1))
-    assert torch.allclose(found, stay.double(), atol=0.05)
+    sides = [posterior_cells(rows) for rows in drawn(4, 20_000, stay, spread, seed=1)]
+    assert torch.allclose(likeliest_shares(*sides), stay.double(), atol=0.05)
+    counted = counted_shares(*sides)
+    assert (counted[:2] > stay[:2] + 0.05).all()
+    both = remaining_shares(*sides)
+    assert (both <= torch.maximum(likeliest_shares(*sides), counted)).all()
+    assert torch.equal(both.argsort(), stay.argsort())
 
 
 def test_certain_posteriors_are_counted() -> None:
-    """Where each row's class is certain, the estimate is the ratio of counts."""
+    """Where each row's class is certain, all estimates are the ratio of counts, by the rule of succession."""
     retain = torch.eye(3).repeat_interleave(torch.tensor([6, 0, 4]), 0)
     forget = torch.eye(3).repeat_interleave(torch.tensor([2, 5, 0]), 0)
-    assert torch.allclose(estimated(retain, forget), torch.tensor([0.75, 0.0, 1.0], dtype=torch.float64))
+    expected = torch.tensor([7 / 10, 1 / 7, 5 / 6], dtype=torch.float64)
+    sides = (posterior_cells(retain), posterior_cells(forget))
+    for shares in (likeliest_shares, counted_shares):
+        assert torch.allclose(shares(*sides), expected)
+    assert torch.allclose(remaining_shares(*sides), expected * torch.tensor([1, 0, 1]))  # no row is left
 
 
 def test_the_estimate_is_the_most_likely_one() -> None:
@@ -53,10 +68,11 @@ def test_the_estimate_is_the_most_likely_one() -> None:
             rows = side.sum(1)
             there = rows > 0
             total -= float(rows[there] @ np.log((side[there] @ weights) / rows[there] + 1e-300))
+            total -= float(np.log(weights).sum())  # the one row more of each class
         return total
 
     other = minimize(unlikely, [0.5] * 3, bounds=[(1e-9, 1 - 1e-9)] * 3)
-    found = remaining_shares(*sides).numpy()
+    found = likeliest_shares(*sides).numpy()
     assert unlikely(found) <= other.fun + 1e-6
     assert np.allclose(found, other.x, atol=1e-3)
 
