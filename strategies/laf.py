@@ -101,7 +101,7 @@ class Laf(ForgetStrategy):
                 return self._with(state, **self._featured(sums, state))
             case "thresholds":
                 threshold = laf_closed_form.error_threshold(sums["errors"], self.rule.outlier_quantile)
-                return self._with(state, threshold=threshold, retain=sums["confusion"] * state.aux["scale"])
+                return self._with(state, threshold=threshold, retain=sums["posteriors"] * state.aux["scale"])
             case "direction":
                 direction = laf_closed_form.outlier_direction(sums["outliers"], self.rule)
                 return self._with(state, direction=direction.numpy())
@@ -125,7 +125,7 @@ class Laf(ForgetStrategy):
 
     def shares(self, state: ServerState, sums: Mapping[str, Tensor]) -> Tensor:
         """The share of each class that remains [C]."""
-        return label_shift.remaining_shares(state.aux["retain"], sums["confusion"])
+        return label_shift.remaining_shares(state.aux["retain"], sums["posteriors"])
 
     def _solved(self, state: ServerState, sums: Mapping[str, Tensor]) -> ServerState:
         whole = unpacked(state.aux["gram"] + sums["features"])

@@ -45,12 +45,12 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
 
 @client_step("laf_thresholds", ClosedForm)
 def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Send how the retain rows' errors under h are distributed, and their soft confusion."""
+    """Send how the retain rows' errors under h are distributed, and their posteriors by cell."""
     e = context.state.get(RETAINED)["e"].to(context.device)
     found = laf_closed_form.errors(_whitening(context).units(e))
     sums = {
         "errors": laf_closed_form.error_counts(found.cpu()),
-        "confusion": label_shift.soft_confusion(_posteriors(context, e), settings.floor),
+        "posteriors": label_shift.posterior_cells(_posteriors(context, e), settings.floor),
     }
     return _reply(sums, len(e), context.retain_count / len(e))
 
@@ -69,7 +69,7 @@ def laf_direction(context: ClientContext, settings: ClosedForm) -> Reply:
 
 @client_step("laf_targets", ClosedForm)
 def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Give each forget row a target; send what the solution needs of them, and their soft confusion.
+    """Give each forget row a target; send what the solution needs of them, and their posteriors by cell.
 
     The direction that outliers lose is the server's; without one it is that of this client's rows.
     """
@@ -87,7 +87,7 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     sums = {
         "features": laf_closed_form.gram(phi),
         "cross": change.T @ laf_closed_form.with_one(phi),
-        "confusion": label_shift.soft_confusion(_posteriors(context, e + change), settings.floor),
+        "posteriors": label_shift.posterior_cells(_posteriors(context, e + change), settings.floor),
     }
     reply = _reply(sums, len(phi), cost=Cost(forward_passes=passes))
     reply.numbers["outlier"] = float(outlier.double().mean())  # type: ignore[index]
