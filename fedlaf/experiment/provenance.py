@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-import fedlaf
+from fedlaf import __version__
 from fedlaf.data.dataset import Dataset
 from fedlaf.data.federation import Federation
 
@@ -26,7 +26,7 @@ LIBRARIES = ("flwr", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-le
 
 def versions() -> dict[str, str]:
     """Versions of the package, of Python and of the libraries."""
-    found = {"fedlaf": fedlaf.__version__, "python": platform.python_version()}
+    found = {"fedlaf": __version__, "python": platform.python_version()}
     return found | {name: version(name) for name in LIBRARIES}
 
 
@@ -62,11 +62,11 @@ def data_digest(dataset: Dataset) -> str:
 @lru_cache(maxsize=8)
 def _source(names: tuple[str, ...]) -> str:
     """A hash of the package's source, and of the files of the modules that are or define these names."""
-    own = Path(fedlaf.__file__).parent
-    beside = [Path(place) for place in fedlaf.__path__[1:]]
-    roots = [own, *(root / name for root in beside for name in ("strategies", "conf"))]
+    own = Path(__file__).parents[1]
+    # Strategies lie in the package, by way of a link or as a copy, or beside it (an app that Flower packed).
+    inside = own / "strategies"
+    roots = (own, (inside if inside.exists() else own.parent / "strategies").resolve())
     files = {path.resolve() for root in roots for path in root.glob("**/*.py")}
-    files |= {path.resolve() for path in (own / "strategies").resolve().glob("**/*.py")}
     files |= {file.resolve() for file in map(_file_of, names) if file is not None}
     texts = sorted((path.name, path.read_bytes()) for path in files if path.is_file())
     return _hash(f"{name} {hashlib.sha256(text).hexdigest()}" for name, text in texts)

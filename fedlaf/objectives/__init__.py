@@ -4,15 +4,11 @@ from fedlaf.objectives.classification import Ascend, Distil, Fit
 from fedlaf.objectives.laf import Forget, Noise, Represent
 from fedlaf.objectives.laf_closed_form import ClosedForm
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
-from fedlaf.objectives.logit_objectives import (
+from fedlaf.objectives.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
+from fedlaf.objectives.single_passes import (
     AdversarialRelabel,
-    DistilBoth,
     FedOsdGradients,
-    Hold,
-    NegGrad,
-    Push,
     RandomTeacherLogits,
-    Shrink,
     TeacherLogits,
     Unroll,
 )

@@ -14,7 +14,7 @@ import pytest
 from flwr.app import Message
 from support.federations import enrolled, initial_weights, small_spec
 
-from fedlaf.client import make_client_app
+from fedlaf.client import make_client_app, steps
 from fedlaf.client.context import ClientContext
 from fedlaf.client.registry import STEPS, NoSettings, client_step, import_steps
 from fedlaf.core.errors import InvalidValue
@@ -22,7 +22,7 @@ from fedlaf.core.request import RowSplit
 from fedlaf.protocol.messages import Instruction, Part, Reply, decode_reply, encode_instruction, pack
 from fedlaf.simulation import InlineGrid
 
-STANDARD = "fedlaf.client.steps"
+STANDARD = steps.__name__
 OUTSIDE = """
     from dataclasses import dataclass
     from fedlaf.client.registry import client_step

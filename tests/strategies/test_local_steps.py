@@ -16,17 +16,8 @@ from fedlaf.data import Digits, Iid
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs, Need, Stage, StageResult
 from fedlaf.objectives.classification import Fit
-from fedlaf.objectives.logit_objectives import (
-    DistilBoth,
-    FedOsdGradients,
-    Hold,
-    NegGrad,
-    Push,
-    RandomTeacherLogits,
-    Shrink,
-    TeacherLogits,
-    Unroll,
-)
+from fedlaf.objectives.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
+from fedlaf.objectives.single_passes import FedOsdGradients, RandomTeacherLogits, TeacherLogits, Unroll
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.base.strategy import ForgetStrategy
