@@ -28,7 +28,7 @@ MB = 1_000_000
 
 
 def test_only_rows_whose_inputs_are_taken_are_logged() -> None:
-    access_log = RowAccessLog.nowhere(10)
+    access_log = RowAccessLog.empty(10)
     rows = LabelledRows(torch.arange(10).view(10, 1, 1, 1), torch.arange(10)).logged_in(access_log)
     few = rows.at(torch.tensor([8, 2, 5, 1]))
     assert len(few) == 4

@@ -74,7 +74,7 @@ def test_nothing_covers_what_it_lacks() -> None:
     assert not HistorySpec()
     assert HistorySpec(every=5)
     assert HistorySpec(last=True)
-    with pytest.raises(InvalidValue, match=r"record: expected auto, or a list of updates, last, magnitudes"):
+    with pytest.raises(InvalidValue, match=r"history: expected auto, or a list of updates, last, magnitudes"):
         HistorySpec.of(["updates", "gradients"])
 
 
