@@ -21,6 +21,7 @@ from fedlaf.client.runtime import client_data
 from fedlaf.core.types import Weights
 from fedlaf.data import LabelledRows, moved
 from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.laf import Represent
 from fedlaf.strategies.laf_adam import LafAdam
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -86,7 +87,7 @@ def test_rows_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) 
 def weights_on(device: str, **more: Any) -> dict[str, Weights]:
     """Train, and withdraw client 0."""
     spec = replace(small_spec(rows=200), device=device, **more)
-    return train_and_withdraw(spec, {"left": LafAdam()}, Fit())
+    return train_and_withdraw(spec, {"left": LafAdam(represent=Represent())}, Fit())
 
 
 @pytest.mark.gpu
@@ -110,9 +111,10 @@ TWICE = """
     from support.federations import small_spec
     from support.withdrawals import train_and_withdraw
     from fedlaf.objectives.classification import Fit
+    from fedlaf.objectives.laf import Represent
     from fedlaf.strategies.laf_adam import LafAdam
     spec = replace(small_spec(rows=200), device="cuda")
-    found = train_and_withdraw(spec, {{"left": LafAdam()}}, Fit())
+    found = train_and_withdraw(spec, {{"left": LafAdam(represent=Represent())}}, Fit())
     np.savez({target!r}, **{{f"{{s}}/{{k}}": v for s, w in found.items() for k, v in w.items()}})
 """
 

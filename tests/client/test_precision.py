@@ -46,10 +46,17 @@ METHODS = {
         represent=VAE, represent_rounds=1, align=Alignment(steps=4), align_rounds=1, warmup_steps=2
     ),
     "published": PublishedLaf(
-        represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3), forget_steps=3
+        represent=VAE,
+        represent_rounds=1,
+        forget=Forget(lr_alignment=1e-3),
+        forget_steps=3,
+        closing_rounds=2,
     ),
     "server": PublishedLafServer(
-        represent=VAE, represent_rounds=1, forget=Forget(lr_alignment=1e-3, steps=2)
+        represent=VAE,
+        represent_rounds=1,
+        forget=Forget(lr_alignment=1e-3, steps=2),
+        closing_rounds=2,
     ),
 }
 

@@ -17,6 +17,7 @@ from fedlaf.core.cost import PEAKS, Cost
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import Weights
+from fedlaf.data import RowAccessLog
 from fedlaf.data.federation import build
 from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage, StageResult
 from fedlaf.models import Cnn
@@ -164,8 +165,9 @@ def test_ascent_stays_in_its_ball_and_stops_when_it_is_wrong_enough(theta: Weigh
     def climbed(settings: Ascend, radius: float) -> tuple[dict[str, float], float]:
         model = spec.model.build(dataset.shape, dataset.num_classes, 0)
         model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in theta.items()})
-        found, cost = climb(model, rows, settings, radius, torch_stream(0, "test"))
-        assert cost.labels_read == cost.gradient_passes
+        log = RowAccessLog.empty(len(rows))
+        found, cost = climb(model, rows.logged_in(log), settings, radius, torch_stream(0, "test"))
+        assert int(log.labels) == cost.gradient_passes
         return found, cost.gradient_passes
 
     whole, passes = climbed(Ascend(enough=0.0, epochs=2, lr=0.1), 0.1)

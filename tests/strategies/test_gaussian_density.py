@@ -27,7 +27,9 @@ REQUEST = ForgetRequest.of_samples({0: range(60), 2: range(30)}, SIZES)
 REPRESENT = Represent(density="gaussian", rows="retain", most_rows=50)
 FORGET = Forget(lr_unlearning=1e-3, lr_alignment=1e-3, weighting="oddness")
 METHODS = {
-    "published": PublishedLaf(represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1),
+    "published": PublishedLaf(
+        represent=REPRESENT, forget=FORGET, forget_steps=2, forget_rounds=1, closing_rounds=2
+    ),
     "adam": LafAdam(
         represent=REPRESENT, target_rule=TargetRule(strength=0.1), warmup_steps=2, align_rounds=1
     ),

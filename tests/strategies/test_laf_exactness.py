@@ -171,7 +171,8 @@ def test_the_head_stays_bit_for_bit_and_so_do_batch_norm_statistics() -> None:
     spec = small_spec()
     weights = trained(spec)
     request = ForgetRequest.of_clients([0], {0: 100})
-    after = run_to(PublishedLaf(represent=REPRESENT, forget_rounds=2), spec, weights, request).state.weights
+    method = PublishedLaf(represent=REPRESENT, forget_rounds=2, closing_rounds=2)
+    after = run_to(method, spec, weights, request).state.weights
     head = [k for k in weights if k.startswith("head.")]
     assert head
     assert all(np.array_equal(after[k], weights[k]) for k in head)

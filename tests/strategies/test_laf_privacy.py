@@ -25,7 +25,9 @@ from fedlaf.strategies.laf_published_server import PublishedLafServer
 SIZES = dict.fromkeys(range(4), 100)
 REPRESENT = Represent(latent=4, rows="retain", epochs=1, own_epochs=1, most_rows=40)
 FORGET = Forget(lr_unlearning=1e-4, lr_alignment=1e-3, weighting="oddness")
-METHOD = PublishedLaf(represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3)
+METHOD = PublishedLaf(
+    represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3, closing_rounds=2
+)
 ASSIGNED = LafAdam(
     represent=REPRESENT,
     represent_rounds=2,
@@ -33,7 +35,9 @@ ASSIGNED = LafAdam(
     warmup_steps=2,
     align_rounds=1,
 )
-SERVER = PublishedLafServer(represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2)
+SERVER = PublishedLafServer(
+    represent=REPRESENT, represent_rounds=2, forget_rounds=1, forget_steps=2, closing_rounds=2
+)
 
 
 METHODS = pytest.mark.parametrize("method", [METHOD, SERVER, ASSIGNED], ids=["local", "server", "adam"])

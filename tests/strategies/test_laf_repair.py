@@ -24,7 +24,7 @@ from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_repair import LafAdamRepair, PublishedLafRepair
 
 H = {"represent": Represent(latent=4), "represent_rounds": 1}
-LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2}
+LAF = {**H, "forget": Forget(lr_alignment=1e-3), "forget_steps": 2, "closing_rounds": 2}
 ASSIGNED = {
     **H,
     "target_rule": TargetRule(strength=0.1, negative_weight=0.1),
