@@ -51,7 +51,7 @@ def test_the_fast_way_to_a_method_is_the_slow_one() -> None:
     keys = ("forget=laf_repair", "forget.align.lr=3e-4", "forget.cohort=null", "forget.repair.labels=0.5")
     assert with_keys(keys).forget == composed(keys).forget
     with pytest.raises(Exception, match="align_ruonds"):
-        with_keys(("forget=laf", "forget.align_ruonds=1"))
+        with_keys(("forget=laf_adam", "forget.align_ruonds=1"))
 
 
 @cache
@@ -85,8 +85,8 @@ def test_a_study_has_a_default_or_compares_settings(name: str) -> None:
 
 
 def test_a_method_is_the_forget_option_of_its_name_unless_it_chooses_one() -> None:
-    found = comparison('+methods.mild=["forget=laf","forget.align_rounds=1"]', "only=[laf,mild]")
-    assert found.methods == {"laf": ("forget=laf",), "mild": ("forget=laf", "forget.align_rounds=1")}
+    found = comparison('+methods.mild=["forget=laf_adam","forget.align_rounds=1"]', "only=[laf,mild]")
+    assert found.methods == {"laf": ("forget=laf",), "mild": ("forget=laf_adam", "forget.align_rounds=1")}
     assert found.default is None
 
 
@@ -103,8 +103,8 @@ def test_methods_start_from_what_they_have_in_common_and_the_one_without_more_is
 
 
 def test_a_sweep_of_the_method_is_a_method_for_each_value_and_for_the_configured_one() -> None:
-    found = comparison("comparison=study/align_lr", 'of=["forget=laf","forget.align.lr=2e-3"]')
-    of = ("forget=laf", "forget.align.lr=2e-3")
+    found = comparison("comparison=study/align_lr", 'of=["forget=laf_adam","forget.align.lr=2e-3"]')
+    of = ("forget=laf_adam", "forget.align.lr=2e-3")
     assert found.methods == {
         "rate 3e-4": (*of, "forget.align.lr=0.0003"),
         "rate 1e-3": (*of, "forget.align.lr=0.001"),

@@ -150,7 +150,7 @@ def test_a_run_that_cannot_be_made_is_told_in_a_line(
 ) -> None:
     run = small(tmp_path).bases()[0]
     shared = run.overrides[:-1]
-    own = keys if keys[0].startswith("forget=") else ("forget=laf", *keys)
+    own = keys if keys[0].startswith("forget=") else ("forget=laf_adam", *keys)
     done = made(replace(run, overrides=(*shared, *own)), job(replace(run, overrides=(*shared, *own))))
     assert done.report is None
     assert done.error.startswith(error)

@@ -18,6 +18,7 @@ from rich.console import Console
 from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.verdict import Word
+from fedlaf.method.answers import Answers, ClientFailures
 from fedlaf.report import Point, Report, RequestResult, tell, watching, write
 from fedlaf.report.files import document
 from fedlaf.report.plot import curves_of, plot
@@ -59,7 +60,7 @@ SERVED = RequestResult(
             gradient_passes=20000, bytes_up=1e7, client_seconds=50, labels_read=20000, rounds=5
         ),
     },
-    {"asked": 30, "answered": 29, "failed": 1},
+    Answers(30, 1, {4: ClientFailures(5, 1, "no answer in time")}),
 )
 
 
@@ -242,7 +243,8 @@ def test_json_holds_what_the_report_holds() -> None:
     assert request["costs"]["unlearned"]["passes"] == 1000
     assert request["share_of_retraining_percent"]["passes"] == 5.0
     assert "bytes_down" not in request["share_of_retraining_percent"]
-    assert request["answers"] == {"asked": 30, "answered": 29, "failed": 1}
+    failures = {"4": {"asked": 5, "failed": 1, "reason": "no answer in time"}}
+    assert request["answers"] == {"asked": 30, "failed": 1, "clients": failures}
     assert len(found["curves"]) == len(CURVES)
     assert found["curves"][0] == {
         "stage": "train",
@@ -345,13 +347,14 @@ def test_the_title_of_what_comes_after_the_last_request() -> None:
 
 def test_the_console_shows_both_tables_and_failed_answers() -> None:
     console = Console(file=io.StringIO(), width=110)
-    show(REPORT, console)
+    show(replace(REPORT, answers={"request-1": SERVED.answers}), console)
     printed: Any = console.file
     text = printed.getvalue()
-    for expected in ("client 0 forgets 1,200 rows", "accuracy, test rows", "5.0 %", "'failed': 1"):
+    failed = "failed: request-1: client 4 failed in 1 of 5 rounds (no answer in time)"
+    for expected in ("client 0 forgets 1,200 rows", "accuracy, test rows", "5.0 %", failed):
         assert expected in text
     quiet = Console(file=io.StringIO(), width=110)
-    show(replace(REPORT, results=(replace(SERVED, answers={"asked": 3, "failed": 0}, costs={}),)), quiet)
+    show(replace(REPORT, results=(replace(SERVED, answers=Answers(3, 0), costs={}),)), quiet)
     silent: Any = quiet.file
     assert "failed" not in silent.getvalue()
     assert "unlearning" not in silent.getvalue()
@@ -466,7 +469,7 @@ def test_the_document_says_everything_in_order() -> None:
         f"## {title(SERVED)}",
         markdown(measure_rows(SERVED)),
         markdown(cost_rows(SERVED)),
-        "30 asked, 29 answered, 1 failed",
+        "Messages to clients while forgetting: 30, of which 1 failed.",
         "![curves](curves.png)",
         "train 1.5 s",
         "torch 2",
@@ -474,7 +477,7 @@ def test_the_document_says_everything_in_order() -> None:
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert text.endswith("\n")
-    bare = document(replace(REPORT, results=(replace(SERVED, costs={}, answers={}),)))
+    bare = document(replace(REPORT, results=(replace(SERVED, costs={}, answers=Answers()),)))
     assert "retraining" not in bare
     assert "Messages" not in bare
 
