@@ -81,9 +81,6 @@ FEDERATION = (
 )  # fmt: skip
 """Sections that describe the federation, its start and how it computes."""
 
-OF_THE_ROOT = ("clients", "server_rows", "partition")
-"""Keys of the root that do not suit the data."""
-
 
 def prepare(config: DictConfig, method_name: str = "") -> Plan:
     """Build and check everything that the configuration names. Raises InvalidValue, nothing else.
@@ -215,5 +212,6 @@ def _located(call: Any, section: str) -> Any:
             section, "values that its class can use", f"{type(error).__name__}: {error}"
         ) from error
     except InvalidValue as error:
-        rooted = error.key.split(".")[0] in ROOT
+        # A request names clients of its own.
+        rooted = error.key.split(".")[0] in ROOT and (section, error.key) != ("request", "clients")
         raise (error if rooted else error.within(section)) from None

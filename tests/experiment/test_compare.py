@@ -15,7 +15,9 @@ SMALL = (
     'scenario=["data=digits","data.train_rows=200","model=small_cnn","corruption.backdoor.patch=2",'
     '"clients=3","train.rounds=1"]'
 )
-BRIEF = 'of=["forget=laf_adam","forget.represent_rounds=1","forget.warmup_steps=1","forget.align.steps=2"]'
+BRIEF = (
+    """of=["forget=laf_adam","forget.represent_rounds=1","forget.warmup_steps=1","forget.align.steps=2"]"""
+)
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ def test_a_study_has_a_default_or_compares_settings(name: str) -> None:
 
 
 def test_a_method_is_the_forget_option_of_its_name_unless_it_chooses_one() -> None:
-    found = comparison('+methods.mild=["forget=laf","forget.align_rounds=1"]', "only=[laf,mild]")
-    assert found.methods == {"laf": ("forget=laf",), "mild": ("forget=laf", "forget.align_rounds=1")}
+    found = comparison('+methods.mild=["forget=laf_adam","forget.align_rounds=1"]', "only=[laf,mild]")
+    assert found.methods == {"laf": ("forget=laf",), "mild": ("forget=laf_adam", "forget.align_rounds=1")}
     assert found.default is None
 
 

@@ -16,7 +16,7 @@ from benchmarks.deployment_processes import LabFailed, left_in
 CLIENTS = 4
 ONLINE = 2
 BRIEF = (
-    "data.train_rows=400 data.test_rows=100 train.rounds=1 forget.align_rounds=1 "
+    "data.train_rows=400 data.test_rows=100 train.rounds=1 forget=laf_adam forget.align_rounds=1 "
     f"forget.represent.most_rows=40 evaluation.curve_rows=0 request.clients=[{ONLINE}]"
 )
 

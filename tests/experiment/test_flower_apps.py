@@ -30,7 +30,7 @@ from fedlaf.simulation.flower_compat import FIRST_NODE
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "train.rounds=2",
-         "forget.align_rounds=1", "evaluation.curve_rows=20", "clients=4"]  # fmt: skip
+         "evaluation.curve_rows=20", "clients=4"]  # fmt: skip
 
 
 def grid_of(overrides: str, clients: int, own: str = "") -> InlineGrid:

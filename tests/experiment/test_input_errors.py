@@ -20,7 +20,7 @@ TWICE = (
 WRONG = {
     "misspelt section": (["trian.rounds=3"], "trian.rounds: no such key 'trian'; did you mean train?"),
     "misspelt key": (["train.rouds=3"], "train.rouds: no such key 'rouds'; did you mean rounds?"),
-    "added key": (["+foo=3"], "foo: expected one of clients, "),
+    "added key": (["+foo=3"], "foo: expected one of client, clients, "),
     "added argument": (["+train.foo=3"], "train: expected arguments that its class takes"),
     "unknown option": (["data=foo"], "data: expected one of cifar10, digits, fashion_mnist"),
     "not an override": (["foo"], "missing EQUAL"),
@@ -54,7 +54,7 @@ WRONG = {
     "too many clients": (["clients=5000"], "clients: expected at most 1438 clients for 1438 rows, got 5000"),
     "target": (["corruption.backdoor.target=10"], "corruption.backdoor.target: expected a class below 10"),
     "decoder": (
-        ["forget.represent.decoder=tanh"],
+        ["forget=laf_adam", "forget.represent.decoder=tanh"],
         "forget.represent.decoder: expected sigmoid or linear, got 'tanh'",
     ),
     "availability": (

@@ -61,7 +61,7 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert repeatable(first) == repeatable(resumed)
     assert resumed["seconds"]["train"] < first["seconds"]["train"]
     # Another way of forgetting takes up the training, but not the forgetting.
-    other = run_command(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.align_rounds=1")
+    other = run_command(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.ridge=1e-1")
     stage = [(tmp_path / n / "stages" / "train.safetensors").read_bytes() for n in "ac"]
     assert stage[0] == stage[1]
     (before,), (after,) = first["requests"], other["requests"]
@@ -116,7 +116,7 @@ def test_a_failed_run_says_so_and_keeps_what_it_has(
 
     monkeypatch.setattr(targets, "toward", broken)
     with pytest.raises(SystemExit) as ended:
-        run_command(monkeypatch, tmp_path / "a")
+        run_command(monkeypatch, tmp_path / "a", "forget=laf_adam")
     assert ended.value.code == 1
     error = capsys.readouterr().err
     assert error.startswith("fedlaf: error: request-1, warmup round 1: 1 clients asked, 0 answered")

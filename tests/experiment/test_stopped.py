@@ -13,7 +13,7 @@ from fedlaf import __main__ as entry
 
 DIVERGING = [
     "data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2",
-    "forget.represent.density=vae", "forget.represent_rounds=8", "forget.represent.lr=1e6",
+    "forget=laf_adam", "forget.represent.density=vae", "forget.represent_rounds=8", "forget.represent.lr=1e6",
     "evaluation.curve_rows=0",
 ]  # fmt: skip
 

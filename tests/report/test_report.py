@@ -61,7 +61,7 @@ SERVED = RequestResult(
             gradient_passes=20000, bytes_up=1e7, client_seconds=50, labels_read=20000, rounds=5
         ),
     },
-    ANSWERS,
+    Answers(30, 1, {4: ClientFailures(5, 1, "no answer in time")}),
 )
 
 
@@ -245,11 +245,8 @@ def test_json_holds_what_the_report_holds() -> None:
     assert request["costs"]["unlearned"]["passes"] == 1000
     assert request["share_of_retraining_percent"]["passes"] == 5.0
     assert "bytes_down" not in request["share_of_retraining_percent"]
-    assert request["answers"] == {
-        "asked": 30,
-        "failed": 1,
-        "clients": {"3": {"asked": 10, "failed": 1, "reason": "no luck"}},
-    }
+    failures = {"4": {"asked": 5, "failed": 1, "reason": "no answer in time"}}
+    assert request["answers"] == {"asked": 30, "failed": 1, "clients": failures}
     assert len(found["curves"]) == len(CURVES)
     assert found["curves"][0] == {
         "stage": "train",
@@ -352,18 +349,14 @@ def test_the_title_of_what_comes_after_the_last_request() -> None:
 
 def test_the_console_shows_both_tables_and_failed_answers() -> None:
     console = Console(file=io.StringIO(), width=110)
-    show(REPORT, console)
+    show(replace(REPORT, answers={"request-1": SERVED.answers}), console)
     printed: Any = console.file
     text = printed.getvalue()
-    for expected in (
-        "client 0 forgets 1,200 rows",
-        "accuracy, test rows",
-        "5.0 %",
-        "failed: train: client 3 failed in 1 of 10 rounds (no luck)",
-    ):
+    failed = "failed: request-1: client 4 failed in 1 of 5 rounds (no answer in time)"
+    for expected in ("client 0 forgets 1,200 rows", "accuracy, test rows", "5.0 %", failed):
         assert expected in text
     quiet = Console(file=io.StringIO(), width=110)
-    show(replace(REPORT, results=(replace(SERVED, answers=Answers(3, 0), costs={}),), answers={}), quiet)
+    show(replace(REPORT, results=(replace(SERVED, answers=Answers(3, 0), costs={}),)), quiet)
     silent: Any = quiet.file
     assert "failed" not in silent.getvalue()
     assert "unlearning" not in silent.getvalue()
@@ -478,7 +471,7 @@ def test_the_document_says_everything_in_order() -> None:
         f"## {title(SERVED)}",
         markdown(measure_rows(SERVED)),
         markdown(cost_rows(SERVED)),
-        "30, of which 1 failed",
+        "Messages to clients while forgetting: 30, of which 1 failed.",
         "![curves](curves.png)",
         "train 1.5 s",
         "torch 2",

@@ -19,7 +19,7 @@ from fedlaf.experiment.plan import Plan
 from fedlaf.report import Report
 
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline",
-         "train.rounds=2", "forget.represent_rounds=1", "evaluation.curve_rows=20"]  # fmt: skip
+         "train.rounds=2", "evaluation.curve_rows=20"]  # fmt: skip
 
 
 class StagesRun:
