@@ -118,6 +118,7 @@ def _explained() -> Iterator[None]:
 
 def _claimed(folder: Path) -> Path:
     """A new folder of that name: two runs may begin in the same second."""
+    note(folder)
     for number in count(1):
         place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
