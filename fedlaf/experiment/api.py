@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,16 +74,17 @@ def unless_stopped(report: Report) -> Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison's table as Markdown, a row a method, and the folder of its files and runs."""
+    """A comparison's table as Markdown, a row a method, its files' folder, and those of its runs."""
 
     text: str
     rows: tuple[Mapping[str, Any], ...]
     folder: Path
+    runs: tuple[Path, ...]
 
     @property
     def reports(self) -> list[Report]:
-        """The reports of all its runs."""
-        return [load(path.parent) for path in sorted(self.folder.rglob("report.json"))]
+        """The reports of the runs that did not fail."""
+        return [load(run) for run in self.runs if (run / "report.json").is_file()]
 
     def to_records(self) -> list[dict[str, Any]]:
         """The rows, flat, for pandas or polars: `gap_mean`, `gap_half`, `apart_accuracy_test_mean` ..."""
@@ -94,16 +96,16 @@ def compare(*overrides: str) -> Comparison:
 
     Raises InvalidValue with the command line's text, and RoundFailed.
     """
-    import json
-
     from fedlaf.experiment import comparison
+    from fedlaf.experiment.comparison import plan
 
     with _explained():
-        config = configuration.composed(overrides, "compare")
         text = comparison.compare(overrides)
-    folder = Path(config.folder) / config.name
+        made = plan.Comparison.of(configuration.composed(overrides, "compare"))
+    folder = made.folder / made.name
     rows = json.loads((folder / "comparison.json").read_text())["rows"]
-    return Comparison(text, tuple(rows), folder)
+    runs = tuple(run.folder for base in made.bases() for run in (base, *made.runs(base)))
+    return Comparison(text, tuple(rows), folder, runs)
 
 
 @contextmanager
