@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +16,7 @@ from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
-from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained
+from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained, groups_not_null
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_folder import clear, leave_nothing, note
@@ -34,14 +34,15 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
     `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `backdoor`, `wrong_labels`, and
     a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
     """
-    with _explained():
+    with _explained(overrides):
         composed, hydra = configuration.composed_with_hydra(overrides)
         chosen = "" if "forget" in objects else hydra.runtime.choices.get("forget") or ""
         plan = prepare(with_objects(composed, objects), chosen)
-        note(Path(hydra.run.dir if folder is None else folder))
-        place = _claimed(Path(hydra.run.dir)) if folder is None else Path(folder)
+    place = Path(hydra.run.dir if folder is None else folder).absolute()
+    note(place)
+    place = _claimed(place) if folder is None else place
     try:
-        return unless_stopped(execute(plan, place.absolute()))
+        return unless_stopped(execute(plan, place))
     finally:
         leave_nothing(place)
 
@@ -99,7 +100,7 @@ def compare(*overrides: str) -> Comparison:
     from fedlaf.experiment import comparison
     from fedlaf.experiment.comparison import plan
 
-    with _explained():
+    with _explained(overrides):
         text = comparison.compare(overrides)
         made = plan.Comparison.of(configuration.composed(overrides, "compare"))
     folder = made.folder / made.name
@@ -109,9 +110,10 @@ def compare(*overrides: str) -> Comparison:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(overrides: Sequence[str]) -> Iterator[None]:
     try:
-        yield
+        with groups_not_null(overrides):
+            yield
     except InvalidValue:
         raise
     except USER_ERRORS as error:
@@ -120,7 +122,6 @@ def _explained() -> Iterator[None]:
 
 def _claimed(folder: Path) -> Path:
     """A new folder of that name: two runs may begin in the same second."""
-    note(folder)
     for number in count(1):
         place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:

@@ -190,6 +190,7 @@ def test_objects_are_described_alike_only_when_they_are_alike() -> None:
         (["clients=x"], "clients: expected integer, got 'x'"),
         (["train.rounds=-1"], "train.rounds: expected a whole number of at least 1, got -1"),
         (["nonsense"], "missing EQUAL"),
+        (["engine=null"], "engine: expected the name of one of its options, got None"),
     ],
 )
 def test_errors_are_exceptions_with_the_text_of_the_command_line(
