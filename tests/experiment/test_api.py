@@ -29,6 +29,8 @@ from fedlaf.report.files import document
 from fedlaf.report.report import as_json
 from fedlaf.strategies.fine_tune import FineTune
 
+pytestmark = pytest.mark.xdist_group("ray")  # one test starts a Ray; all share one run
+
 SMALL = (
     "data=digits", "data.train_rows=150", "data.test_rows=60", "model=small_cnn", "clients=3",
     "corruption.backdoor.patch=2", "engine=inline", "train.rounds=1", "forget=fine_tune", "forget.rounds=1",
