@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +16,7 @@ from fedlaf.client.runtime import device_of
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
-from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained
+from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained, groups_not_null
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_folder import clear, leave_nothing, note
@@ -33,14 +34,15 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
     `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `backdoor`, `wrong_labels`, and
     a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
     """
-    with _explained():
+    with _explained(overrides):
         composed, hydra = configuration.composed_with_hydra(overrides)
         chosen = "" if "forget" in objects else hydra.runtime.choices.get("forget") or ""
         plan = prepare(with_objects(composed, objects), chosen)
-        note(Path(hydra.run.dir if folder is None else folder))
-        place = _claimed(Path(hydra.run.dir)) if folder is None else Path(folder)
+    place = Path(hydra.run.dir if folder is None else folder).absolute()
+    note(place)
+    place = _claimed(place) if folder is None else place
     try:
-        return unless_stopped(execute(plan, place.absolute()))
+        return unless_stopped(execute(plan, place))
     finally:
         leave_nothing(place)
 
@@ -73,16 +75,17 @@ def unless_stopped(report: Report) -> Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison's table as Markdown, a row a method, and the folder of its files and runs."""
+    """A comparison's table as Markdown, a row a method, its files' folder, and those of its runs."""
 
     text: str
     rows: tuple[Mapping[str, Any], ...]
     folder: Path
+    runs: tuple[Path, ...]
 
     @property
     def reports(self) -> list[Report]:
-        """The reports of all its runs."""
-        return [load(path.parent) for path in sorted(self.folder.rglob("report.json"))]
+        """The reports of the runs that did not fail."""
+        return [load(run) for run in self.runs if (run / "report.json").is_file()]
 
     def to_records(self) -> list[dict[str, Any]]:
         """The rows, flat, for pandas or polars: `gap_mean`, `gap_half`, `apart_accuracy_test_mean` ..."""
@@ -94,22 +97,23 @@ def compare(*overrides: str) -> Comparison:
 
     Raises InvalidValue with the command line's text, and RoundFailed.
     """
-    import json
-
     from fedlaf.experiment import comparison
+    from fedlaf.experiment.comparison import plan
 
-    with _explained():
-        config = configuration.composed(overrides, "compare")
+    with _explained(overrides):
         text = comparison.compare(overrides)
-    folder = Path(config.folder) / config.name
+        made = plan.Comparison.of(configuration.composed(overrides, "compare"))
+    folder = made.folder / made.name
     rows = json.loads((folder / "comparison.json").read_text())["rows"]
-    return Comparison(text, tuple(rows), folder)
+    runs = tuple(run.folder for base in made.bases() for run in (base, *made.runs(base)))
+    return Comparison(text, tuple(rows), folder, runs)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(overrides: Sequence[str]) -> Iterator[None]:
     try:
-        yield
+        with groups_not_null(overrides):
+            yield
     except InvalidValue:
         raise
     except USER_ERRORS as error:

@@ -24,6 +24,7 @@ from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
 from fedlaf.experiment.needs import check_model, check_needs, history_spec_for
+from fedlaf.experiment.objects import Given
 from fedlaf.experiment.provenance import provenance
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
@@ -89,8 +90,9 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     """
     only_known(config)
     for section in SECTIONS:
-        there = OmegaConf.select(config, f"{section}._target_") is not None
-        require(there, section, "a section with its _target_", OmegaConf.select(config, section))
+        node = OmegaConf.select(config, section)
+        there = isinstance(node, Given) or OmegaConf.select(config, f"{section}._target_") is not None
+        require(there, section, "a section with its _target_", node)
     _check_scalars(config)
     spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")

@@ -29,6 +29,8 @@ from fedlaf.report.files import document
 from fedlaf.report.report import as_json
 from fedlaf.strategies.fine_tune import FineTune
 
+pytestmark = pytest.mark.xdist_group("ray")  # one test starts a Ray; all share one run
+
 SMALL = (
     "data=digits", "data.train_rows=150", "data.test_rows=60", "model=small_cnn", "clients=3",
     "corruption.backdoor.patch=2", "engine=inline", "train.rounds=1", "forget=fine_tune", "forget.rounds=1",
@@ -190,6 +192,7 @@ def test_objects_are_described_alike_only_when_they_are_alike() -> None:
         (["clients=x"], "clients: expected integer, got 'x'"),
         (["train.rounds=-1"], "train.rounds: expected a whole number of at least 1, got -1"),
         (["nonsense"], "missing EQUAL"),
+        (["engine=null"], "engine: expected the name of one of its options, got None"),
     ],
 )
 def test_errors_are_exceptions_with_the_text_of_the_command_line(
