@@ -15,14 +15,12 @@ SMALL = (
     'scenario=["data=digits","data.train_rows=200","model=small_cnn","corruption.backdoor.patch=2",'
     '"clients=3","train.rounds=1"]'
 )
-BRIEF = (
-    """of=["forget=laf_adam","forget.represent_rounds=1","forget.warmup_steps=1","forget.align.steps=2"]"""
-)
+BRIEF = ('of=["forget=fine_tune"]', "sweep.key=forget.rounds", "sweep.values=[1]")
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    return ["comparison=study/align_rounds", SMALL, BRIEF, "sweep.values=[1,2]", "seeds=[7]", "jobs=1",
+    return ["comparison=study/align_rounds", SMALL, *BRIEF, "seeds=[7]", "jobs=1",
             f"folder={tmp_path}"]  # fmt: skip
 
 
@@ -70,8 +68,8 @@ def test_nothing_but_failures_exits_with_1_and_one_success_with_0(
 def test_a_misspelt_key_of_a_method_stops_before_anything_runs(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = ["comparison=backdoor", *arguments[1:2], f"folder={tmp_path}", "only=[laf]",
-             'methods.laf=["forget.align_ruonds=1"]']  # fmt: skip
+    wrong = ["comparison=backdoor", *arguments[1:2], f"folder={tmp_path}", "only=[laf_adam]",
+             'methods.laf_adam=["forget.align_ruonds=1"]']  # fmt: skip
     monkeypatch.setattr("sys.argv", ["fedlaf", "compare", *wrong])
     with pytest.raises(SystemExit) as stopped:
         entry.main()

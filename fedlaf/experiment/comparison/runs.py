@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
+from rich.console import Console
 from rich.progress import Progress
 
 from fedlaf import report
@@ -23,6 +24,8 @@ from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
 
 REPORT = "report.json"
+SILENT = Progress(console=Console(quiet=True), disable=True)
+"""What a single run has to tell would drown what the comparison does."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
     try:
         at.mkdir(parents=True, exist_ok=True)
-        told = pipeline.run(prepare(config, choice), at, report.Watch(Progress(disable=True)))
+        told = pipeline.run(prepare(config, choice), at, report.Watch(SILENT))
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:
