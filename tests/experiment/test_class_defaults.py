@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from fedlaf.core.errors import InvalidValue
 from fedlaf.experiment import config as configuration
 from fedlaf.strategies.laf_adam import LafAdam
-from fedlaf.strategies.laf_repair import LafAdamRepair
+from fedlaf.strategies.laf_repair import LafRepair
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(
     path.relative_to(CONF).with_suffix("").as_posix()
     for path in CONF.rglob("*.yaml")
-    if path.parent != CONF and path.relative_to(CONF).parts[0] not in ("comparison", "evaluation")
+    if path.parent != CONF and path.relative_to(CONF).parts[0] not in ("comparison", "runner")
 )
 NOWHERE = object()
 
@@ -75,11 +75,10 @@ def test_a_file_states_only_what_it_changes(option: str, tmp_path: Path) -> None
 
 
 def test_all_keys_of_the_class_are_there() -> None:
-    """laf.yaml states no key at all."""
-    config = composed("forget.align.lr=1e-4", "forget.represent.most_rows=${clients}")
+    """laf_adam.yaml states no key at all."""
+    config = composed("forget=laf_adam", "forget.align.lr=1e-4", "forget.represent.most_rows=${clients}")
     assert (config.forget.align.lr, config.forget.represent.most_rows) == (1e-4, 10)
-    made = configuration.made(composed(), "forget")
-    assert made == LafAdam()
+    assert configuration.made(composed("forget=laf_adam"), "forget") == LafAdam()
     assert OmegaConf.to_container(config.forget.target_rule) == {
         "_target_": "fedlaf.objectives.laf_targets.TargetRule", "outlier_quantile": 0.05,
         "project_outliers": True, "max_projection": 1.5, "strength": 2.5, "negative_weight": 2.0,
@@ -88,16 +87,16 @@ def test_all_keys_of_the_class_are_there() -> None:
 
 def test_a_misspelt_key_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigCompositionException) as refused:
-        composed("forget.align.ler=1e-4")
+        composed("forget=laf_adam", "forget.align.ler=1e-4")
     assert configuration.explained(refused.value) == "forget.align.ler: no such key 'ler'; did you mean lr?"
 
 
 @pytest.mark.parametrize("override", ["forget.align.warmup=true", "forget.target_rule.threshold=1"])
 def test_what_the_program_sets_is_no_key(override: str) -> None:
     with pytest.raises(ConfigCompositionException):
-        composed(override)
+        composed("forget=laf_adam", override)
     with pytest.raises(InvalidValue, match="the program sets it"):
-        configuration.made(composed(f"+{override}"), "forget")
+        configuration.made(composed("forget=laf_adam", f"+{override}"), "forget")
 
 
 def test_a_file_overrules_the_class_of_one_that_builds_on_it() -> None:
@@ -105,8 +104,8 @@ def test_a_file_overrules_the_class_of_one_that_builds_on_it() -> None:
     method = configuration.made(composed("forget=pgd", "train=sgd", "train.cohort=4"), "forget")
     assert (method.fit.optimizer, method.fit.momentum, method.cohort) == ("sgd", 0.9, 4)
     method = configuration.made(composed("forget=laf_one_client_repair"), "forget")
-    assert isinstance(method, LafAdamRepair)
-    assert (method.represent.most_rows, method.represent.density) == (9600, "gaussian")
+    assert isinstance(method, LafRepair)
+    assert method.rule.most_rows == 9600
     assert (method.repair.labels, method.repair.lr) == (0.25, 1e-4)
 
 
