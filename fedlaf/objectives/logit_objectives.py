@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.core.errors import require, require_count, require_number
-from fedlaf.core.settings import internal
+from fedlaf.core.settings import require_effect
 from fedlaf.objectives import logit_losses
 
 
@@ -61,6 +61,7 @@ class Local:
             require_count("steps", self.steps)
         if self.clip is not None:
             require_number("clip", self.clip, above=0)
+        require_effect(self, "momentum", when="optimizer=sgd", holds=self.optimizer == "sgd")
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """A fresh optimiser over all parameters."""
@@ -225,31 +226,3 @@ class AdversarialRelabel:
 
     def __post_init__(self) -> None:
         require_number("epsilon", self.epsilon, above=0, at_most=1)
-
-
-@dataclass(frozen=True)
-class FedOsdGradients:
-    """Gradients at the global model for FedOSD: of `unlearning_cross_entropy` over forget rows, of the
-    cross-entropy over retain rows. Each is the mean over `share` of the client's rows of that kind,
-    drawn anew each round.
-    """
-
-    share: float = 0.03
-
-    def __post_init__(self) -> None:
-        require_number("share", self.share, above=0, at_most=1)
-
-
-@dataclass(frozen=True)
-class Unroll:
-    """The sum over batches of the gradients of one pass over forgotten rows, at the weights that were sent.
-
-    Weighed as federated averaging weighs the client: by its rows, of the `whole` of all clients.
-    """
-
-    batch_size: int = 32
-    whole: int = internal(1)
-
-    def __post_init__(self) -> None:
-        require_count("batch_size", self.batch_size)
-        require_count("whole", self.whole)

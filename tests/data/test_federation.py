@@ -100,7 +100,7 @@ def test_wrong_labels_are_planted_at_their_clients_alone_and_leave_pixels() -> N
 
 
 def test_wrong_labels_at_nobody_in_particular_are_at_everybody_but_not_the_same() -> None:
-    federation = build(replace(CLEAN, wrong_labels=WrongLabels(share=0.2)))
+    federation = build(replace(CLEAN, wrong_labels=WrongLabels(None, share=0.2)))
     assert [int(marks.sum()) for marks in federation.wrong] == [6, 6, 6, 6]
     assert len({tuple(marks) for marks in federation.wrong}) > 1
 

@@ -204,7 +204,10 @@ def test_alignment_draws_retain_rows_near_and_pushes_forget_rows_away() -> None:
 
 
 def test_published_weights_are_all_one() -> None:
-    assert Forget().weights(rows(0, 4, D).float(), build_vae(D, Z, "linear", 0)).tolist() == [1.0] * 4
+    assert (
+        Forget(weighting="none").weights(rows(0, 4, D).float(), build_vae(D, Z, "linear", 0)).tolist()
+        == [1.0] * 4
+    )
 
 
 @pytest.mark.parametrize("error", ["mean", "sum"])

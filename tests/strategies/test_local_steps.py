@@ -16,16 +16,15 @@ from fedlaf.data import Digits, Iid
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs, Need, Stage, StageResult
 from fedlaf.objectives.classification import Fit
+from fedlaf.objectives.gradients import FedOsdGradients, Unroll
 from fedlaf.objectives.logit_objectives import (
     DistilBoth,
-    FedOsdGradients,
     Hold,
     NegGrad,
     Push,
     RandomTeacherLogits,
     Shrink,
     TeacherLogits,
-    Unroll,
 )
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
