@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.method.contract import ClientRegistry, Need
-from fedlaf.objectives.logit_objectives import DistilBoth
-from fedlaf.objectives.single_passes import RandomTeacherLogits
+from fedlaf.objectives.logit_objectives import DistilBoth, RandomTeacherLogits
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.densities import joined
 from fedlaf.strategies.base.local_steps import LocalSteps

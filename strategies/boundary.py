@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from fedlaf.core.errors import require_count
 from fedlaf.method.contract import ClientRegistry
-from fedlaf.objectives.logit_objectives import Shrink
-from fedlaf.objectives.single_passes import AdversarialRelabel
+from fedlaf.objectives.logit_objectives import AdversarialRelabel, Shrink
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.local_steps import Recovering
 from fedlaf.strategies.base.phase import Phase, Who

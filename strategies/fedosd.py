@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry
-from fedlaf.objectives.single_passes import FedOsdGradients
+from fedlaf.objectives.gradients import FedOsdGradients
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.local_steps import Recovering

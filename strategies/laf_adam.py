@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.errors import require_count, require_number, within
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Finding, RoundRecord
 from fedlaf.objectives.laf import Represent
@@ -54,6 +55,8 @@ class LafAdam(DensityMethod):
         require_count("warmup_steps", self.warmup_steps, at_least=0)
         require_count("align_rounds", self.align_rounds)
         require_number("forget_share", self.forget_share, above=0, at_most=1)
+        with within("represent"):
+            require_effect(self.represent, "own_epochs share_h_f", when="the published losses", holds=False)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.errors import require, require_count, require_number, within
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Finding, RoundRecord
 from fedlaf.objectives.laf import Forget
@@ -56,10 +57,23 @@ class PublishedLaf(DensityMethod):
         require_count("recover_rounds", self.recover_rounds, at_least=0)
         require_count("closing_rounds", self.closing_rounds, at_least=0)
         require_number("forget_share", self.forget_share, above=0, at_most=1)
-        alternate = self.recover.updates == "alternate"  # recovery has one loss
-        require(alternate, "recover.updates", "alternate", self.recover.updates)
         if self.forget_steps is not None:
             require_count("forget_steps", self.forget_steps)
+        self._require_effects()
+
+    def _require_effects(self) -> None:
+        rates = self.forget
+        with within("forget"):  # `forget_steps` says how many
+            require_effect(rates, "steps", when="a phase of its own", holds=False)
+            require_effect(rates, "temperature", when="lr_alignment above 0", holds=rates.lr_alignment > 0)
+            sampled = self.represent.density == "vae" and rates.lr_unlearning > 0
+            require_effect(rates, "sampled", when="density=vae and lr_unlearning above 0", holds=sampled)
+        recovers = self.recover_rounds + self.closing_rounds > 0
+        require_effect(self, "recover", when="recover_rounds or closing_rounds", holds=recovers)
+        with within("recover"):  # remaining rows alone, aligned
+            require(self.recover.lr_unlearning == 0, "lr_unlearning", "0", self.recover.lr_unlearning)
+            names = "temperature sampled weighting updates"
+            require_effect(self.recover, names, when="rows to forget", holds=False)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""

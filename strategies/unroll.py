@@ -9,7 +9,7 @@ from typing import ClassVar
 from fedlaf.core.errors import require_number
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Need
-from fedlaf.objectives.single_passes import Unroll
+from fedlaf.objectives.gradients import Unroll
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.local_steps import LocalSteps

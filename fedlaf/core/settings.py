@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, field, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
 from fedlaf.core.errors import InvalidValue
@@ -23,7 +24,15 @@ def require_effect(values: Any, names: str, *, when: str, holds: bool) -> None:
     although, unless `when` holds, it would change nothing.
     """
     for of in fields(values) if not holds else ():
-        default = of.default if of.default_factory is MISSING else of.default_factory()
-        value = getattr(values, of.name)
-        if of.name in names.split() and value != default:
-            raise InvalidValue(of.name, f"{default!r}, as it has no effect without {when}", value)
+        if of.name in names.split():
+            default = of.default if of.default_factory is MISSING else of.default_factory()
+            for key, expected, received in _changed(of.name, default, getattr(values, of.name)):
+                raise InvalidValue(key, f"{expected!r}, as it has no effect without {when}", received)
+
+
+def _changed(key: str, default: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    if is_dataclass(default) and type(value) is type(default):
+        for of in fields(default):
+            yield from _changed(f"{key}.{of.name}", getattr(default, of.name), getattr(value, of.name))
+    elif value != default:
+        yield key, default, value

@@ -11,6 +11,7 @@ import numpy as np
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 from fedlaf.core.request import ForgetRequest, Holdings
 from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import ClientId
 
 
@@ -74,6 +75,7 @@ class RemoveSamples:
         require(len(set(classes)) == len(classes), "classes", "each class once", classes)
         if self.share is not None:
             require_number("share", self.share, above=0, at_most=1)
+        require_effect(self, "clients classes seed", when="share", holds=self.share is not None)
         _require_arrival(self)
 
     def resolve(self, holdings: Holdings) -> ForgetRequest:

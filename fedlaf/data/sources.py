@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fedlaf.core.errors import require, require_count
 from fedlaf.core.seeding import numpy_stream
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Indices
 from fedlaf.data import torchvision_sets
 from fedlaf.data.dataset import Dataset, LabelledRows
@@ -69,6 +70,7 @@ class Digits:
     test_rows: int | None = None
 
     def __post_init__(self) -> None:
+        require_effect(self, "root", when="a file", holds=False)
         _check_sizes(self.train_rows, self.test_rows)
 
     def prepare(self) -> None:
@@ -98,6 +100,7 @@ class Noise:
     classes: int = 10
 
     def __post_init__(self) -> None:
+        require_effect(self, "root", when="a file", holds=False)
         _check_sizes(self.train_rows, self.test_rows)
         for name in ("pixels", "channels", "classes"):
             require_count(name, getattr(self, name))

@@ -31,14 +31,6 @@ class CorruptionConfig:
 
 
 @dataclass
-class GateConfig:
-    """When an original model is no good, in percent of the test rows and in points."""
-
-    accuracy: float = 50.0
-    below: float = 10.0
-
-
-@dataclass
 class EvaluationConfig:
     """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
     `asr` names the protocol of the membership attack, null leaves it out; `reference_seeds` is how many
@@ -46,20 +38,20 @@ class EvaluationConfig:
     kind; `measure` has the measures that are added to those of every run, each with its `_target_`.
     """
 
-    curve_rows: int = 400
-    reference: str = "each"
-    asr: str | None = None
-    reference_seeds: int = 0
-    most_rows: int = 2000
+    curve_rows: int = MISSING
+    reference: str = MISSING
+    asr: str | None = MISSING
+    reference_seeds: int = MISSING
+    most_rows: int = MISSING
     measure: dict[str, Any] = field(default_factory=dict)
-    gate: GateConfig = field(default_factory=GateConfig)
+    gate: Any = MISSING
 
 
 @dataclass
 class ClientConfig:
     """`steps` are modules of one's own that register client steps."""
 
-    steps: list[str] = field(default_factory=list)
+    steps: list[str] = MISSING
 
 
 @dataclass
@@ -101,16 +93,16 @@ class CompareConfig:
     name: str = MISSING
     title: str = MISSING
     question: str = ""
-    scenario: list[str] = field(default_factory=list)
-    base: list[str] = field(default_factory=list)
-    over: dict[str, list[str]] = field(default_factory=dict)
-    of: list[str] = field(default_factory=list)
-    methods: dict[str, list[str]] = field(default_factory=dict)
-    sweep: Any = None
-    only: list[str] | None = None
-    seeds: list[int] = field(default_factory=list)
-    jobs: int = 2
-    folder: str = "outputs/compare"
+    scenario: list[str] = MISSING
+    base: list[str] = MISSING
+    over: dict[str, list[str]] = MISSING
+    of: list[str] = MISSING
+    methods: dict[str, list[str]] = MISSING
+    sweep: Any = MISSING
+    only: list[str] | None = MISSING
+    seeds: list[int] = MISSING
+    jobs: int = MISSING
+    folder: str = MISSING
     runner: Any = MISSING
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from fedlaf.client import ClientSpec
 from fedlaf.client.registry import STEPS, import_steps
 from fedlaf.client.runtime import SHIPPED_STEPS, device_of
-from fedlaf.core.errors import InvalidValue, require, require_count, require_number, within
+from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
@@ -113,17 +113,11 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
-        _measures(config), _gate(config),
+        _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation, plain(config), device_of(spec)),
     )  # fmt: skip
-
-
-def _gate(config: DictConfig) -> Gate:
-    gate = config.evaluation.gate
-    with within("evaluation.gate"):
-        return Gate(gate.accuracy, gate.below)
 
 
 def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.core.errors import require, require_count, require_number, require_one_of
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Shape
 
 
@@ -42,6 +43,7 @@ class Fit:
         require_number("momentum", self.momentum, at_least=0, at_most=1)
         require_count("epochs", self.epochs)
         require_count("batch_size", self.batch_size)
+        require_effect(self, "momentum", when="optimizer=sgd", holds=self.optimizer == "sgd")
 
     def check_inputs(self, shape: Shape) -> None:
         """Raise InvalidValue where inputs of `shape` cannot be augmented."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedlaf.core.errors import require, require_count, require_number, require_one_of
-from fedlaf.core.settings import internal
+from fedlaf.core.settings import internal, require_effect
 from fedlaf.models import Density
 from fedlaf.objectives import laf_losses
 
@@ -51,14 +51,14 @@ class Represent:
         require_one_of("error", self.error, REDUCTIONS)
         require_one_of("density", self.density, DENSITIES)
         require_one_of("rows", self.rows, ("all", "retain"))
-        private = not self.share_h_f or self.density == "vae"
-        require(private, "share_h_f", "false with density=gaussian", self.share_h_f)
         for name in ("latent", "epochs", "own_epochs", "batch_size"):
             require_count(name, getattr(self, name))
         require_number("lr", self.lr, above=0)
         require_number("kl_weight", self.kl_weight, at_least=0)
         if self.most_rows is not None:
             require_count("most_rows", self.most_rows)
+        of_vaes = "latent decoder standardise epochs own_epochs lr kl_weight batch_size share_h_f"
+        require_effect(self, of_vaes, when="density=vae", holds=self.density == "vae")
 
 
 @dataclass(frozen=True)

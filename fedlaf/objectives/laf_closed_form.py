@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.settings import internal
 from fedlaf.objectives.laf_targets import FEW
 
 SHRINKAGE = 0.1
@@ -39,7 +40,7 @@ class ClosedForm:
     most_rows: int | None = 300
     min_rows: int = 10
     secure_aggregation: bool = False
-    threshold: float = 0.0
+    threshold: float = internal(0.0)
 
     def __post_init__(self) -> None:
         require_number("outlier_quantile", self.outlier_quantile, above=0, at_most=0.5)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlaf.core.errors import require, require_count, require_number
-from fedlaf.core.settings import internal
+from fedlaf.core.settings import internal, require_effect
 from fedlaf.models import Density
 from fedlaf.objectives import laf_losses
 
@@ -56,6 +56,7 @@ class TargetRule:
         require_number("max_projection", self.max_projection, above=0)
         require_number("strength", self.strength, at_least=0)
         require_number("negative_weight", self.negative_weight, at_least=0)
+        require_effect(self, "max_projection", when="project_outliers=true", holds=self.project_outliers)
 
     def outlier(self, errors: Tensor) -> Tensor:
         """Which rows [N] are outliers, from their errors [N]; none unless they are frequent."""

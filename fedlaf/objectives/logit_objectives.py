@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.settings import require_effect
 from fedlaf.objectives import logit_losses
 
 
@@ -60,6 +61,7 @@ class Local:
             require_count("steps", self.steps)
         if self.clip is not None:
             require_number("clip", self.clip, above=0)
+        require_effect(self, "momentum", when="optimizer=sgd", holds=self.optimizer == "sgd")
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """A fresh optimiser over all parameters."""
@@ -190,3 +192,37 @@ class Shrink(LabelFree):
     def loss(self, retain: Batch, forget: Batch) -> Tensor:
         """CE(forgotten, argmax of the teacher)."""
         return functional.cross_entropy(forget.student, forget.teacher.argmax(1))
+
+
+@dataclass(frozen=True)
+class TeacherLogits:
+    """The teacher is the original model, for both kinds of rows: its logits, computed once.
+
+    A client uses the same `share` of its remaining rows, at least one, through the whole request.
+    """
+
+    share: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class RandomTeacherLogits(TeacherLogits):
+    """The same, but the teacher of forgotten rows is a randomly initialised model, one for all clients."""
+
+    share: float = 0.15
+
+
+@dataclass(frozen=True)
+class AdversarialRelabel:
+    """The teacher of forgotten rows is the original model across the boundary, the true class left out.
+
+    One step of size `epsilon` per pixel (of 1) along the sign of the loss's gradient (Chen et al.,
+    CVPR 2023, eq. 2 and 3); remaining rows have no teacher.
+    """
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_number("epsilon", self.epsilon, above=0, at_most=1)

@@ -11,6 +11,7 @@ import torch
 
 from fedlaf.core.errors import require_count
 from fedlaf.core.seeding import seed_for
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import Need
 from fedlaf.models import EXTRACTOR, HEAD, Gaussian, build_vae
@@ -39,6 +40,8 @@ class DensityMethod(ForgetStrategy):
 
     def __post_init__(self) -> None:
         require_count("represent_rounds", self.represent_rounds)
+        vae = self.represent.density == "vae"
+        require_effect(self, "represent_rounds", when="represent.density=vae", holds=vae)
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedlaf.core.errors import require_count
+from fedlaf.core.settings import require_effect
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import Need
 from fedlaf.objectives.classification import Fit
@@ -60,6 +61,7 @@ class Recovering(LocalSteps):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("recover_rounds", self.recover_rounds, at_least=0)
+        require_effect(self, "recover", when="recover_rounds above 0", holds=self.recover_rounds > 0)
 
     def recovery(self, mean: str | None = Part.MODEL) -> list[Phase]:
         """Nothing for 0 rounds."""

@@ -21,7 +21,7 @@ CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(
     path.relative_to(CONF).with_suffix("").as_posix()
     for path in CONF.rglob("*.yaml")
-    if path.parent != CONF and path.relative_to(CONF).parts[0] not in ("comparison", "evaluation")
+    if path.parent != CONF and path.relative_to(CONF).parts[0] not in ("comparison", "runner")
 )
 NOWHERE = object()
 

@@ -16,8 +16,16 @@ from fedlaf.data import Digits, Iid
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs, Need, Stage, StageResult
 from fedlaf.objectives.classification import Fit
-from fedlaf.objectives.logit_objectives import DistilBoth, Hold, NegGrad, Push, Shrink
-from fedlaf.objectives.single_passes import FedOsdGradients, RandomTeacherLogits, TeacherLogits, Unroll
+from fedlaf.objectives.gradients import FedOsdGradients, Unroll
+from fedlaf.objectives.logit_objectives import (
+    DistilBoth,
+    Hold,
+    NegGrad,
+    Push,
+    RandomTeacherLogits,
+    Shrink,
+    TeacherLogits,
+)
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.base.strategy import ForgetStrategy
@@ -47,28 +55,28 @@ class Case:
 ALL, ONLINE, OTHERS = (0, 1, 2, 3), (0,), (1, 2, 3)
 CASES = {
     "gradient_ascent": Case(
-        GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER, recover_rounds=1),
+        GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER),
         32 + 150, 0, 32 + 150, {"ascend": ONLINE, "recover": OTHERS},
     ),
     "scrub": Case(
         Scrub(
             teacher=TeacherLogits(share=0.4), push=Push(**SGD), push_rounds=1,
-            hold=Hold(lr=1e-3, steps=None), hold_rounds=2,
+            hold=Hold(lr=1e-3), hold_rounds=2,
         ),
         32 + 2 * 120, 100 + 120, 2 * 120,
         {"teacher_logits": ALL, "push 1": ONLINE, "hold 1": OTHERS, "hold": OTHERS},
     ),
     "bad_teacher": Case(
-        BadTeacher(teacher=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3, steps=None), rounds=1),
+        BadTeacher(teacher=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
         100 + 120, 100 + 120, 0, {"random_teacher_logits": ALL, "distil": ALL},
     ),
     "boundary": Case(
-        Boundary(shrink=Shrink(**SGD), shrink_rounds=2, recover=RECOVER, recover_rounds=1),
+        Boundary(shrink=Shrink(**SGD), recover=RECOVER, shrink_rounds=2),
         100 + 64 + 150, 100, 100 + 150, {"adversarial_relabel": ONLINE, "shrink": ONLINE, "recover": OTHERS},
     ),
     "unroll": Case(SingleGradient(eta=0.05, unroll=Unroll(16)), 100, 0, 100, {"unroll": ONLINE}),
     "fedosd": Case(
-        FedOsd(gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER, recover_rounds=1),
+        FedOsd(gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER),
         2 * 80 + 150, 0, 2 * 80 + 150, {"fedosd_gradients": ALL, "recover": OTHERS},
     ),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, MethodInputs, Need
 from fedlaf.objectives.classification import Fit
-from fedlaf.objectives.single_passes import Unroll
+from fedlaf.objectives.gradients import Unroll
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.phase import ServerState

@@ -1,0 +1,36 @@
+"""Gradients that clients send instead of a model: frozen values that conf/ makes, and clients are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedlaf.core.errors import require_count, require_number
+from fedlaf.core.settings import internal
+
+
+@dataclass(frozen=True)
+class FedOsdGradients:
+    """Gradients at the global model for FedOSD: of `unlearning_cross_entropy` over forget rows, of the
+    cross-entropy over retain rows. Each is the mean over `share` of the client's rows of that kind,
+    drawn anew each round.
+    """
+
+    share: float = 0.03
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, above=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class Unroll:
+    """The sum over batches of the gradients of one pass over forgotten rows, at the weights that were sent.
+
+    Weighed as federated averaging weighs the client: by its rows, of the `whole` of all clients.
+    """
+
+    batch_size: int = 32
+    whole: int = internal(1)
+
+    def __post_init__(self) -> None:
+        require_count("batch_size", self.batch_size)
+        require_count("whole", self.whole)
