@@ -24,7 +24,7 @@ WEIGHTS = {
     "empty": np.empty((0, 4), np.float32),
 }
 RECORDS = (
-    RoundRecord("train", 1, (0, 2, 5), {2: "no answer in time"}, {"loss": 0.25}, Cost(rounds=1)),
+    RoundRecord("train", 1, (0, 2, 5), {}, {"loss": 0.25}, Cost(rounds=1)),
     RoundRecord("train", 2, (1,), {}, {}, Cost(gradient_passes=40, client_seconds=0.1, bytes_up=1e9)),
 )
 RESULT = StageResult(WEIGHTS, Cost(gradient_passes=40, messages=6, rounds=2), RECORDS)

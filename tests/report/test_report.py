@@ -356,7 +356,7 @@ def test_the_console_shows_both_tables_and_failed_answers() -> None:
     for expected in ("client 0 forgets 1,200 rows", "accuracy, test rows", "5.0 %", failed):
         assert expected in text
     quiet = Console(file=io.StringIO(), width=110)
-    show(replace(REPORT, results=(replace(SERVED, answers=Answers(3, 0), costs={}),)), quiet)
+    show(replace(REPORT, results=(replace(SERVED, answers=Answers(3), costs={}),), answers={}), quiet)
     silent: Any = quiet.file
     assert "failed" not in silent.getvalue()
     assert "unlearning" not in silent.getvalue()
