@@ -37,7 +37,7 @@ class ClosedForm:
     """
 
     outlier_quantile: float = 0.05
-    most_rows: int | None = 300
+    most_rows: int | None = None
     min_rows: int = 10
     secure_aggregation: bool = False
     threshold: float = internal(0.0)
