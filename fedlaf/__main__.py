@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,8 @@ def _job(config: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
-    told = execute(plan, folder, multirun=hydra_config.mode == RunMode.MULTIRUN)
+    command = shlex.join(["fedlaf", *hydra_config.overrides.task])
+    told = execute(plan, folder, command, multirun=hydra_config.mode == RunMode.MULTIRUN)
     report.tell(told, folder)
     unless_stopped(told)
     return told.results[-1].measure("gap", "unlearned") if told.results else None

@@ -5,16 +5,21 @@ from fedlaf.report.files import replace, write
 from fedlaf.report.loading import load
 from fedlaf.report.report import Point, Report, RequestResult
 from fedlaf.report.scatter import compared
+from fedlaf.report.view import RequestView, partition_view, request_view, shown_rows
 
 __all__ = [
     "Point",
     "Report",
     "RequestResult",
+    "RequestView",
     "Watch",
     "bars",
     "compared",
     "load",
+    "partition_view",
     "replace",
+    "request_view",
+    "shown_rows",
     "tell",
     "watching",
     "write",
