@@ -73,8 +73,7 @@ class Pipeline:
 
     def run(self) -> Report:
         """Enrol, train, serve each request as it arrives, train to the end. Raises RoundFailed."""
-        plan = self.plan
-        clock = perf_counter()
+        plan, clock = self.plan, perf_counter()
         registry = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
         check_rows(registry, plan.federation.sizes)
         self.seconds["enrolment"] = perf_counter() - clock
@@ -244,8 +243,7 @@ class Pipeline:
     def _curve_splits(self, registry: ClientRegistry, until: int) -> Followed | None:
         """Rows to follow training on: those that the next request will ask to forget."""
         coming = [request for at, request in self.plan.schedule if at >= until]
-        if not self.plan.curve_rows or not coming:
+        most = self.plan.curve_rows
+        if not most or not coming:
             return None
-        return Followed.of(
-            splits_for(self.plan.federation, coming[0], registry.removed), self.plan.curve_rows
-        )
+        return Followed.of(splits_for(self.plan.federation, coming[0], registry.removed), most)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from math import isfinite
 from typing import Any
 
 SCRIPTS = {
@@ -36,6 +37,15 @@ def document(title: str, kind: str, data: Mapping[str, Any]) -> str:
         "script": script,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("page.html"))
+
+
+def plain(value: Any) -> Any:
+    """The value with null for each number that JSON has no word for, and with text for each key."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(held) for key, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(held) for held in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def asset(name: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 from fedlaf.core.cost import PEAKS
 from fedlaf.evaluation.catalogue import CATALOGUE
-from fedlaf.report.page.html import document
+from fedlaf.report.page.html import document, plain
 from fedlaf.report.page.sentence import sentence
 from fedlaf.report.plot import training_stages
 from fedlaf.report.report import COSTS, IF_ANY, MODELS, Point, Report, RequestResult
@@ -38,15 +37,6 @@ def page_data(report: Report) -> dict[str, Any]:
     }
     cleaned: dict[str, Any] = plain(data)
     return cleaned
-
-
-def plain(value: Any) -> Any:
-    """The value with null for each number that JSON has no word for, and with text for each key."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(held) for key, held in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(held) for held in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _request(report: Report, number: int) -> dict[str, Any]:

@@ -69,19 +69,30 @@ function flowsSection(request) {
     el("div", { class: "grid wide" }, figures));
 }
 
+const sum = (pairs) => pairs.reduce((all, [, , count]) => all + count, 0);
+
+// Centres of nodes on top of each other, in the order of classes on both sides.
+function heights(sizes) {
+  const whole = sizes.reduce((a, b) => a + b, 0);
+  let above = 0;
+  return sizes.map((size) => { above += size; return Math.min(0.999, Math.max(0.001, (above - size / 2) / whole)); });
+}
+
 function sankey(classes, matrix, model) {
   const pairs = matrix.flatMap((row, i) => row.map((count, j) => [i, j, count])).filter(([, , count]) => count);
-  const n = classes.length;
-  const used = (place) => pairs.some(([i, j]) => i === place || j + n === place);
+  const left = classes.map((_, i) => i).filter((i) => pairs.some(([from]) => from === i));
+  const right = classes.map((_, j) => j).filter((j) => pairs.some(([, to]) => to === j));
+  const nodes = [...left, ...right].map((place) => classes[place]);
+  const sizes = [...left.map((i) => sum(pairs.filter(([from]) => from === i))), ...right.map((j) => sum(pairs.filter(([, to]) => to === j)))];
   return {
     data: [{
       type: "sankey", arrangement: "fixed", valueformat: ",d", valuesuffix: " rows",
       node: {
-        label: [...classes, ...classes].map((c, i) => (used(i) ? classed(c) : "")), color: [...classes, ...classes].map(ofClass),
-        pad: 9, thickness: 16, line: { color: colour("ink"), width: 0.5 },
+        label: nodes.map(classed), color: nodes.map(ofClass), x: nodes.map((_, i) => (i < left.length ? 0.001 : 0.999)),
+        y: [...heights(sizes.slice(0, left.length)), ...heights(sizes.slice(left.length))], pad: 6, thickness: 16, line: { color: colour("ink"), width: 0.5 },
       },
       link: {
-        source: pairs.map(([i]) => i), target: pairs.map(([, j]) => j + n), value: pairs.map(([, , count]) => count),
+        source: pairs.map(([i]) => left.indexOf(i)), target: pairs.map(([, j]) => left.length + right.indexOf(j)), value: pairs.map(([, , count]) => count),
         color: pairs.map(([i, j]) => seeThrough(ofClass(classes[i]), i === j ? 0.25 : 0.6)),
       },
       textfont: { color: colour("ink"), size: 12, shadow: "none" },

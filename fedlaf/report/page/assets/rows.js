@@ -151,15 +151,20 @@ function caughtRows(request, of, least) {
 
 function histograms(request, state, low, high) {
   const of = request.membership[state.model];
-  const bins = { start: low, end: high + 0.001, size: (high - low) / 32 };
-  const shade = { forget: "/", retain: "", test: "." };
+  const [bins, width] = [32, (high - low) / 32];
+  const binned = (scores) => {
+    const counts = new Array(bins).fill(0);
+    for (const score of scores) counts[Math.min(bins - 1, Math.floor((score - low) / width))] += 100 / scores.length;
+    return counts;
+  };
   return {
     data: SCORED.map((kind) => ({
-      type: "histogram", histnorm: "percent", x: of[kind], name: KIND_WORDS[kind], xbins: bins, autobinx: false, opacity: 0.65, hovertemplate: `${KIND_WORDS[kind]}: %{y:.1f} %<extra></extra>`,
-      marker: { color: colour(SCORED_COLOURS[kind]), pattern: { shape: shade[kind], fillmode: "overlay", fgcolor: colour("back"), size: 5, solidity: 0.2 } },
+      type: "scatter", mode: "lines", name: KIND_WORDS[kind], x: range(bins).map((i) => low + (i + 0.5) * width), y: binned(of[kind]),
+      line: { shape: "hvh", width: 2, color: colour(SCORED_COLOURS[kind]), dash: { forget: "solid", retain: "dash", test: "dot" }[kind] },
+      fill: kind === "forget" ? "tozeroy" : "none", fillcolor: seeThrough("#d55e00", 0.3), hovertemplate: `${KIND_WORDS[kind]}: %{y:.1f} %<extra></extra>`,
     })),
     layout: {
-      barmode: "overlay", xaxis: { title: "score: logit of the probability of the row's own label", range: [low, high] }, yaxis: { title: "percent of rows of the kind" },
+      xaxis: { title: "score: logit of the probability of the row's own label", range: [low, high] }, yaxis: { title: "percent of rows of the kind" },
       shapes: [line(state.least, { width: 3 })], annotations: [{ x: state.least, y: 1, yref: "paper", yanchor: "bottom", text: "threshold", showarrow: false }], margin: { l: 48, r: 12, t: 22, b: 44 },
     },
   };
