@@ -19,7 +19,7 @@ from math import isfinite
 from typing import Any
 
 SCRIPTS = {
-    "run": ("core.js", "charts.js", "models.js", "rows.js", "rounds.js", "groups.js", "run.js"),
+    "run": ("core.js", "charts.js", "models.js", "tsne.js", "rows.js", "rounds.js", "groups.js", "run.js"),
     "comparison": ("core.js", "charts.js", "tables.js", "comparison.js"),
     "board": ("core.js", "tables.js", "board.js"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from fedlaf.core.cost import PEAKS
 from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.report.page.html import document, plain
-from fedlaf.report.page.sentence import sentence
+from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.plot import training_stages
 from fedlaf.report.report import COSTS, IF_ANY, MODELS, Point, Report, RequestResult
 from fedlaf.report.tables import remarks, title
@@ -46,6 +46,7 @@ def _request(report: Report, number: int) -> dict[str, Any]:
         "name": served.name,
         "title": title(served),
         "sentence": sentence(served),
+        "reasons": reasons(served),
         "remarks": remarks(served),
         "models": models,
         "measures": _measures(served),

@@ -5,28 +5,23 @@ from __future__ import annotations
 from math import isnan
 
 from fedlaf.evaluation import Verdict
-from fedlaf.evaluation.verdict import FAILURES, Word
+from fedlaf.evaluation.catalogue import CATALOGUE
+from fedlaf.evaluation.verdict import Word
 from fedlaf.report.report import RequestResult
 
-SENTENCES = {
-    "within the spread of retrainings": (
-        "The rows are forgotten: the unlearned model is as close to the retrained one as models retrained "
-        "from different seeds are to each other."
-    ),
-    FAILURES[Word.TOO_LITTLE]: (
-        "Too little was forgotten: the unlearned model still treats the forgotten rows as rows it knows."
-    ),
-    FAILURES[Word.TOO_MUCH]: (
-        "Too much was forgotten: the unlearned model treats the forgotten rows worse than a model that "
-        "never saw them."
-    ),
-    FAILURES[Word.WORSE]: "The unlearned model is worse on other rows than a retrained one.",
-    FAILURES[Word.APART]: "The unlearned model answers differently from a retrained one.",
-    "nothing to forget": (
-        "There was nothing to forget: the original is no further from the retrained model than a retraining."
-    ),
-    "original no good": "The original model is too weak for this comparison to say much.",
-    "no reference": "There is no verdict: no model was retrained without the rows.",
+STOPPED = "The request was not served: the method stopped, and the model is the one from before it."
+NO_REFERENCE = "There is no verdict: no model was retrained without the rows."
+NO_GOOD = "The original model is too weak for this comparison to say much."
+NOTHING = "There was nothing to forget: the original model is already like a retrained one."
+WITHIN = (
+    "Forgotten: the unlearned model is as close to the retrained one as models retrained from different "
+    "seeds are to each other."
+)
+REASONS = {
+    Word.TOO_LITTLE: "too little forgotten by",
+    Word.TOO_MUCH: "too much forgotten by",
+    Word.WORSE: "worse in",
+    Word.APART: "different in",
 }
 
 
@@ -34,17 +29,41 @@ def sentence(served: RequestResult) -> str:
     """The request's verdict in one or a few plain sentences."""
     verdict = served.verdict
     if served.stopped:
-        return "The request was not served: the method stopped, and the model is the one from before it."
-    if verdict is None:
-        return SENTENCES["no reference"]
-    told = [SENTENCES[outcome] for outcome in verdict.outcome if outcome in SENTENCES]
-    return " ".join(told) or _distance(verdict)
+        return STOPPED
+    if verdict is None or not verdict.words:
+        return NO_REFERENCE
+    told = [NO_GOOD] if verdict.gate else []
+    if all(word is Word.UNKNOWN for word in verdict.words.values()):
+        return " ".join([*told, _distance(verdict)])
+    told += [NOTHING] if verdict.rho <= 1 else []
+    return " ".join([*told, _compared(verdict)])
+
+
+def reasons(served: RequestResult) -> str:
+    """Which measures lie outside the noise between retrainings, and on which side; empty for none."""
+    words = served.verdict.words if served.verdict else {}
+    parts = []
+    for word, told in REASONS.items():
+        names = [CATALOGUE[n].short for n, found in words.items() if found is word and CATALOGUE[n].decides]
+        parts += [f"{told} {', '.join(names)}"] if names else []
+    return f"Outside: {'; '.join(parts)}." if parts else ""
+
+
+def _compared(verdict: Verdict) -> str:
+    counted = [word for name, word in verdict.words.items() if CATALOGUE[name].decides]
+    within = sum(word in (Word.WITHIN, Word.BETTER) for word in counted)
+    if within == len(counted):
+        return WITHIN
+    return (
+        f"Not yet like a retrained model: {within} of {len(counted)} measures lie within the noise between "
+        "retrainings."
+    )
 
 
 def _distance(verdict: Verdict) -> str:
     gap = verdict.distances.get("gap")
-    far = "" if gap is None or isnan(gap) else f" is {gap:.1f} points from the retrained one on average, and"
+    far = "" if gap is None or isnan(gap) else f" is {gap:.1f} points from the retrained one on average, but"
     return (
-        f"The unlearned model{far or ' was compared with the retrained one, and'} there is no verdict: "
+        f"The unlearned model{far or ' was held against the retrained one, but'} there is no verdict: "
         "without models retrained from other seeds nobody knows how far is far."
     )

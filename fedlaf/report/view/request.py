@@ -23,13 +23,18 @@ SCORED = 300
 """Rows of each kind whose membership scores a page has, at most."""
 CLIENTS = 60
 """Clients that a page has by themselves, at most."""
+AXES = 16
+"""Principal components of a row that a page has."""
 FLOWS = 12
 """Classes between which flows are drawn, at most; the others are one."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The two directions [2, D] in which all models' representations spread most, and their mean [D]."""
+    """The directions [16, D] in which all models' representations spread most, and their mean [D].
+
+    A page draws the first two; the others are for the t-SNE that it computes.
+    """
 
     mean: Array
     axes: Array
@@ -42,11 +47,11 @@ class Projection:
         mean = rows.mean(0)
         _, sizes, axes = np.linalg.svd(rows - mean, full_matrices=False)
         spread = sizes**2 / max(float((sizes**2).sum()), 1e-12)
-        return cls(mean, axes[:2], tuple(np.round(100.0 * spread[:2], 1).tolist()))
+        return cls(mean, axes[:AXES], tuple(np.round(100.0 * spread[:2], 1).tolist()))
 
-    def at(self, represented: npt.NDArray[Any]) -> list[list[float]]:
-        """Where representations [N, D] lie: N pairs."""
-        found = (represented.astype(np.float64) - self.mean) @ self.axes.T
+    def at(self, represented: npt.NDArray[Any], axes: int = 2) -> list[list[float]]:
+        """Where representations [N, D] lie along the first `axes` directions: N lists."""
+        found = (represented.astype(np.float64) - self.mean) @ self.axes[:axes].T
         return np.round(found, 3).tolist()  # type: ignore[no-any-return]
 
 
@@ -89,7 +94,7 @@ def request_view(
         "pictures": pictures(torch.cat([getattr(shown, kind).x for kind in LABELLED])),
         "answers": {model: _answers(p) for model, p in found.items()},
         "projection": {
-            "at": {model: projection.at(rows) for model, rows in inner.items()},
+            "at": {model: projection.at(rows, AXES) for model, rows in inner.items()},
             "shares": projection.shares,
         },
         "flows": _flows(seen),

@@ -47,11 +47,11 @@ function partitionSection() {
     draw: () => ({
       data: [{ type: "heatmap", z: part.counts, x: classes, y: names, colorscale: "Cividis", zmin: 0, colorbar: { title: { text: "rows" }, thickness: 14 }, texttemplate: few ? "%{z}" : "", hovertemplate: "client %{y}, class %{x}: %{z} rows<extra></extra>" }],
       layout: {
-        xaxis: { title: "class", type: "category" }, yaxis: { title: "client (▶: has rows to forget)", type: "category", autorange: "reversed" },
+        xaxis: { title: "class", type: "category" }, yaxis: { title: "client", type: "category", autorange: "reversed" },
         shapes: part.asked.map((k) => ({ type: "rect", xref: "paper", x0: 0, x1: 1, y0: part.ids.indexOf(k) - 0.5, y1: part.ids.indexOf(k) + 0.5, line: { color: colour("unlearned"), width: 3 }, fillcolor: "rgba(0,0,0,0)" })),
       },
     }),
   });
   const some = part.ids.length < part.of ? ` ${part.ids.length} of ${number(part.of, 0)} clients are shown.` : "";
-  return section("partition", "Who holds what", `Labels as the clients hold them; clients with rows to forget are framed.${some}`, made.figure);
+  return section("partition", "Who holds what", `Labels as the clients hold them; clients with rows to forget are framed and marked ▶.${some}`, made.figure);
 }

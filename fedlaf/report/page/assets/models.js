@@ -18,7 +18,7 @@ function measuresSection(request) {
   const told = shown.map((m) => `${m.title.replace(" (%)", "")}: ${request.models.map((k) => `${k} ${number(m.values[k])}`).join(", ")}`).join("; ");
   const any = shown.some((m) => known(m.band));
   const made = chart("models-chart", "Measures in percent", {
-    height: 110 + 34 * shown.length, words: told,
+    height: 110 + 38 * shown.length, words: told,
     draw: () => ({
       data: request.models.map((model) => ({
         type: "scatter", mode: "markers", ...marks(model, { size: 11, line: { color: colour("back"), width: 1 } }),
@@ -130,9 +130,9 @@ function costsSection(request) {
   const made = chart("costs-chart", "Cost of unlearning, in percent of retraining", {
     height: 80 + 28 * shown.length, words: shown.map((c) => `${c.title} ${number(c.share)} %`).join(", "),
     draw: () => ({
-      data: [{ ...bars("unlearned"), orientation: "h", x: shown.map((c) => c.share), y: shown.map((c) => c.title), text: shown.map((c) => `${number(c.share)} %`), textposition: "auto", hovertemplate: "%{y}: %{x:.1f} %<extra></extra>", showlegend: false }],
+      data: [{ ...bars("unlearned"), orientation: "h", x: shown.map((c) => c.share), y: shown.map((c) => c.title), text: shown.map((c) => `${number(c.share)} %`), textposition: "outside", cliponaxis: false, hovertemplate: "%{y}: %{x:.1f} %<extra></extra>", showlegend: false }],
       layout: {
-        xaxis: { title: "percent of retraining's cost (dotted line: as much as retraining)", type: "log", dtick: 1, tickformat: ",~r" },
+        xaxis: { title: "percent of retraining's cost", range: [0, 1.18 * Math.max(100, ...shown.map((c) => c.share))] },
         yaxis: { autorange: "reversed" }, shapes: [line(100, { dash: "dot" })], margin: { l: 40, r: 12, t: 10, b: 44 },
       },
     }),
@@ -140,6 +140,6 @@ function costsSection(request) {
   const table = el("table", {}, el("thead", {}, el("tr", {}, ["cost", "unlearning", "retraining", "share"].map((h) => el("th", { scope: "col" }, h)))),
     el("tbody", {}, request.costs.map((c) => el("tr", {}, el("th", { scope: "row" }, c.title),
       [c.unlearned, c.retrained].map((v) => el("td", {}, number(v, c.name === "client_seconds" ? 1 : 0))), el("td", {}, known(c.share) ? `${number(c.share)} %` : "")))));
-  return section("costs", "What it cost", "Counts of work on all clients, held against retraining without the rows.", made.figure,
+  return section("costs", "What it cost", "Counts of work on all clients, held against retraining without the rows; the dotted line is as much as retraining.", made.figure,
     el("details", {}, el("summary", {}, "All costs"), scrolled("All costs", table)));
 }

@@ -47,12 +47,12 @@ function samplesSection(request) {
 
 function projectionSection(request) {
   const places = range(request.rows.kind.length);
-  const state = { kind: "forget", label: "all", chosen: null };
+  const state = { kind: "forget", label: "all", chosen: null, way: "pca" };
   const shown = () => places.filter((i) => (state.kind === "all" || request.rows.kind[i] === state.kind) && (state.label === "all" || request.rows.label[i] === Number(state.label)));
   const detail = el("div", { "aria-live": "polite" }, el("p", { class: "small soft" }, "Point at a row, or step through the rows with the slider."));
-  const made = chart("projection-chart", "Representations of rows, in two dimensions (PCA)", {
+  const made = chart("projection-chart", "Representations of rows, in two dimensions", {
     height: 520, words: `${places.length} rows; from where the original model has each to where the unlearned model has it; rings: where the retrained model has it.`,
-    draw: () => projected(request, shown(), state.chosen),
+    draw: () => projected(request, shown(), state.chosen, state.way),
     after: (plot) => hoverRows(plot, request, (place) => { state.chosen = place; detail.replaceChildren(card(request, place, "div")); }),
   });
   const steps = slider("Row", {
@@ -62,15 +62,30 @@ function projectionSection(request) {
   const refresh = () => { state.chosen = null; steps.input.max = Math.max(shown().length - 1, 0); steps.set(0); };
   const labels = [...new Set(request.rows.label)].sort((a, b) => a - b);
   const kinds = [["forget", "to be forgotten"], ["retain", "remaining"], ["test", "unseen (test)"], ["all", "all"]];
-  const controls = el("div", { class: "controls" }, choice("Rows", kinds, "forget", (v) => { state.kind = v; refresh(); }),
+  const ways = [["pca", "PCA"], ["tsne", "t-SNE"]];
+  const controls = el("div", { class: "controls" }, choice("Projection", ways, "pca", (v) => { state.way = v; made.redraw(); }), choice("Rows", kinds, "forget", (v) => { state.kind = v; refresh(); }),
     choice("Label", [["all", "all"], ...labels.map((l) => [l, classed(l)])], "all", (v) => { state.label = v; refresh(); }), steps.element);
   const shares = request.projection.shares;
-  const told = `One shared projection of all models (principal components; they hold ${number(shares[0])} % and ${number(shares[1])} % of the spread). A line leads from the original model's place of a row (small cross) to the unlearned model's (filled); a ring shows where the retrained model has it. Colour and shape are the row's label.`;
+  const told = `One shared projection of all models (principal components; they hold ${number(shares[0])} % and ${number(shares[1])} % of the spread). A line leads from the original model's place of a row (small cross) to the unlearned model's (filled); a ring shows where the retrained model has it. Colour and shape are the row's label. t-SNE is computed here, from the first ${request.projection.at.unlearned[0].length} principal components of the rows shown; distances across its map mean little.`;
   return section("projection", "Where the rows sit inside the model", told, controls, el("div", { class: "split" }, made.figure, detail));
 }
 
-function projected(request, places, chosen) {
-  const at = request.projection.at;
+// Places of the rows by model: the first two principal components, or a t-SNE map of the rows shown.
+const maps = new Map();
+function placesOf(request, places, way) {
+  const key = `${way} ${places}`;
+  if (way === "pca" || places.length < 4) return request.projection.at;
+  if (!maps.has(key)) {
+    const points = request.models.flatMap((m) => places.map((i) => request.projection.at[m][i]));
+    const map = tsne(points, points.map((p) => p.slice(0, 2)));
+    const of = (k) => Object.fromEntries(places.map((i, j) => [i, map[k * places.length + j]]));
+    maps.set(key, Object.fromEntries(request.models.map((m, k) => [m, of(k)])));
+  }
+  return maps.get(key);
+}
+
+function projected(request, places, chosen, way) {
+  const at = placesOf(request, places, way);
   const pick = (model, axis, of) => of.map((i) => at[model][i][axis]);
   const data = [];
   if (at.original) {
@@ -89,7 +104,7 @@ function projected(request, places, chosen) {
     const models = request.models;
     data.push({ type: "scatter", mode: "lines+markers+text", name: "chosen row", x: models.map((m) => at[m][chosen][0]), y: models.map((m) => at[m][chosen][1]), text: models, textposition: "top center", textfont: { color: colour("ink") }, hoverinfo: "skip", line: { color: colour("ink"), width: 1.5 }, marker: { symbol: "circle-open", size: 18, color: colour("ink"), line: { width: 2 } } });
   }
-  const axis = (n) => ({ title: `component ${n} (no unit)`, zeroline: false });
+  const axis = (n) => ({ title: `${way === "pca" ? "component" : "t-SNE"} ${n} (no unit)`, zeroline: false });
   return { data, layout: { xaxis: axis(1), yaxis: axis(2), hovermode: "closest", legend: { orientation: "h", y: -0.14, yanchor: "top", x: 0, font: { size: 12 } } } };
 }
 
@@ -114,7 +129,7 @@ const above = (scores, least) => scores.filter((s) => s >= least).length;
 function membershipSection(request) {
   const all = Object.values(request.membership).flatMap((kinds) => SCORED.flatMap((k) => kinds[k]));
   const [low, high] = [Math.floor(Math.min(...all)), Math.ceil(Math.max(...all))];
-  const state = { model: "unlearned", least: bestThreshold(request.membership.unlearned) };
+  const state = { model: "unlearned", least: attackThreshold(request.membership.unlearned) };
   const told = el("p", { "aria-live": "polite" });
   const caught = el("ul", { class: "caught" });
   const scores = chart("scores-chart", "Scores of rows under the attack", { height: 340, draw: () => histograms(request, state, low, high), after: (plot) => draggable(plot, (x) => steps.set(x)) });
@@ -135,7 +150,7 @@ function membershipSection(request) {
     roc.redraw();
   }
   const controls = el("div", { class: "controls" }, choice("Model", request.models.map((m) => [m, m]), state.model, (v) => { state.model = v; update(); }), steps.element);
-  const made = section("membership", "Who would be caught?", "A membership attack looks at how sure a model is of a row's own label (the logit of its probability) and takes rows above a threshold for rows that the model was trained on. Once forgotten, rows should look like unseen ones. Drag the threshold in the chart, or move it with the slider.",
+  const made = section("membership", "Who would be caught?", "A membership attack looks at how sure a model is of a row's own label (the logit of its probability) and takes rows above a threshold for rows that the model was trained on. Once forgotten, rows should look like unseen ones. The threshold starts where remaining rows are best told from unseen ones; drag it in the chart, or move it with the slider.",
     controls, told, el("div", { class: "grid wide" }, scores.figure, roc.figure), el("h3", {}, "Forgotten rows that are caught, the surest first"), caught);
   update();
   return made;
@@ -164,7 +179,7 @@ function histograms(request, state, low, high) {
       fill: kind === "forget" ? "tozeroy" : "none", fillcolor: seeThrough("#d55e00", 0.3), hovertemplate: `${KIND_WORDS[kind]}: %{y:.1f} %<extra></extra>`,
     })),
     layout: {
-      xaxis: { title: "score: logit of the probability of the row's own label", range: [low, high] }, yaxis: { title: "percent of rows of the kind" },
+      xaxis: { title: "score (logit of the own label)", range: [low, high] }, yaxis: { title: "percent of rows of the kind" },
       shapes: [line(state.least, { width: 3 })], annotations: [{ x: state.least, y: 1, yref: "paper", yanchor: "bottom", text: "threshold", showarrow: false }], margin: { l: 48, r: 12, t: 22, b: 44 },
     },
   };
@@ -181,8 +196,9 @@ function area(kinds) {
   return range(x.length - 1).reduce((sum, i) => sum + ((x[i + 1] - x[i]) * (y[i + 1] + y[i])) / 200, 0);
 }
 
-function bestThreshold(kinds) {
-  const { x, y, cuts } = curveOf(kinds);
+// Where the attack itself would draw the line: where remaining rows are best told from unseen ones.
+function attackThreshold(kinds) {
+  const { x, y, cuts } = curveOf({ ...kinds, forget: kinds.retain });
   const best = cuts.reduce((top, _, i) => (y[i + 1] - x[i + 1] > y[top + 1] - x[top + 1] ? i : top), 0);
   return cuts[best];
 }
@@ -196,7 +212,7 @@ function rocs(request, state) {
   const at = [of.test, of.forget].map((scores) => (100 * above(scores, state.least)) / Math.max(scores.length, 1));
   data.push({ type: "scatter", mode: "lines", x: [0, 100], y: [0, 100], line: { color: colour("line"), width: 1 }, hoverinfo: "skip", showlegend: false });
   data.push({ type: "scatter", mode: "markers", name: "threshold", x: [at[0]], y: [at[1]], marker: { color: colour("ink"), size: 12, symbol: "cross" }, hovertemplate: "threshold: %{y:.1f} % caught at %{x:.1f} % false alarms<extra></extra>" });
-  return { data, layout: { xaxis: { title: "unseen rows taken for members (%)", range: [-1, 101] }, yaxis: { title: "forgotten rows taken for members (%)", range: [-1, 101] } } };
+  return { data, layout: { xaxis: { title: "unseen rows caught (%)", range: [-1, 101] }, yaxis: { title: "forgotten rows caught (%)", range: [-1, 101] } } };
 }
 
 function draggable(plot, moved) {

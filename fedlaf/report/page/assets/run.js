@@ -1,6 +1,6 @@
 // The page of a run: the verdict first, then what it rests on.
 function top(request, rest) {
-  const made = el("header", {}, el("p", { class: "kind" }, `fedlaf · ${DATA.method} · seed ${DATA.seed} · ${DATA.made}`), el("h1", {}, request.sentence), el("p", {}, request.title));
+  const made = el("header", {}, el("p", { class: "kind" }, `fedlaf · ${DATA.method} · seed ${DATA.seed} · ${DATA.made}`), el("h1", {}, request.sentence), request.reasons ? el("p", {}, request.reasons) : null, el("p", { class: "soft" }, request.title));
   if (DATA.requests.length > 1) {
     made.append(choice("Request", DATA.requests.map((r, i) => [i, r.title]), DATA.requests.indexOf(request), (v) => show(DATA.requests[v])));
   }
