@@ -93,7 +93,7 @@ ready(() => {
   const told = el("h1");
   const made = chart("pareto-chart", "Cost against distance to the retrained model", { height: 480, draw: () => scatter(rows(), state.cost, made.plot.clientWidth) });
   const columns = comparisonColumns(DATA.rows);
-  const table = sortable("All methods", columns, rows(), { sorted: columns[1] });
+  const table = sortable("Table of all methods", columns, rows(), { sorted: columns[1] });
   function update() {
     const front = paretoOf(rows(), state.cost);
     const closest = own(rows()).sort((a, b) => a.gap.mean - b.gap.mean)[0];
