@@ -19,6 +19,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 MOST = 6e6
 """Bytes of a page at most."""
+MODES = [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)]
+CHARTS = {"run": 18, "many": 18, "lines": 18, "comparison": 1, "untouched": 1}
 DRAWN = ".scatterlayer .trace, .barlayer .trace, .sankey-link, .heatmaplayer .hm, .heatmaplayer image"
 
 
@@ -78,9 +80,7 @@ def opened(browser: Any, pages: dict[str, Path], kept: dict[str, Any]) -> Iterat
     assert noise == []
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)]
-)
+@pytest.mark.parametrize(("scheme", "width"), MODES)
 @pytest.mark.parametrize("name", ["run", "comparison", "board"])
 def test_pages_are_accessible_and_fit(opened: Any, name: str, scheme: str, width: int) -> None:
     page = opened(name, scheme=scheme, width=width)
@@ -92,9 +92,7 @@ def test_pages_are_accessible_and_fit(opened: Any, name: str, scheme: str, width
     assert (back == "rgb(255, 255, 255)") is (scheme == "light")
 
 
-@pytest.mark.parametrize(
-    ("name", "charts"), [("run", 18), ("many", 18), ("lines", 18), ("comparison", 1), ("untouched", 1)]
-)
+@pytest.mark.parametrize(("name", "charts"), CHARTS.items())
 def test_every_chart_is_drawn_with_data_and_has_words(opened: Any, name: str, charts: int) -> None:
     page = opened(name)
     found = page.evaluate(
@@ -189,8 +187,8 @@ def test_the_scheme_can_change_while_the_page_is_open(opened: Any) -> None:
 def test_names_in_a_comparison_cover_neither_each_other_nor_the_table_order(opened: Any) -> None:
     page = opened("comparison")
     boxes = page.evaluate(
-        """[...document.querySelectorAll('#pareto-chart .annotation')].map((a) => a.querySelector('.annotation-text')
-        .getBoundingClientRect()).map((b) => [b.left, b.top, b.right, b.bottom])"""
+        """[...document.querySelectorAll('#pareto-chart .annotation .annotation-text')].map((a) =>
+        a.getBoundingClientRect()).map((b) => [b.left, b.top, b.right, b.bottom])"""
     )
     assert len(boxes) == 22 + 2  # the methods, doing nothing, between retrainings
     covered = [

@@ -26,7 +26,7 @@ def board_page(folder: Path) -> str:
     entries = sorted(_entries(folder), key=lambda entry: str(entry["path"]))
     require(bool(entries), "board", "a folder with a report.json or comparison.json in it", str(folder))
     _keep_differences([entry["config"] for entry in entries])
-    titles = {name: {"title": found.title, "digits": found.digits} for name, found in CATALOGUE.items()}
+    titles = {name: {"title": found.label, "digits": found.digits} for name, found in CATALOGUE.items()}
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     data = {"folder": folder.resolve().name, "made": now, "entries": entries, "titles": titles}
     return document(f"fedlaf: board of {folder.resolve().name}", "board", plain(data))
@@ -60,8 +60,8 @@ def _run(found: Mapping[str, Any]) -> dict[str, Any]:
         return {**entry, "verdict": "nothing asked"}
     last = found["requests"][-1]
     models = {model: last["models"].get(model, {}) for model in SHOWN}
-    names = {name for measures in models.values() for name in measures}
-    measures = {name: {m: v.get(name) for m, v in models.items()} for name in CATALOGUE if name in names}
+    names = dict.fromkeys(name for measures in models.values() for name in measures)
+    measures = {name: {m: v.get(name) for m, v in models.items()} for name in names}
     return {
         **entry, "measures": measures, "gap": models["unlearned"].get("gap"),
         "passes": last["share_of_retraining_percent"].get("passes"),

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedlaf.core.cost import PEAKS
-from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.report.page.html import document, plain
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.plot import training_stages
@@ -61,12 +60,12 @@ def _request(report: Report, number: int) -> dict[str, Any]:
 def _measures(served: RequestResult) -> list[dict[str, Any]]:
     """Each measure that any model has: its values, and how far retrained models are from each other."""
     verdict, found = served.verdict, []
-    for name, measure in CATALOGUE.items():
+    for name, measure in served.catalogue.items():
         values = {model: served.measure(name, model) for model in MODELS}
         if all(value is None for value in values.values()):
             continue
         found.append({
-            "name": name, "title": measure.title, "group": str(measure.group), "sense": str(measure.sense),
+            "name": name, "title": measure.label, "group": str(measure.group), "sense": str(measure.sense),
             "digits": measure.digits, "decides": measure.decides, "values": values,
             "band": verdict.limits.get(name) if verdict else None,
             "distance": verdict.distances.get(name) if verdict else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isnan
 
 from fedlaf.evaluation import Verdict
-from fedlaf.evaluation.catalogue import CATALOGUE
+from fedlaf.evaluation.catalogue import Catalogue
 from fedlaf.evaluation.verdict import Word
 from fedlaf.report.report import RequestResult
 
@@ -36,21 +36,21 @@ def sentence(served: RequestResult) -> str:
     if all(word is Word.UNKNOWN for word in verdict.words.values()):
         return " ".join([*told, _distance(verdict)])
     told += [NOTHING] if verdict.rho <= 1 else []
-    return " ".join([*told, _compared(verdict)])
+    return " ".join([*told, _compared(verdict, served.catalogue)])
 
 
 def reasons(served: RequestResult) -> str:
     """Which measures lie outside the noise between retrainings, and on which side; empty for none."""
-    words = served.verdict.words if served.verdict else {}
+    words, catalogue = served.verdict.words if served.verdict else {}, served.catalogue
     parts = []
     for word, told in REASONS.items():
-        names = [CATALOGUE[n].short for n, found in words.items() if found is word and CATALOGUE[n].decides]
+        names = [catalogue[n].short for n, found in words.items() if found is word and catalogue[n].decides]
         parts += [f"{told} {', '.join(names)}"] if names else []
     return f"Outside: {'; '.join(parts)}." if parts else ""
 
 
-def _compared(verdict: Verdict) -> str:
-    counted = [word for name, word in verdict.words.items() if CATALOGUE[name].decides]
+def _compared(verdict: Verdict, catalogue: Catalogue) -> str:
+    counted = [word for name, word in verdict.words.items() if catalogue[name].decides]
     within = sum(word in (Word.WITHIN, Word.BETTER) for word in counted)
     if within == len(counted):
         return WITHIN
