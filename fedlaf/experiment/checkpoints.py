@@ -60,7 +60,9 @@ class CheckpointStore:
         held = {key: np.asarray(array, order="C") for key, array in result.weights.items()}
         save_file(held, self.folder / f"{name}.safetensors")
         traced = {str(i): p.represented for i, p in enumerate(curve) if p.represented is not None}
-        save_file(traced, self.folder / f"{name}.curve.safetensors")
+        (self.folder / f"{name}.curve.safetensors").unlink(missing_ok=True)
+        if traced:
+            save_file(traced, self.folder / f"{name}.curve.safetensors")
         record = {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedlaf.core.types import Indices
+from fedlaf.evaluation import spaced
 
 MOST = 60
 """Clients that a page shows, at most: those of requests first, then evenly spaced ones."""
@@ -19,8 +20,7 @@ def partition_view(labels: Sequence[Indices], classes: int, asked: Collection[in
     if len(clients) > MOST:
         first = sorted(asked)[: MOST // 2]
         others = [k for k in clients if k not in set(first)]
-        step = (MOST - len(first)) / len(others)
-        clients = sorted([*first, *(k for i, k in enumerate(others) if int(i * step) < int((i + 1) * step))])
+        clients = sorted([*first, *(others[i] for i in spaced(len(others), MOST - len(first)))])
     return {
         "of": len(labels),
         "ids": clients,
