@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from support.pages import CLASSES, MODELS, a_comparison, a_report, predicted, split_rows
 
+from fedlaf.__main__ import main
 from fedlaf.core.errors import InvalidValue
 from fedlaf.evaluation import Verdict
 from fedlaf.evaluation.attacks import figures
@@ -132,8 +134,8 @@ def test_the_verdict_as_a_sentence(words: dict[str, Word], told: str, outside: s
     assert "stopped" in sentence(replace(served, stopped=True))
 
 
-def test_the_board_lists_what_it_finds_and_refuses_what_is_no_folder_of_runs(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InvalidValue, match="report.json or comparison.json"):
+def test_the_board_lists_what_it_finds_and_refuses_what_is_no_folder_of_runs(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match=r"report\.json or comparison\.json"):
         board_page(tmp_path)
     with pytest.raises(InvalidValue, match="a folder"):
         board_page(tmp_path / "nowhere")
@@ -146,3 +148,14 @@ def test_the_board_lists_what_it_finds_and_refuses_what_is_no_folder_of_runs(tmp
     assert [(e["kind"], e["path"]) for e in data["entries"]] == [("comparison", "."), ("run", "a/b")]
     assert data["entries"][1]["page"] == "a/b/report.html"
     assert "method_3" in comparison_page(a_comparison())
+
+
+def test_the_command_line_writes_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(a_report(), tmp_path)
+    monkeypatch.setattr("sys.argv", ["fedlaf", "board", str(tmp_path)])
+    main()
+    assert "<title>fedlaf: board of" in (tmp_path / "board.html").read_text()
+    monkeypatch.setattr("sys.argv", ["fedlaf", "board"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2

@@ -3,15 +3,15 @@ const MODELS = ["original", "unlearned", "retrained"];
 const SYMBOLS = { original: "square", unlearned: "circle", retrained: "diamond" };
 const DASHES = { original: "dash", unlearned: "solid", retrained: "dot" };
 const PATTERNS = { original: "", unlearned: "/", retrained: "." };
-// Okabe and Ito's colours; black is the theme's ink. Beyond eight classes the symbol changes.
+// Okabe and Ito's colours, grey for black (which is the ink), and a symbol of its own for each class.
 const CLASSES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a", "#b5a800"];
-const FORMS = ["circle", "square", "triangle-up", "star", "hexagon"];
+const FORMS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "cross", "hourglass", "hexagram"];
 const charts = [];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const ofClass = (label) => (label < 0 ? "#8a8a8a" : CLASSES[label % CLASSES.length]);
-const formOf = (label) => FORMS[Math.floor(Math.max(label, 0) / CLASSES.length) % FORMS.length];
+const formOf = (label) => FORMS[Math.max(label, 0) % FORMS.length];
 const classed = (label) => (label < 0 ? "other classes" : `class ${label}`);
 const seeThrough = (hex, alpha) => `rgba(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(",")},${alpha})`;
 

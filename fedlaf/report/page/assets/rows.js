@@ -51,7 +51,7 @@ function projectionSection(request) {
   const shown = () => places.filter((i) => (state.kind === "all" || request.rows.kind[i] === state.kind) && (state.label === "all" || request.rows.label[i] === Number(state.label)));
   const detail = el("div", { "aria-live": "polite" }, el("p", { class: "small soft" }, "Point at a row, or step through the rows with the slider."));
   const made = chart("projection-chart", "Representations of rows, in two dimensions", {
-    height: 520, words: `${places.length} rows; from where the original model has each to where the unlearned model has it; rings: where the retrained model has it.`,
+    height: 520, words: `${places.length} rows; from where the original model has each to where the unlearned model has it; outlines: where the retrained model has it.`,
     draw: () => projected(request, shown(), state.chosen, state.way),
     after: (plot) => hoverRows(plot, request, (place) => { state.chosen = place; detail.replaceChildren(card(request, place, "div")); }),
   });
@@ -66,7 +66,7 @@ function projectionSection(request) {
   const controls = el("div", { class: "controls" }, choice("Projection", ways, "pca", (v) => { state.way = v; made.redraw(); }), choice("Rows", kinds, "forget", (v) => { state.kind = v; refresh(); }),
     choice("Label", [["all", "all"], ...labels.map((l) => [l, classed(l)])], "all", (v) => { state.label = v; refresh(); }), steps.element);
   const shares = request.projection.shares;
-  const told = `One shared projection of all models (principal components; they hold ${number(shares[0])} % and ${number(shares[1])} % of the spread). A line leads from the original model's place of a row (small cross) to the unlearned model's (filled); a ring shows where the retrained model has it. Colour and shape are the row's label. t-SNE is computed here, from the first ${request.projection.at.unlearned[0].length} principal components of the rows shown; distances across its map mean little.`;
+  const told = `One shared projection of all models (principal components; they hold ${number(shares[0])} % and ${number(shares[1])} % of the spread). A line leads from the original model's place of a row (small cross) to the unlearned model's (filled); an outline of the same shape shows where the retrained model has it. Colour and shape are the row's label. t-SNE is computed here, from the first ${request.projection.at.unlearned[0].length} principal components of the rows shown; distances across its map mean little.`;
   return section("projection", "Where the rows sit inside the model", told, controls, el("div", { class: "split" }, made.figure, detail));
 }
 
