@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fedlaf.core.errors import RoundFailed
+from fedlaf.core.errors import RoundFailed, require
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.config_errors import USER_ERRORS, explained, groups_not_null
 from fedlaf.experiment.plan import prepare
@@ -39,6 +40,10 @@ def main() -> None:
         with _explaining():
             _compare(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["board"]:
+        with _explaining():
+            _board(sys.argv[2:])
+        return
     asked = [key for key in sys.argv[1:] if key not in ("-m", "--multirun")]
     if len(asked) < len(sys.argv) - 1 and any(key.startswith(("runner=", "runner.")) for key in asked):
         with _explaining():
@@ -57,7 +62,8 @@ def _job(config: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
-    told = execute(plan, folder, multirun=hydra_config.mode == RunMode.MULTIRUN)
+    command = shlex.join(["fedlaf", *hydra_config.overrides.task])
+    told = execute(plan, folder, command, multirun=hydra_config.mode == RunMode.MULTIRUN)
     report.tell(told, folder)
     unless_stopped(told)
     return told.results[-1].measure("gap", "unlearned") if told.results else None
@@ -74,6 +80,18 @@ def _multirun(overrides: list[str]) -> None:
     from fedlaf.experiment.comparison import multirun
 
     print(multirun(overrides))
+
+
+def _board(arguments: list[str]) -> None:
+    from fedlaf import report
+
+    if {"--help", "-h"} & set(arguments):
+        print("fedlaf board FOLDER   writes FOLDER/board.html, a page over all runs and comparisons in it.")
+        return
+    require(len(arguments) == 1, "board", "one folder", " ".join(arguments))
+    path = Path(arguments[0]) / "board.html"
+    report.replace(path, report.board_page(path.parent))
+    print(path)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from fedlaf.evaluation.evaluate import Evaluation, evaluate
 from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.on_demand import Halves, Layers, Probe, Relearn
-from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities
+from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, represent
 from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
 from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, spaced, splits_for
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
@@ -43,6 +43,7 @@ __all__ = [
     "predict",
     "probabilities",
     "removed_classes",
+    "represent",
     "sides_of",
     "spaced",
     "splits_for",

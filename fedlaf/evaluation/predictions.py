@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fedlaf.core.types import Weights
-from fedlaf.data import as_input
+from fedlaf.data import Rows, as_input
 from fedlaf.evaluation.measures import Probabilities
 from fedlaf.evaluation.splits import KINDS, LABELLED, EvaluationSplits, spaced
 from fedlaf.models import Classifier
@@ -92,6 +92,13 @@ def predict(
             inner[kind] = held
     retain, forget, test = (kinds[kind] for kind in LABELLED)
     return Predictions(retain, forget, test, kinds.get("triggered"), inner)
+
+
+@torch.no_grad()
+def represent(model: Classifier, rows: Rows) -> npt.NDArray[np.float32]:
+    """Representations [N, D] of rows by the model as it is, in evaluation mode."""
+    model.eval()
+    return _outputs(model, rows.x, spaced(len(rows), len(rows)))[1]
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fedlaf.core.request import ForgetRequest
+from fedlaf.core.types import Indices
 from fedlaf.data import LabelledRows, Rows
 from fedlaf.data.federation import Federation
 
@@ -31,7 +33,8 @@ def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
 @dataclass(frozen=True)
 class EvaluationSplits:
     """The rows that models are measured on; `triggered` are test rows with the trigger, or None,
-    `removed` the classes of which no row remains.
+    `removed` the classes of which no row remains. `owners` has the client of each remaining and each
+    forgotten row, by kind.
     """
 
     retain: LabelledRows
@@ -40,6 +43,7 @@ class EvaluationSplits:
     triggered: Rows | None = None
     target: int = -1
     removed: tuple[int, ...] = ()
+    owners: Mapping[str, Indices] = field(default_factory=dict)
 
     def some(self, rows: int) -> EvaluationSplits:
         """At most `rows` of each kind, evenly spaced over all clients: enough for a curve."""
@@ -48,8 +52,14 @@ class EvaluationSplits:
             return kind.at(torch.from_numpy(spaced(len(kind), rows)))
 
         triggered = None if self.triggered is None else few(self.triggered)
+        owners = {kind: held[spaced(len(held), rows)] for kind, held in self.owners.items()}
         return replace(
-            self, retain=few(self.retain), forget=few(self.forget), test=few(self.test), triggered=triggered
+            self,
+            retain=few(self.retain),
+            forget=few(self.forget),
+            test=few(self.test),
+            triggered=triggered,
+            owners=owners,
         )
 
 
@@ -59,6 +69,7 @@ def splits_for(federation: Federation, request: ForgetRequest, removed: ForgetRe
     Rows `removed` in earlier requests are in neither.
     """
     retain_parts, forget_parts = [], []
+    owners: dict[str, list[int]] = {"retain": [], "forget": []}
     for k in range(len(federation)):
         data = federation.client(k)
         asked = request.of(k)
@@ -67,13 +78,18 @@ def splits_for(federation: Federation, request: ForgetRequest, removed: ForgetRe
         kept = data.labelled(sorted({*asked, *removed.of(k)}))
         if len(kept):
             retain_parts.append(kept)
+        owners["forget"] += [k] * len(asked)
+        owners["retain"] += [k] * len(kept)
     test = federation.dataset.test
     triggered, target = None, -1
     if federation.trigger is not None:
         target = federation.trigger.target
         triggered = Rows(federation.trigger.applied(test.x[test.y != target]))
     retain, forget = _joined(retain_parts), _joined(forget_parts)
-    return EvaluationSplits(retain, forget, test, triggered, target, removed_classes(retain, forget))
+    return EvaluationSplits(
+        retain, forget, test, triggered, target, removed_classes(retain, forget),
+        {kind: np.array(held, np.int64) for kind, held in owners.items()},
+    )  # fmt: skip
 
 
 def removed_classes(retain: LabelledRows, forget: LabelledRows) -> tuple[int, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,16 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
     place = Path(hydra.run.dir if folder is None else folder).absolute()
     note(place)
     place = _claimed(place) if folder is None else place
+    command = "" if objects else shlex.join(["fedlaf", *overrides])
     try:
-        return unless_stopped(execute(plan, place))
+        return unless_stopped(execute(plan, place, command))
     finally:
         leave_nothing(place)
 
 
-def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
-    """Run a plan and write its files; with `multirun`, held against the runs beside its folder.
+def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = False) -> Report:
+    """Run a plan and write its files, which name the `command` that makes them again; with `multirun`, held
+    against the runs beside its folder.
 
     Raises RoundFailed.
     """
@@ -62,6 +65,7 @@ def execute(plan: Plan, folder: Path, *, multirun: bool = False) -> Report:
             raise RoundFailed(f"{error}; {KEPT}") from error
     if multirun:
         told = reports.compared(told, folder)
+    told = replace(told, command=command)
     reports.write(told, folder)
     return told
 

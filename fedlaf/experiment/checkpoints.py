@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from os.path import relpath
 from pathlib import Path
@@ -59,6 +59,10 @@ class CheckpointStore:
         (self.folder / f"{name}.json").unlink(missing_ok=True)
         held = {key: np.asarray(array, order="C") for key, array in result.weights.items()}
         save_file(held, self.folder / f"{name}.safetensors")
+        traced = {str(i): p.represented for i, p in enumerate(curve) if p.represented is not None}
+        (self.folder / f"{name}.curve.safetensors").unlink(missing_ok=True)
+        if traced:
+            save_file(traced, self.folder / f"{name}.curve.safetensors")
         record = {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,
@@ -67,7 +71,7 @@ class CheckpointStore:
             "cost": result.cost.numbers(),
             "records": [asdict(r) for r in result.records],
             "findings": [asdict(finding) for finding in result.findings],
-            "curve": [asdict(point) for point in curve],
+            "curve": [asdict(replace(point, represented=None)) for point in curve],
             "history": result.history and self._relative(result.history),
         }
         draft = self.folder / f"{name}.json.part"
@@ -118,7 +122,7 @@ class CheckpointStore:
         weights = {key: held[key] for key in record["names"]}
         records = tuple(_record(r) for r in record["records"])
         same = record["curve_fingerprint"] == fingerprint.curve
-        curve = [Point(**point) for point in record["curve"]] if same else []
+        curve = self._curve(name, record["curve"]) if same else []
         findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
         return StageResult(weights, Cost.of(record["cost"]), records, findings, handle), curve
 
@@ -132,6 +136,11 @@ class CheckpointStore:
         if any(round_["failed"] for round_ in record["records"]):
             return "clients failed in it"
         return "it kept too little of its updates" if lacks_history else ""
+
+    def _curve(self, name: str, points: list[dict[str, Any]]) -> list[Point]:
+        path = (self.earlier or self.folder) / f"{name}.curve.safetensors"
+        traced = load_file(path) if path.is_file() else {}
+        return [Point(**{**point, "represented": traced.get(str(i))}) for i, point in enumerate(points)]
 
 
 def _history(saved: dict[str, Any] | None, stages: Path) -> HistoryHandle | None:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from fedlaf.client.runtime import measured_model
 from fedlaf.core.types import Weights
-from fedlaf.evaluation import EvaluationSplits, evaluate, predict
+from fedlaf.data import Rows
+from fedlaf.evaluation import EvaluationSplits, evaluate, predict, represent
 from fedlaf.experiment.plan import Plan
 from fedlaf.method.contract import RoundRecord
-from fedlaf.report import Point
+from fedlaf.report import Point, shown_rows
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Rows that a stage is followed on: a few of each kind, and the forgotten ones that the page draws."""
+
+    few: EvaluationSplits
+    drawn: Rows
+
+    @classmethod
+    def of(cls, splits: EvaluationSplits, most: int) -> Followed | None:
+        """At most `most` rows of each kind; None where none are wanted."""
+        return cls(splits.some(most), shown_rows(splits).forget.unlabelled()) if most else None
 
 
 class Curve:
     """Measures on a few rows after each round that changes the weights."""
 
     def __init__(
-        self, stage: str, plan: Plan, few: EvaluationSplits | None, skip: int, weights: Weights
+        self, stage: str, plan: Plan, followed: Followed | None, skip: int, weights: Weights
     ) -> None:
-        self.stage, self.plan, self.few, self.round = stage, plan, few, skip
+        self.stage, self.plan, self.followed, self.round = stage, plan, followed, skip
         self.last = weights
         self.passes = 0.0
         self.points: list[Point] = []
@@ -24,10 +42,11 @@ class Curve:
     def follow(self, record: RoundRecord, weights: Weights) -> None:
         """A round ended with `weights`."""
         self.passes += record.cost.passes
-        if self.few is None or weights is self.last:
+        if self.followed is None or weights is self.last:
             return
         self.last = weights
-        seen = predict(measured_model(self.plan.spec), weights, self.few)
+        network = measured_model(self.plan.spec)
+        found = evaluate(predict(network, weights, self.followed.few), self.followed.few)
+        inner = represent(network, self.followed.drawn).astype(np.float16)
         self.round += 1
-        measures = evaluate(seen, self.few).measures
-        self.points.append(Point(self.stage, self.round, self.passes, measures))
+        self.points.append(Point(self.stage, self.round, self.passes, found.measures, found.by_class, inner))

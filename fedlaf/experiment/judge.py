@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fedlaf.client.runtime import device_of, measured_model
 from fedlaf.core.seeding import seed_for
-from fedlaf.core.types import Weights
+from fedlaf.core.types import ClientId, Weights
 from fedlaf.evaluation import (
     Evaluation,
     EvaluationSplits,
@@ -37,9 +37,11 @@ from fedlaf.evaluation import (
 from fedlaf.evaluation.attacks import Sides
 from fedlaf.evaluation.guards import guards
 from fedlaf.evaluation.measures import Probabilities
+from fedlaf.evaluation.splits import LABELLED
 from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.plan import Plan
 from fedlaf.method.contract import StageResult
+from fedlaf.report import RequestView, request_view, shown_rows
 
 RETRAINED, REFERENCE = "retrained", "reference"
 """The model retrained from the run's seed, and the start of the names of those from reference seeds."""
@@ -47,21 +49,25 @@ RETRAINED, REFERENCE = "retrained", "reference"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was measured of a request's models, the distances between retrainings, and the verdict."""
+    """What was measured of a request's models, the distances between retrainings, the verdict, and what
+    the page shows.
+    """
 
     models: Mapping[str, Evaluation]
     spread: RetrainSpread
     verdict: Verdict
+    view: RequestView
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Measures the models of one request on its rows."""
+    """Measures the models of one request, by the clients `asked`, on its rows."""
 
     plan: Plan
     store: CheckpointStore
     name: str
     splits: EvaluationSplits
+    asked: tuple[ClientId, ...] = ()
     seen: dict[str, Predictions] = field(default_factory=dict)
 
     def guarded(self, unlearned: StageResult, original: Weights) -> tuple[StageResult, bool]:
@@ -90,7 +96,19 @@ class Judge:
         for model in (model for model in seen if not model.startswith(REFERENCE)):
             both = evaluate(seen[model], self.splits, reference, added=added)
             found[model] = replace(both, measures={**both.measures, **own[model]})
-        return Judgement(found, scatter, judged(found, scatter, self.plan.gate))
+        view = self._view({model: seen[model] for model in found}, models)
+        return Judgement(found, scatter, judged(found, scatter, self.plan.gate), view)
+
+    def _view(self, seen: Mapping[str, Predictions], models: Mapping[str, Weights]) -> RequestView:
+        """What the page shows: each model on the rows that it draws."""
+        shown = shown_rows(self.splits)
+        network = measured_model(self.plan.spec)
+        most = max(len(getattr(shown, kind)) for kind in LABELLED)
+
+        def drawn(model: str) -> Predictions:
+            return predict(network, models[model], shown, represented=most)
+
+        return request_view(seen, self.splits, drawn, self.asked)
 
     def _own(
         self, model: str, seen: Mapping[str, Predictions], models: Mapping[str, Weights]

@@ -15,9 +15,9 @@ from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
-from fedlaf.evaluation import EvaluationSplits, splits_for
+from fedlaf.evaluation import splits_for
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
-from fedlaf.experiment.curve import Curve
+from fedlaf.experiment.curve import Curve, Followed
 from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import FEDERATION, Plan
@@ -73,8 +73,7 @@ class Pipeline:
 
     def run(self) -> Report:
         """Enrol, train, serve each request as it arrives, train to the end. Raises RoundFailed."""
-        plan = self.plan
-        clock = perf_counter()
+        plan, clock = self.plan, perf_counter()
         registry = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
         check_rows(registry, plan.federation.sizes)
         self.seconds["enrolment"] = perf_counter() - clock
@@ -101,7 +100,7 @@ class Pipeline:
         plan = self.plan
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, self.answers, self.store.folder.parent,
+            versions(), plan.config, self.answers, self.store.folder.parent, partition=plan.partition,
         )  # fmt: skip
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:
@@ -128,7 +127,7 @@ class Pipeline:
         were.
         """
         splits = splits_for(self.plan.federation, registry.request, registry.removed)
-        few = splits.some(self.plan.curve_rows) if self.plan.curve_rows else None
+        few = Followed.of(splits, self.plan.curve_rows)
         inputs = inputs_for(
             self.plan.method, registry, self.histories, self.plan.initial_weights, spec=self.plan.spec
         )
@@ -138,7 +137,7 @@ class Pipeline:
             stopped = False
         except RequestStopped as error:
             unlearned, stopped = error.result, True
-        judge = Judge(self.plan, self.store, name, splits)
+        judge = Judge(self.plan, self.store, name, splits, registry.request.clients)
         if not stopped:
             unlearned, stopped = judge.guarded(unlearned, original)
         if not stopped:
@@ -160,7 +159,7 @@ class Pipeline:
             tuple(sorted(request.withdrawn)), judged.models,
             {model: stage.cost for model, stage in stages.items()}, Answers.of(unlearned.records),
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
-            {model: clients_answered(stage.records) for model, stage in stages.items()}, saved,
+            {model: clients_answered(stage.records) for model, stage in stages.items()}, saved, judged.view,
         )  # fmt: skip
         return result, unlearned.weights
 
@@ -175,11 +174,11 @@ class Pipeline:
         judged = Judge(self.plan, self.store, "request-end", splits).judge(models)
         return RequestResult(
             "end", rounds, (), 0, (), judged.models, {}, spread=judged.spread.mean, verdict=judged.verdict,
-            stages={"unlearned": self.current, "retrained": "retrain-end"},
+            stages={"unlearned": self.current, "retrained": "retrain-end"}, view=judged.view,
         )  # fmt: skip
 
     def _retrain(
-        self, name: str, registry: ClientRegistry, until: int, few: EvaluationSplits | None,
+        self, name: str, registry: ClientRegistry, until: int, few: Followed | None,
         seed: int | None = None,
     ) -> StageResult:  # fmt: skip
         """Train from initial weights for `until` rounds, on all rows that are not removed."""
@@ -202,7 +201,7 @@ class Pipeline:
 
     def _stage(
         self, kind: StageKind, name: str, method: Method, weights: Weights, stage: Stage,
-        few: EvaluationSplits | None, *, history: HistorySpec = NO_HISTORY,
+        few: Followed | None, *, history: HistorySpec = NO_HISTORY,
     ) -> StageResult:  # fmt: skip
         """One stage: from the store when an earlier run finished the same, else run and saved."""
         rounds = method.total_rounds(stage.registry)
@@ -241,9 +240,10 @@ class Pipeline:
             depends = {"removed": removed, "rounds": rounds, "stage_seed": stage.seed}
         return StageFingerprint(plan.fingerprint(*FEDERATION, *kind.sections, **depends), curve)
 
-    def _curve_splits(self, registry: ClientRegistry, until: int) -> EvaluationSplits | None:
+    def _curve_splits(self, registry: ClientRegistry, until: int) -> Followed | None:
         """Rows to follow training on: those that the next request will ask to forget."""
         coming = [request for at, request in self.plan.schedule if at >= until]
-        if not self.plan.curve_rows or not coming:
+        most = self.plan.curve_rows
+        if not most or not coming:
             return None
-        return splits_for(self.plan.federation, coming[0], registry.removed).some(self.plan.curve_rows)
+        return Followed.of(splits_for(self.plan.federation, coming[0], registry.removed), most)

@@ -30,6 +30,7 @@ from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
 from fedlaf.objectives import Fit
+from fedlaf.report import partition_view
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class Plan:
         """The initial weights: a function of the seed (None: the run's) alone, shared by all trainings."""
         drawn = self.fresh(seed_for(self.seed if seed is None else seed, "initial weights"))
         return {k: v.numpy().copy() for k, v in drawn.state_dict().items()}
+
+    @property
+    def partition(self) -> dict[str, Any]:
+        """Rows by client and class for the page, the clients of all requests marked."""
+        asked = {client for _, request in self.schedule for client in request.clients}
+        return partition_view(self.federation.labels, self.federation.dataset.num_classes, asked)
 
     def fingerprint(self, *sections: str, **more: object) -> str:
         """A hash of those sections of the configuration, and of `more`: what a stage depends on."""

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: report.json, report.md, curves.png, drift.png."""
+"""What a run leaves in its folder: report.json, report.md, curves.png, drift.png, report.html, page.json."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf.report.drift import plot_drift, section
+from fedlaf.report.page import page_data, run_page
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
 from fedlaf.report.tables import (
@@ -32,6 +33,9 @@ def write(report: Report, folder: Path) -> None:
     drawn = plot(report, folder / "curves.png")
     plot_drift(report, folder / "drift.png")
     replace(folder / "report.md", document(report, picture=drawn))
+    data = page_data(report)
+    replace(folder / "page.json", json.dumps(data, allow_nan=False) + "\n")
+    replace(folder / "report.html", run_page(data))
 
 
 def document(report: Report, *, picture: bool = True) -> str:

@@ -29,11 +29,15 @@ def load(folder: str | Path) -> Report:
 
 
 def _report(found: dict[str, Any], folder: Path) -> Report:
-    curves = tuple(Point(**{**p, "measures": _numbers(p["measures"])}) for p in found["curves"])
+    curves = tuple(
+        Point(**{**p, "measures": _numbers(p["measures"]), "by_class": _by_class(p["by_class"])})
+        for p in found["curves"]
+    )
     answers = {stage: _answers(told) for stage, told in found["answers"].items()}
     return Report(
         found["seed"], found["method"], tuple(map(_result, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
+        found["command"],
     )  # fmt: skip
 
 
@@ -52,11 +56,12 @@ def _result(found: dict[str, Any]) -> RequestResult:
 
 def _evaluation(found: dict[str, Any], model: str, catalogue: Catalogue) -> Evaluation:
     measures = {k: v for k, v in _numbers(found["models"][model]).items() if k != "gap"}  # made of the others
-    by_class = {
-        kind: tuple(_numbers(dict(enumerate(values))).values())
-        for kind, values in found["by_class"].get(model, {}).items()
-    }
+    by_class = _by_class(found["by_class"].get(model, {}))
     return Evaluation(measures, by_class, found["layers"].get(model, {}), catalogue)
+
+
+def _by_class(found: Mapping[str, list[float | None]]) -> dict[str, tuple[float, ...]]:
+    return {kind: tuple(_numbers(dict(enumerate(values))).values()) for kind, values in found.items()}
 
 
 def _measure(told: dict[str, Any]) -> Measure:

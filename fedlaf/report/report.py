@@ -9,12 +9,16 @@ from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue
 from fedlaf.method.answers import Answers
 from fedlaf.method.contract import Finding
+from fedlaf.report.view import RequestView
 
 MODELS = ("original", "unlearned", "retrained")
 
@@ -43,12 +47,17 @@ IF_ANY = ("bytes_stored", "gpu_memory")
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: after `passes` client passes of its stage."""
+    """One point of a curve: after `passes` client passes of its stage.
+
+    `represented` has the representations [N, D] of the forgotten rows that the page draws.
+    """
 
     stage: str
     round: int
     passes: float
     measures: Mapping[str, float]
+    by_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    represented: npt.NDArray[np.float16] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class RequestResult:
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
     `spread` has each measure's mean distance between retrainings of other seeds, if asked for.
     `took_part` has the clients that answered at least once, for forgetting and for retraining; `stages` the
-    saved stage that each model's weights come from.
+    saved stage that each model's weights come from; `view` what only the page shows.
     """
 
     name: str
@@ -76,6 +85,7 @@ class RequestResult:
     verdict: Verdict | None = None
     took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
+    view: RequestView = field(default_factory=RequestView, compare=False)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -106,7 +116,8 @@ class RequestResult:
 @dataclass(frozen=True)
 class Report:
     """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
-    weights of its stages are.
+    weights of its stages are; `command` makes the run again, and `partition`, which only the page shows, has
+    rows by client and class.
     """
 
     seed: int
@@ -119,6 +130,8 @@ class Report:
     config: Mapping[str, Any]
     answers: Mapping[str, Answers] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)
+    command: str = ""
+    partition: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
@@ -164,18 +177,21 @@ def as_json(report: Report) -> dict[str, Any]:
     """The report as plain values; NaN, where a measure has no rows, becomes null."""
     return {
         "seed": report.seed,
+        "command": report.command,
         "method": report.method,
         "requests": [_served(served) for served in report.results],
         "training": report.training.numbers(),
         "seconds": dict(report.seconds),
         "versions": dict(report.versions),
-        "curves": [
-            {"stage": p.stage, "round": p.round, "passes": p.passes, "measures": _plain(p.measures)}
-            for p in report.curves
-        ],
+        "curves": [_point(point) for point in report.curves],
         "answers": {stage: _answers(answers) for stage, answers in report.answers.items()},
         "config": dict(report.config),
     }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    by_class, at = _classes(point.by_class), {k: getattr(point, k) for k in ("stage", "round", "passes")}
+    return {**at, "measures": _plain(point.measures), "by_class": by_class}
 
 
 def _served(served: RequestResult) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
     left = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     stages = {f"stages/{s}.{e}" for s in ("train", "request-1", "retrain-1") for e in ("json", "safetensors")}
     seen = {f"stages/request-1-{model}.predictions.safetensors" for model in ("original", "retrained")}
-    assert left == {"report.json", "report.md", "curves.png"} | stages | seen
+    stages |= {f"stages/{s}.curve.safetensors" for s in ("train", "request-1", "retrain-1")}
+    shown = {"report.json", "report.md", "curves.png", "report.html", "page.json"}
+    assert left == shown | stages | seen
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     (request,) = report["requests"]
     assert request["withdrawn"] == [0]

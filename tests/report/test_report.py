@@ -450,9 +450,10 @@ def test_the_dotted_line_is_the_retrained_model_of_the_request_that_is_drawn(
 # ---- files
 
 
-def test_the_three_files_are_written_and_nothing_else(tmp_path: Path) -> None:
+def test_the_files_are_written_and_nothing_else(tmp_path: Path) -> None:
     write(REPORT, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png", "report.json", "report.md"]
+    names = ["curves.png", "page.json", "report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
     assert json.loads((tmp_path / "report.json").read_text()) == parsed(REPORT)
     assert (tmp_path / "report.md").read_text() == document(REPORT)
     assert colours(tmp_path / "curves.png") > 20

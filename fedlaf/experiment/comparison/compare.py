@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -80,9 +81,15 @@ def write(comparison: Comparison, found: Sequence[Row]) -> str:
     parts += ["![mean distance to the retrained model](comparison.png)"] if drawn else []
     text = "\n\n".join(parts) + "\n"
     report.replace(folder / "comparison.md", text)
-    kept = {"title": comparison.title, "seeds": comparison.seeds, "default": comparison.default}
-    report.replace(folder / "comparison.json", json.dumps({**kept, "rows": as_json(found)}, indent=1) + "\n")
-    return f"{text}\n{folder}/comparison.md, .png, .json"
+    kept: dict[str, Any] = {
+        "title": comparison.title,
+        "seeds": comparison.seeds,
+        "default": comparison.default,
+    }
+    kept |= {"question": comparison.question, "rows": as_json(found)}
+    report.replace(folder / "comparison.json", json.dumps(kept, indent=1) + "\n")
+    report.replace(folder / "comparison.html", report.comparison_page(kept))
+    return f"{text}\n{folder}/comparison.md, .png, .json, .html"
 
 
 def _rows(comparison: Comparison, runner: Runner) -> list[Row]:

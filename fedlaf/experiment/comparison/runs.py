@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -116,8 +117,8 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    resumed = {"resume": str(run.after)} if run.after else {}
-    report.write(replace(told, config={**told.config, **resumed}), at)
+    at_home = {**told.config, **({"resume": str(run.after)} if run.after else {})}
+    report.write(replace(told, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 
