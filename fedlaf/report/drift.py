@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf.report.plot import COLOURS, save
-from fedlaf.report.report import MEASURES, Report, RequestResult
+from fedlaf.report.report import Report
+from fedlaf.report.results import MEASURES, RequestResult
 from fedlaf.report.tables import Rows, markdown
 
 LABELS = {

@@ -15,7 +15,8 @@ from fedlaf.evaluation.catalogue import in_order
 from fedlaf.evaluation.verdict import Word
 from fedlaf.method.answers import Answers, ClientFailures
 from fedlaf.method.contract import Finding
-from fedlaf.report.report import Point, Report, RequestResult
+from fedlaf.report.report import Report
+from fedlaf.report.results import Point, RequestResult
 
 
 def load(folder: str | Path) -> Report:

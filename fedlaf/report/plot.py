@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fedlaf.report.report import MEASURES, Point, Report
+from fedlaf.report.report import Report
+from fedlaf.report.results import MEASURES, Point
 
 PANELS = ("accuracy_test", "accuracy_forget", "backdoor_success")
 COLOURS = {"original": "0.45", "unlearned": "#c1272d", "retrained": "#0072b2"}

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import isnan
+from collections.abc import Iterator, Sequence
 
 from fedlaf.evaluation import Verdict
-from fedlaf.report.report import COSTS, MODELS, Report, RequestResult
+from fedlaf.report.results import COSTS, MODELS, RequestResult, or_none
 
 Record = dict[str, str | int | float | None]
 
 
-def records(report: Report) -> list[Record]:
+def records(seed: int, method: str, results: Sequence[RequestResult]) -> list[Record]:
     """One row a request, model and measure or cost, all with the same keys; None for NaN.
 
     `kind` is measure or cost. Measures of unlearned models have their `distance` to the retrained model, the
     `limit` (the largest distance between retrainings) and the `verdict`.
     """
-    of_run: Record = {"seed": report.seed, "method": report.method}
-    return [of_run | record for served in report.results for record in _records(served)]
+    of_run: Record = {"seed": seed, "method": method}
+    return [of_run | record for served in results for record in _records(served)]
 
 
 def _records(served: RequestResult) -> Iterator[Record]:
@@ -31,16 +30,11 @@ def _records(served: RequestResult) -> Iterator[Record]:
                     "kind": "measure",
                     "name": name,
                     "unit": measure.unit,
-                    "value": _number(value),
+                    "value": or_none(value),
                 }
-                distance, limit = _number(verdict.distances.get(name)), _number(verdict.limits.get(name))
+                distance, limit = or_none(verdict.distances.get(name)), or_none(verdict.limits.get(name))
                 word = verdict.words.get(name)
-                known |= {"value": _number(value)}
                 yield of_model | known | {"distance": distance, "limit": limit, "verdict": word and str(word)}
         for name in COSTS if model in served.costs else ():
             cost: Record = {"kind": "cost", "name": name, "unit": "", "value": served.cost(name, model)}
             yield of_model | cost | {"distance": None, "limit": None, "verdict": None}
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or isnan(value) else value

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from fedlaf.core.cost import PEAKS
 from fedlaf.evaluation.verdict import Word
-from fedlaf.report.report import COSTS, IF_ANY, MODELS, Report, RequestResult
+from fedlaf.report.report import Report
+from fedlaf.report.results import COSTS, IF_ANY, MODELS, RequestResult
 
 Rows = list[list[str]]
 

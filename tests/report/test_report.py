@@ -22,7 +22,8 @@ from fedlaf.method.answers import Answers, ClientFailures
 from fedlaf.report import Point, Report, RequestResult, tell, watching, write
 from fedlaf.report.files import document
 from fedlaf.report.plot import curves_of, plot
-from fedlaf.report.report import COSTS, IF_ANY, MEASURES, as_json
+from fedlaf.report.report import as_json
+from fedlaf.report.results import COSTS, IF_ANY, MEASURES
 from fedlaf.report.tables import (
     class_rows,
     cost_rows,

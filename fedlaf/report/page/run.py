@@ -10,7 +10,8 @@ from fedlaf.core.cost import PEAKS
 from fedlaf.report.page.html import document, plain
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.plot import training_stages
-from fedlaf.report.report import COSTS, IF_ANY, MODELS, Point, Report, RequestResult
+from fedlaf.report.report import Report
+from fedlaf.report.results import COSTS, IF_ANY, MODELS, Point, RequestResult
 from fedlaf.report.tables import remarks, title
 
 MEGABYTE = 1e6

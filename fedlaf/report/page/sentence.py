@@ -7,7 +7,7 @@ from math import isnan
 from fedlaf.evaluation import Verdict
 from fedlaf.evaluation.catalogue import Catalogue
 from fedlaf.evaluation.verdict import Word
-from fedlaf.report.report import RequestResult
+from fedlaf.report.results import RequestResult
 
 STOPPED = "The request was not served: the method stopped, and the model is the one from before it."
 NO_REFERENCE = "There is no verdict: no model was retrained without the rows."
