@@ -194,7 +194,7 @@ def test_the_default_has_targets_and_the_tuned_published_losses_are_an_option() 
     assert default.rule == ClosedForm(most_rows=300)
     adam = configuration.made(composed("forget=laf_adam"), "forget")
     assert (adam.target_rule, adam.align) == (TargetRule(), Alignment())
-    assert default.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
+    assert adam.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
     tuned = configuration.made(composed("forget=laf_tuned_losses"), "forget")
     assert isinstance(tuned, PublishedLaf)
     assert tuned.recover_rounds > 0
