@@ -16,6 +16,7 @@ from fedlaf.evaluation import Gate, Halves, Layers, Probe, Relearn
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.plan import FEDERATION, prepare
 from fedlaf.models import ResNet18
+from fedlaf.objectives import ClosedForm
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
@@ -190,8 +191,10 @@ def test_the_default_has_targets_and_the_tuned_published_losses_are_an_option() 
     default = configuration.made(composed(), "forget")
     assert default == configuration.made(composed("forget=laf"), "forget")
     assert isinstance(default, Laf)
-    assert (default.target_rule, default.align) == (TargetRule(), Alignment())
-    assert default.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
+    assert default.rule == ClosedForm(most_rows=300)
+    adam = configuration.made(composed("forget=laf_adam"), "forget")
+    assert (adam.target_rule, adam.align) == (TargetRule(), Alignment())
+    assert adam.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
     tuned = configuration.made(composed("forget=laf_tuned_losses"), "forget")
     assert isinstance(tuned, PublishedLaf)
     assert tuned.recover_rounds > 0
