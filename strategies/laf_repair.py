@@ -75,4 +75,4 @@ class PublishedLafRepair(Repair, PublishedLaf):
 
 @dataclass(frozen=True)
 class LafAdamRepair(Repair, LafAdam):
-    """Repair after LAF with goals."""
+    """Repair after the Adam form of LAF."""
