@@ -61,7 +61,7 @@ def test_twice_in_one_process_gives_equal_bits_and_leaves_the_process_as_it_was(
         assert same(report.weights(model), again.weights(model))
         assert (tmp_path / "again" / "stages" / f"{stage}.safetensors").is_file()
     assert not same(report.weights("original"), report.weights("unlearned"))
-    assert again.curves == report.curves
+    assert as_json(again)["curves"] == as_json(report)["curves"]
     assert again.measure("accuracy_test") == report.measure("accuracy_test", "unlearned", request=0)
 
 
