@@ -76,7 +76,7 @@ def test_forgetting_clients_warm_up_then_all_align() -> None:
         ("align", "align", 1, Who.BOTH),
     ]
     warmup, align = phases(METHOD)[-2:]
-    assert (warmup.settings, align.settings) == (replace(ALIGN, steps=3, warmup=True), ALIGN)
+    assert (warmup.settings, align.settings) == (replace(ALIGN, steps=3), ALIGN)
     assert all(phase.strict for phase in phases(METHOD))
 
 
@@ -85,10 +85,11 @@ def test_without_warmup_steps_there_is_no_such_phase() -> None:
     assert without == [name for name in with_ if name != "warmup"]
 
 
-def test_settings_of_h_are_those_of_the_density(four: tuple[ClientSpec, Weights]) -> None:
-    represent = Represent(density="gaussian", latent=3, decoder="sigmoid", error="sum")
+@pytest.mark.parametrize("more", [{"density": "gaussian"}, {"latent": 3, "decoder": "sigmoid"}], ids=str)
+def test_settings_of_h_are_those_of_the_density(more: dict[str, Any]) -> None:
+    represent = Represent(error="sum", **more)
     settings = [p.settings for p in phases(LafAdam(represent)) if p.name in ("score", "assign_targets")]
-    expected = TargetRule(latent=3, decoder="sigmoid", error="sum", density="gaussian")
+    expected = TargetRule(error="sum", **more)
     assert settings == [expected, expected]
 
 

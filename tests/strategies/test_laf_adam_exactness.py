@@ -22,7 +22,13 @@ from fedlaf.objectives.laf import Represent
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.strategies.laf_adam import LafAdam
 
-REPRESENT = Represent(latent=4, rows="retain", epochs=3, most_rows=None)
+REPRESENT: dict[str, dict[str, Any]] = {
+    "vae": {
+        "represent": Represent(latent=4, rows="retain", epochs=3, lr=1e-3, most_rows=None),
+        "represent_rounds": 1,
+    },
+    "gaussian": {"represent": Represent(density="gaussian", rows="retain", most_rows=None)},
+}
 ALIGN = Alignment(batch_size=16, steps=5)
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -105,11 +111,9 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     spec = small_spec(1, rows=300)
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
-    represent = replace(REPRESENT, density=density)
     rule, align = TargetRule(strength=6.0, negative_weight=4.0), replace(ALIGN, distance=distance)
     method = LafAdam(
-        represent=represent,
-        represent_rounds=1,
+        **REPRESENT[density],
         target_rule=rule,
         align=align,
         warmup_steps=0,
@@ -121,6 +125,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     x_r, x_f = rows_of(spec, 0, request)
     with torch.no_grad():
         e_r, e_f = (torch.cat([model.extractor(inputs(c)) for c in x.split(256)]) for x in (x_r, x_f))
+    represent = method.represent
     h = plain_density(represent, e_r)
     retain, forget = e_r.double().numpy(), e_f.double().numpy()
     errors = [plain_errors(represent, e, h) for e in (retain, forget)]

@@ -25,9 +25,9 @@ LAF = PublishedLaf(represent=Represent(latent=4), represent_rounds=1, forget=For
 
 
 def from_client(
-    client: int, change: Callable[[Message], Message | None], after: int = 0
+    client: int, change: Callable[[Message], Message | None], after: int = 0, times: int = 100
 ) -> Callable[[Message], Message | None]:
-    """Tamper with the replies of one client, once `after` of its replies have passed."""
+    """Tamper with the replies of one client, `times` of them, once `after` of its replies have passed."""
     seen = 0
 
     def tamper(reply: Message) -> Message | None:
@@ -35,7 +35,7 @@ def from_client(
         if reply.metadata.src_node_id != 1001 + client:
             return reply
         seen += 1
-        return change(reply) if seen > after else reply
+        return change(reply) if after < seen <= after + times else reply
 
     return tamper
 
@@ -103,17 +103,24 @@ FAULTS = {
 
 @pytest.mark.parametrize(("change", "why"), FAULTS.values(), ids=FAULTS.keys())
 def test_training_leaves_a_failing_client_out_and_says_why(change: Callable, why: str) -> None:
-    rounds = run(FedAvg(rounds=1), from_client(2, change), ForgetRequest())
-    (record,) = rounds.records
-    assert record.asked == (0, 1, 2, 3)
-    assert list(record.failed) == [2]
-    assert why in record.failed[2]
-    # What is aggregated is the mean of the other three, and nothing of the failing one.
+    rounds = run(FedAvg(rounds=2), from_client(2, change, times=1), ForgetRequest())
+    first, second = rounds.records
+    assert first.asked == second.asked == (0, 1, 2, 3)
+    assert list(first.failed) == [2]
+    assert why in first.failed[2]
+    assert not second.failed
+    # The first round's mean is that of the other three, and has nothing of the failing one.
     spec = small_spec(4)
     grid, registry = enrolled(spec)
     without = replace(registry, removed=ForgetRequest.of_clients([2], registry.sizes))
-    three = FedAvg(rounds=1).run(grid, initial_weights(spec), Stage("s", 0, without))
-    assert same_bits(rounds.state.weights, three.weights)
+    three = FedAvg(rounds=1).run(grid, initial_weights(spec), Stage("s", 0, without)).weights
+    all_four = FedAvg(rounds=2).run(grid, three, Stage("s", 0, registry, skip=1)).weights
+    assert same_bits(rounds.state.weights, all_four)
+
+
+def test_a_client_that_fails_in_each_round_stops_training() -> None:
+    with pytest.raises(RoundFailed, match=r"^s: client 2 failed in 2 of 2 rounds \(no answer in time\)$"):
+        run(FedAvg(rounds=2), from_client(2, lost), ForgetRequest())
 
 
 def test_training_stops_without_a_quorum() -> None:
@@ -139,7 +146,7 @@ def test_a_forget_round_asks_a_failing_client_once_more() -> None:
 
 def test_a_forget_round_stops_when_a_party_stays_away() -> None:
     with pytest.raises(RoundFailed, match=r"s, forget round 1: 4 clients asked, 3 answered, 1 failed \[0\]"):
-        run(LAF, from_client(0, lost, after=3), REQUEST)  # it is there until h_f is trained
+        run(LAF, from_client(0, lost, after=2), REQUEST)  # it teaches, and trains h_f
 
 
 def test_a_forget_round_refuses_an_extractor_with_nan() -> None:

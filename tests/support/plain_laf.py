@@ -44,7 +44,7 @@ def inputs(x: torch.Tensor) -> torch.Tensor:
 
 def plain_vae(vae: Vae, e: torch.Tensor, epochs: int, stream: torch.Generator) -> Vae:
     """Train a VAE on representations, as the paper says."""
-    adam = torch.optim.Adam(vae.parameters(), lr=2e-3, fused=True)  # the same kernel: bits
+    adam = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)  # the same kernel: bits
     for _ in range(epochs):
         for batch in torch.randperm(len(e), generator=stream).split(32):
             target = (e[batch] - vae.shift) / vae.scale
