@@ -22,6 +22,7 @@ from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf import Laf
+from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -187,14 +188,14 @@ def test_the_published_preset_of_resnet18_differs_where_the_paper_does() -> None
     )
 
 
-def test_the_default_has_targets_and_the_tuned_published_losses_are_an_option() -> None:
+def test_the_default_is_closed_form_and_gradient_steps_and_published_losses_are_options() -> None:
     default = configuration.made(composed(), "forget")
     assert default == configuration.made(composed("forget=laf"), "forget")
-    assert isinstance(default, Laf)
-    assert default.rule == ClosedForm(most_rows=300)
-    adam = configuration.made(composed("forget=laf_adam"), "forget")
-    assert (adam.target_rule, adam.align) == (TargetRule(), Alignment())
-    assert adam.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
+    assert default == Laf(rule=ClosedForm(most_rows=300))
+    by_steps = configuration.made(composed("forget=laf_adam"), "forget")
+    assert isinstance(by_steps, LafAdam)
+    assert (by_steps.target_rule, by_steps.align) == (TargetRule(), Alignment())
+    assert by_steps.represent == Represent(rows="retain", most_rows=300, lr=2e-3, density="gaussian")
     tuned = configuration.made(composed("forget=laf_tuned_losses"), "forget")
     assert isinstance(tuned, PublishedLaf)
     assert tuned.recover_rounds > 0

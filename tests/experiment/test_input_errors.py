@@ -32,8 +32,8 @@ WRONG = {
         "request.clients: expected fewer than the 10 clients of the federation, got [0, 1, 2",
     ),
     "half a section": (
-        ["experiment=cross_device", "corruption=none"],
-        "corruption.backdoor: expected null, or a whole section (with its _target_), got {'clients'",
+        ["corruption.wrong_labels={clients:[0]}"],
+        "corruption.wrong_labels: expected null, or a whole section (with its _target_), got {'clients'",
     ),
     "no section": (["corruption.backdoor=7"], "corruption.backdoor: expected null, or a whole section (with"),
     "unknown client": (["request.clients=[12]"], "request.clients: expected client ids from 0 to 9, got 12"),

@@ -57,7 +57,7 @@ def test_methods_for_clients_refuse_rows_of_clients_that_stay(method: str, reque
     assert str(refused.value).startswith(expected)
 
 
-@pytest.mark.parametrize("method", ["retrain", "fine_tune", "not", "laf"])
+@pytest.mark.parametrize("method", ["retrain", "fine_tune", "not", "laf_adam"])
 def test_other_methods_serve_rows_and_classes(method: str) -> None:
     for request in ("remove_samples", "remove_classes"):
         assert planned(f"forget={method}", f"request={request}").schedule
@@ -166,7 +166,7 @@ def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -
     for method, kinds in (("conda", {"magnitudes"}), ("pgd", {"last"}), ("federaser", {"updates"})):
         run(tmp_path / method, f"forget={method}", "train.rounds=2")
         records = tmp_path / method / "stages" / "train.history"
-        assert {p.name for p in records.iterdir()} == kinds
+        assert {p.name for p in records.iterdir() if p.is_dir()} == kinds
     run(tmp_path / "not", "forget=not", "train.rounds=2")
     assert not [p for p in (tmp_path / "not" / "stages").iterdir() if p.is_dir()]
 

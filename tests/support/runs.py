@@ -34,6 +34,9 @@ class StagesRun:
     def advance(self, name: str) -> None:
         pass
 
+    def note(self, line: str) -> None:
+        pass
+
     def withdrawn(self, nodes: dict[int, int]) -> None:
         pass
 
