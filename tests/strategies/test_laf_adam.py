@@ -86,9 +86,9 @@ def test_without_warmup_steps_there_is_no_such_phase() -> None:
 
 
 def test_settings_of_h_are_those_of_the_density(four: tuple[ClientSpec, Weights]) -> None:
-    represent = Represent(density="gaussian", latent=3, decoder="sigmoid", error="sum")
+    represent = Represent(density="vae", latent=3, decoder="sigmoid", error="sum")
     settings = [p.settings for p in phases(LafAdam(represent)) if p.name in ("score", "assign_targets")]
-    expected = TargetRule(latent=3, decoder="sigmoid", error="sum", density="gaussian")
+    expected = TargetRule(latent=3, decoder="sigmoid", error="sum", density="vae")
     assert settings == [expected, expected]
 
 

@@ -105,7 +105,7 @@ def test_one_client_that_holds_everything_is_the_centralised_algorithm(density: 
     spec = small_spec(1, rows=300)
     weights = trained(spec)
     request = ForgetRequest.of_samples({0: sorted({*poisoned(spec), *range(60)})}, {0: 300})
-    represent = replace(REPRESENT, density=density)
+    represent = REPRESENT if density == "vae" else Represent(density=density, most_rows=None)
     rule, align = TargetRule(strength=6.0, negative_weight=4.0), replace(ALIGN, distance=distance)
     method = LafAdam(
         represent=represent,

@@ -130,7 +130,7 @@ def test_federaser_replays_kept_rounds(tmp_path: Path) -> None:
     (6,8,0) and answers (2,7,4) + (0,0,-1): (0,0,-10). Their mean is (1.5, 0, -3).
     """
     rounds = [TWO_ROUNDS[0], TWO_ROUNDS[1], {0: (7, 7, 7), 1: (0, 0, 5), 2: (6, 8, 0)}]
-    method = FedEraser(every=2, fit=Fit(epochs=2))
+    method = FedEraser(every=2, ratio=0.5, fit=Fit(epochs=2))
     history = recorded(tmp_path, rounds, EQUAL, method.history_spec)
     assert history.rounds == [1, 3]
     registry = leaving(EQUAL, 0, trained=3)
