@@ -63,16 +63,18 @@ class PublishedLaf(DensityMethod):
 
     def _require_effects(self) -> None:
         rates = self.forget
-        with within("forget"):  # `forget_steps` says how many
-            require_effect(rates, "steps", when="a phase of its own", holds=False)
+        with within("forget"):
+            same = rates.steps == self.forget_steps
+            require_effect(rates, "steps", when="forget_steps, which goes before it", holds=same)
             require_effect(rates, "temperature", when="lr_alignment above 0", holds=rates.lr_alignment > 0)
             sampled = self.represent.density == "vae" and rates.lr_unlearning > 0
             require_effect(rates, "sampled", when="density=vae and lr_unlearning above 0", holds=sampled)
         recovers = self.recover_rounds + self.closing_rounds > 0
         require_effect(self, "recover", when="recover_rounds or closing_rounds", holds=recovers)
         with within("recover"):  # remaining rows alone, aligned
+            require(self.recover.updates == "alternate", "updates", "alternate", self.recover.updates)
             require(self.recover.lr_unlearning == 0, "lr_unlearning", "0", self.recover.lr_unlearning)
-            names = "temperature sampled weighting updates"
+            names = "temperature sampled weighting"
             require_effect(self.recover, names, when="rows to forget", holds=False)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:

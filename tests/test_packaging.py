@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("packaging")
 ROOT = Path(__file__).parent.parent
 TREE = ("LICENSE", "README.md", "pyproject.toml", "fedlaf", "conf", "strategies", "tests", "benchmarks")
 BRIEF = ("experiment=smoke", "clients=3", "train.rounds=1", "data.train_rows=400", "data.test_rows=100",
-         "evaluation.curve_rows=0", "forget.represent_rounds=1", "forget.align_rounds=1")  # fmt: skip
+         "evaluation.curve_rows=0")  # fmt: skip
 COMMANDS = {
     "module": (("python", "-m", "fedlaf"), ("engine=inline",)),
     "script": (("fedlaf",), ("engine=ray", "engine.workers=1")),
@@ -160,7 +160,34 @@ def test_the_shipped_job_runs_where_others_have_a_folder_conf(
 def test_groups_of_ones_own_stand_beside_ours(installed: Environment, elsewhere: Path) -> None:
     shown = installed.run(["fedlaf", "--config-dir", "conf", "data=mine", "--cfg", "job"], elsewhere)
     assert "train_rows: 300" in shown
-    assert "_target_: fedlaf.strategies.laf_adam.LafAdam" in shown
+    assert "_target_: fedlaf.strategies.laf.Laf" in shown
+
+
+def test_each_example_runs_as_its_page_says(installed: Environment, tmp_path: Path) -> None:
+    """The lines of examples/README.md, in brief: they name every file of examples/conf."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    page = (ROOT / "examples" / "README.md").read_text().splitlines()
+    lines = [line for line in page if line.startswith("fedlaf --config-dir examples/conf ")]
+    conf = ROOT / "examples" / "conf"
+    options = {file.relative_to(conf).with_suffix("") for file in conf.rglob("*.yaml")}
+    assert options
+    assert {f"{option.parent}={option.name}" for option in options} <= {
+        word.removeprefix("+") for line in lines for word in line.split()
+    }
+    brief = "clients=3 train.rounds=1 evaluation.curve_rows=0 engine=inline"
+    jobs = [
+        f"{line} {brief} hydra.run.dir=run-{number}"
+        + ("" if "breast_cancer" in line else " data.train_rows=400 data.test_rows=100")
+        for number, line in enumerate(lines)
+    ]
+    (tmp_path / "jobs").write_text("\n".join(jobs))
+    # In one process: starting one costs more than such a job.
+    script = (
+        "import pathlib, sys\nfrom fedlaf.__main__ import main\n"
+        "for job in pathlib.Path('jobs').read_text().splitlines():\n    sys.argv = job.split()\n    main()"
+    )
+    installed.run(["python", "-c", script], tmp_path, "examples")
+    assert len(list(tmp_path.glob("run-*/report.json"))) == len(lines)
 
 
 def test_no_other_name_is_ours(installed: Environment, elsewhere: Path) -> None:
@@ -193,6 +220,7 @@ def test_the_app_of_flower_runs_from_its_own_folder(installed: Environment, else
     found = installed.run(["python", "-c", script], elsewhere, str(app)).split()
     assert [Path(path).parent for path in found] == [app / "conf", app / "strategies"]
     installed.run(["python", "-m", "fedlaf", *BRIEF, "engine=inline"], elsewhere, str(app))
+    assert list(elsewhere.glob("outputs/*/*/report.html"))
 
 
 def test_the_type_checker_follows_the_strategies(installed: Environment) -> None:

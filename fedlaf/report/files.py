@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf.report.drift import plot_drift, section
-from fedlaf.report.page import page_data, run_page
+from fedlaf.report.page import has_assets, page_data, run_page
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
 from fedlaf.report.tables import (
@@ -35,7 +35,8 @@ def write(report: Report, folder: Path) -> None:
     replace(folder / "report.md", document(report, picture=drawn))
     data = page_data(report)
     replace(folder / "page.json", json.dumps(data, allow_nan=False) + "\n")
-    replace(folder / "report.html", run_page(data))
+    if has_assets():
+        replace(folder / "report.html", run_page(data))
 
 
 def document(report: Report, *, picture: bool = True) -> str:

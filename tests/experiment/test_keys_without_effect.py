@@ -21,7 +21,7 @@ REFUSED = {
     "Adam's momentum": ("forget=nothing", "train.fit.momentum=0.5", "optimizer=sgd"),
     "momentum of local steps": ("forget=scrub", "forget.push.momentum=0.5", "optimizer=sgd"),
     "no recovery": ("forget=boundary", "forget.recover_rounds=0 forget.recover.lr=1e-4", "recover_rounds"),
-    "steps that the method sets": (PUBLISHED, "forget.forget.steps=3", "a phase of its own"),
+    "steps that the method sets": (PUBLISHED, "forget.forget.steps=3", "forget_steps"),
     "one loss": (PUBLISHED, "forget.forget.lr_alignment=0 forget.forget.temperature=2", "lr_alignment"),
     "nothing is drawn": (
         PUBLISHED, "forget.forget.lr_unlearning=0 forget.forget.sampled=true", "density=vae",

@@ -19,7 +19,7 @@ from fedlaf.strategies.laf_published import PublishedLaf
 
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_clients([0], SIZES)
-REPRESENT = Represent(latent=4, rows="retain", epochs=1, own_epochs=1)
+REPRESENT = Represent(latent=4, rows="retain", epochs=1)
 
 
 def record(phase: str, round_: int = 1, **numbers: float) -> RoundRecord:

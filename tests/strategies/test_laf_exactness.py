@@ -149,7 +149,7 @@ def test_local_steps_are_an_approximation_whose_gap_shrinks_with_the_rate() -> N
     request = ForgetRequest.of_samples(SPLITS["spread over all"], dict.fromkeys(range(4), 100))
 
     def gap(rate: float) -> float:
-        forget = replace(FORGET, lr_unlearning=0, lr_alignment=rate)
+        forget = replace(FORGET, lr_unlearning=0, lr_alignment=rate, steps=4)
         shared = {
             "represent": REPRESENT,
             "forget": forget,

@@ -23,7 +23,7 @@ from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_published_server import PublishedLafServer
 
 SIZES = dict.fromkeys(range(4), 100)
-REPRESENT = Represent(latent=4, rows="retain", epochs=1, own_epochs=1, most_rows=40)
+REPRESENT = Represent(latent=4, rows="retain", epochs=1, most_rows=40)
 FORGET = Forget(lr_unlearning=1e-4, lr_alignment=1e-3, weighting="oddness")
 METHOD = PublishedLaf(
     represent=REPRESENT, represent_rounds=2, forget=FORGET, forget_steps=3, closing_rounds=2

@@ -24,7 +24,7 @@ FORGET = Forget(
 
 def laf(updates: str, kind: type[PublishedLaf] = PublishedLaf, **more: Any) -> PublishedLaf:
     return kind(
-        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
+        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates, steps=2),
         forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
     )  # fmt: skip
 

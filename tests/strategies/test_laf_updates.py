@@ -145,7 +145,7 @@ def test_joint_counts_half_the_passes(sizes: tuple[int, int]) -> None:
 
 def laf(updates: str, kind: type[PublishedLaf] = PublishedLaf, **more: Any) -> PublishedLaf:
     return kind(
-        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates),
+        represent=Represent(latent=4), represent_rounds=1, forget=replace(FORGET, updates=updates, steps=2),
         forget_steps=2, forget_rounds=3, recover_rounds=0, closing_rounds=0, **more,
     )  # fmt: skip
 
@@ -198,7 +198,7 @@ def test_in_a_federation_each_reports_its_own_losses_and_passes() -> None:
 def test_two_stages_are_forgetting_by_one_loss_then_by_the_other() -> None:
     """The first stage is forgetting with alignment left out; the second goes on from there."""
     both = laf("two_stage", forget_share=0.4)
-    alone = replace(FORGET, updates="alternate", lr_alignment=0.0)
+    alone = replace(FORGET, updates="alternate", lr_alignment=0.0, steps=2, temperature=1.0)
     after: dict[str, Weights] = {}
     staged = run(both, lambda record, now: after.update({record.phase: now}))
     assert same_bits(run(replace(both, forget=alone)).weights, after["unlearn"])

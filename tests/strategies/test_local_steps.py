@@ -55,7 +55,7 @@ class Case:
 ALL, ONLINE, OTHERS = (0, 1, 2, 3), (0,), (1, 2, 3)
 CASES = {
     "gradient_ascent": Case(
-        GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER),
+        GradientAscent(ascend=NegGrad(**SGD, clip=1.0), recover=RECOVER, recover_rounds=1),
         32 + 150, 0, 32 + 150, {"ascend": ONLINE, "recover": OTHERS},
     ),
     "scrub": Case(
@@ -67,7 +67,7 @@ CASES = {
         {"teacher_logits": ALL, "push 1": ONLINE, "hold 1": OTHERS, "hold": OTHERS},
     ),
     "bad_teacher": Case(
-        BadTeacher(teacher=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3), rounds=1),
+        BadTeacher(teacher=RandomTeacherLogits(share=0.4), distil=DistilBoth(lr=1e-3, steps=None), rounds=1),
         100 + 120, 100 + 120, 0, {"random_teacher_logits": ALL, "distil": ALL},
     ),
     "boundary": Case(
@@ -76,7 +76,7 @@ CASES = {
     ),
     "unroll": Case(SingleGradient(eta=0.05, unroll=Unroll(16)), 100, 0, 100, {"unroll": ONLINE}),
     "fedosd": Case(
-        FedOsd(gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER),
+        FedOsd(gradients=FedOsdGradients(share=0.2), gradient_rounds=2, recover=RECOVER, recover_rounds=1),
         2 * 80 + 150, 0, 2 * 80 + 150, {"fedosd_gradients": ALL, "recover": OTHERS},
     ),
 }  # fmt: skip

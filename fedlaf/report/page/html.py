@@ -18,6 +18,8 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any
 
+from fedlaf.core.package_files import package_file
+
 SCRIPTS = {
     "run": ("core.js", "charts.js", "models.js", "tsne.js", "rows.js", "rounds.js", "groups.js", "run.js"),
     "comparison": ("core.js", "charts.js", "tables.js", "comparison.js"),
@@ -49,8 +51,16 @@ def plain(value: Any) -> Any:
 
 
 def asset(name: str) -> str:
-    """The text of one of the files beside this module."""
-    return files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
+    """The text of one of the files beside this module. Raises FileNotFoundError where there is none."""
+    found = package_file("report", "page", "assets", name)
+    if found is None:
+        raise FileNotFoundError(name)
+    return found.read_text(encoding="utf-8")
+
+
+def has_assets() -> bool:
+    """Whether pages can be written: a copy that holds code alone, without an installed one, cannot."""
+    return package_file("report", "page", "assets", "page.html") is not None
 
 
 @cache
