@@ -1,4 +1,4 @@
-"""LAF as published, in one process and the obvious way: oracle and yardstick of the fast path.
+"""LAF as published, in one process and the obvious way: the oracle of the fast path.
 
 Source: Shen, Zhang, Zhao, Bialkowski, Chen, Xu, "Label-Agnostic Forgetting: A Supervision-Free
 Unlearning in Deep Models", ICLR 2024, and the order of work in its authors' public code: the

@@ -63,10 +63,10 @@ def _job(config: DictConfig) -> float | None:
     folder = Path(hydra_config.runtime.output_dir)
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
     command = shlex.join(["fedlaf", *hydra_config.overrides.task])
-    told = execute(plan, folder, command, multirun=hydra_config.mode == RunMode.MULTIRUN)
-    report.tell(told, folder)
-    unless_stopped(told)
-    return told.results[-1].measure("gap", "unlearned") if told.results else None
+    finished = execute(plan, folder, command, multirun=hydra_config.mode == RunMode.MULTIRUN)
+    report.tell(finished, folder)
+    unless_stopped(finished)
+    return finished.results[-1].measure("gap", "unlearned") if finished.results else None
 
 
 def _compare(overrides: list[str]) -> None:

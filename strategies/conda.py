@@ -1,4 +1,4 @@
-"""ConDa (Chundawat et al., 2024): weights to which the leaver contributed more than others are dampened."""
+"""ConDa (Chundawat et al., 2024): dampens weights to which the withdrawn client contributed most."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ConDa(ServerOnly):
         return replace(state, weights=self.dampened(state.weights, of_all, of_them))
 
     def dampened(self, weights: Weights, of_all: Weights, of_them: Weights) -> Weights:
-        """The weights, given the mean contribution C of all clients and of the leavers to each."""
+        """The weights, given the mean contribution C of all clients and of the withdrawn clients to each."""
         result = dict(weights)
         for name, array in weights.items():
             if not name.endswith((".weight", ".bias")):  # running statistics are no parameters

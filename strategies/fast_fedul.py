@@ -1,4 +1,4 @@
-"""Fast-FedUL (Huynh et al., ECML PKDD 2024): the leaver's influence, taken back round by round."""
+"""Fast-FedUL (Huynh et al., ECML PKDD 2024): the withdrawn client's influence, taken back round by round."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedlaf.strategies.base.server_only import ServerOnly
 
 @dataclass(frozen=True)
 class FastFedUl(ServerOnly):
-    """theta_T + D_T with D_t = (1 + `alpha`) D_{t-1} + what the leavers changed in round t.
+    """theta_T + D_T with D_t = (1 + `alpha`) D_{t-1} + what the withdrawn clients changed in round t.
 
     A model that is off makes later updates off, too. The published rule lets D grow (0.05 to 0.1), from a
     Lipschitz bound; its authors' code lets it shrink (-0.07), and so do we: the others pull a model back.
@@ -40,7 +40,7 @@ class FastFedUl(ServerOnly):
         return replace(super().history_spec, share=self.share)
 
     def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
-        """The model without the leavers' influence."""
+        """The model without the withdrawn clients' influence."""
         history, withdrawing = state.inputs.require("history"), registry.request.clients
         skew: Weights = {}
         for round_ in history.rounds:
@@ -52,8 +52,8 @@ class FastFedUl(ServerOnly):
 def _correction(
     history: UpdateHistory, round_: int, withdrawing: tuple[ClientId, ...], others: list[ClientId]
 ) -> Weights:
-    """p_u (mean of the others - mean of the leavers): for equal clients, of whom one leaves, that is
-    1/(K(K-1)) sum_{i != u} Delta_i - (1/K) Delta_u. Nothing where the leavers' are not kept.
+    """p_u (mean of the others - mean of the withdrawn clients): for equal clients, of whom one leaves,
+    1/(K(K-1)) sum_{i != u} Delta_i - (1/K) Delta_u. Nothing where the withdrawn clients' are not kept.
     """
     theirs, rest = (mean_update(history, round_, side) for side in (withdrawing, others))
     if theirs is None or rest is None:

@@ -1,4 +1,4 @@
-"""FedAccum: training's stored updates are summed up again without the leaver's.
+"""FedAccum: training's stored updates are summed up again without the withdrawn client's.
 
 The plain baseline of Liu et al. (FedEraser, IWQoS 2021): theta_0 + sum_t mean over the others of Delta_k^t.
 """

@@ -1,4 +1,4 @@
-"""FedOSD: the leaver's steepest direction that is orthogonal to what the others' gradients span."""
+"""FedOSD: the withdrawn client's steepest direction that is orthogonal to what the others' gradients span."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FedOsd(Recovering):
         return [gradients, *self.recovery(mean=None)]
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """One step aside, or the mean of updates that do not lead back."""
+        """One orthogonal step, or the mean of updates without what points back to the trained model."""
         state = super().aggregate(phase, state, replies)
         if phase.step == "fedosd_gradients":
             origin = state.aux.get("origin", state.weights)

@@ -1,4 +1,4 @@
-"""FUKD (Wu et al., 2022): the leaver is subtracted, and the trained model distilled into the rest."""
+"""FUKD (Wu et al., 2022): the withdrawn client is subtracted, the trained model distilled into the rest."""
 
 from __future__ import annotations
 

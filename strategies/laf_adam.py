@@ -1,7 +1,7 @@
-"""LAF with a goal for every row: the default. Forgotten rows are aligned with what they should become.
+"""LAF with a target for every row, reached by Adam. Forgotten rows are aligned with what they should become.
 
 From LAF (Shen et al., ICLR 2024): the frozen teacher, h on its representations, label-free updates of
-the extractor alone, alignment by cosine distance. Ours: the goals (`fedlaf.objectives.laf_targets`).
+the extractor alone, alignment by cosine distance. Ours: the targets (`fedlaf.objectives.laf_targets`).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def gaussians() -> Represent:
 
 @dataclass(frozen=True)
 class LafAdam(DensityMethod):
-    """Teach, represent, score, aim, settle, align.
+    """Teach, represent, score, assign targets, apply the shift of classes, align.
 
     After h is learned, remaining clients say how large its error may be (score), forgetting clients
-    take what is special out of their rows' goals and cast votes for classes (aim), everybody adds the
-    shift of classes (settle), and all align the extractor with the goals for `align_rounds` rounds,
-    in which forgetting clients weigh `forget_share`.
+    take what is special out of their rows' targets and count the classes of these (assign_targets), everybody
+    adds the shift of classes (apply_logit_shift), and all align the extractor with the targets for
+    `align_rounds` rounds, in which forgetting clients weigh `forget_share`.
     """
 
     represent: Represent = field(default_factory=gaussians)
@@ -61,18 +61,18 @@ class LafAdam(DensityMethod):
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """Every phase is strict."""
         target_rule = self._with_density(self.target_rule)
-        lead = replace(self.align, steps=self.warmup_steps or 1)
+        warmup = replace(self.align, steps=self.warmup_steps or 1)
         return [
             *self.teaching(),
             self._phase("score", "score", 1, Who.RETAIN, target_rule),
             self._phase("assign_targets", "assign_targets", 1, Who.FORGET, target_rule),
             self._phase("apply_logit_shift", "apply_logit_shift", 1, Who.BOTH, target_rule),
-            *([self._phase("warmup", "align", 1, Who.FORGET, lead)] if self.warmup_steps else []),
+            *([self._phase("warmup", "align", 1, Who.FORGET, warmup)] if self.warmup_steps else []),
             self._phase("align", "align", self.align_rounds, Who.BOTH, self.align),
         ]
 
     def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
-        """What the phase works on: h and the head for goals, the extractor for alignment."""
+        """What the phase works on: h and the head for targets, the extractor for alignment."""
         head = {Part.HEAD: head_of(state.weights)}
         match phase.step:
             case "score" | "assign_targets":
@@ -85,23 +85,23 @@ class LafAdam(DensityMethod):
                 return super().arrays(phase, state)
 
     def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings; with the threshold of odd rows for those who aim."""
+        """The settings; with the threshold of outliers for those who assign targets."""
         settings = super().config(phase, state)
         return (
             {**settings, "threshold": state.aux["threshold"]} if phase.step == "assign_targets" else settings
         )
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """Thresholds become their mean, votes their sum, extractors the blend of the two sides."""
+        """Thresholds become their mean, counts their sum, extractors the blend of the two sides."""
         match phase.step:
             case "score":
                 rows = [reply.numbers["rows"] for reply in replies]
                 thresholds = [reply.numbers["threshold"] for reply in replies]
                 mean = float(np.average(thresholds, weights=rows))
-                predicted_counts = self._of_all(_votes(replies), state)
+                predicted_counts = self._of_all(_counts(replies), state)
                 return replace(state, aux={**state.aux, "threshold": mean, "retain": predicted_counts})
             case "assign_targets":
-                return replace(state, aux={**state.aux, "forget": _votes(replies)})
+                return replace(state, aux={**state.aux, "forget": _counts(replies)})
             case "apply_logit_shift":
                 return state
             case "align":
@@ -111,21 +111,21 @@ class LafAdam(DensityMethod):
                 return super().aggregate(phase, state, replies)
 
     def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
-        """Of h, of goals that ask for nothing, and at the end of ruin and of goals that were missed."""
+        """Of h, of targets that ask for nothing, and at the end of ruin and of targets that were missed."""
         now = records[-1]
-        settled = next((r for r in records if r.phase == "apply_logit_shift"), now).numbers
-        way = settled.get("target_distance_forget", 0.0)
+        assigned = next((r for r in records if r.phase == "apply_logit_shift"), now).numbers
+        way = assigned.get("target_distance_forget", 0.0)
         found = list(diagnostics.of_density(records))
         if now.phase == "apply_logit_shift":
             found += diagnostics.of_way(now, way)
-            found += diagnostics.of_change(now, settled.get("changed", 0.0))
+            found += diagnostics.of_change(now, assigned.get("changed", 0.0))
         if now.phase == "align" and now.round == self.align_rounds:
             found += diagnostics.of_ruin(now, now.numbers.get("distance_to_target_retain", 0.0))
-            found += diagnostics.of_goals(now, way, now.numbers.get("distance_to_target_forget", 0.0))
+            found += diagnostics.of_targets(now, way, now.numbers.get("distance_to_target_forget", 0.0))
         return found
 
     def _of_all(self, predicted_counts: PredictedCounts, state: ServerState) -> PredictedCounts:
-        """The panel's counts of classes, scaled to all rows that remain: forgotten ones are all counted."""
+        """The cohort's counts of classes, scaled to all rows that remain: forgotten ones are all counted."""
         if self.cohort is None:
             return predicted_counts
         scaled: PredictedCounts = predicted_counts * (
@@ -139,5 +139,5 @@ class LafAdam(DensityMethod):
         return {"shift": shift.float().numpy(), "anchor": state.aux["h"]["shift"]}
 
 
-def _votes(replies: Sequence[Reply]) -> PredictedCounts:
+def _counts(replies: Sequence[Reply]) -> PredictedCounts:
     return aggregate.summed([reply.arrays[Part.PREDICTED_COUNTS] for reply in replies])["predicted_counts"]

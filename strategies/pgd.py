@@ -1,4 +1,4 @@
-"""PGD (Halimi et al., 2022): the leaver ascends its loss near a model that it is taken out of."""
+"""PGD (Halimi et al., 2022): the withdrawn client ascends its loss near a model that it is taken out of."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from fedlaf.strategies.fine_tune import FineTune
 
 @dataclass(frozen=True)
 class Pgd(FineTune):
-    """From theta_ref, the leavers take steps up their loss that stay within `radius` of it: that share of the
-    mean distance of theta_ref to `draws` random models. Then `rounds` of averaging without them.
+    """From theta_ref, the withdrawn clients take steps up their loss that stay within `radius` of it:
+    that share of the mean distance of theta_ref to `draws` random models. Then `rounds` of averaging
+    without them.
     """
 
     ascend: Ascend = field(default_factory=Ascend)
@@ -39,12 +40,12 @@ class Pgd(FineTune):
         require_count("draws", self.draws)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        """The leavers' ascent, then averaging."""
+        """The withdrawn clients' ascent, then averaging."""
         up = Phase("ascend", "ascend", 1, Who.FORGET, self.ascend, mean=Part.MODEL)
         return [up, *super().phases(registry)]
 
     def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
-        """theta_ref, and how far the leavers may go from it."""
+        """theta_ref, and how far the withdrawn clients may go from it."""
         history = state.inputs.require("history")
         # A client weighs what it trained: with a cohort, some took part more often than others, or never.
         rows = history.trained_rows()

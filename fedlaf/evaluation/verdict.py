@@ -157,7 +157,7 @@ def _line(
         parts.append("within the spread of retrainings: as close as retraining from another seed")
     counted = [name for name, found in words.items() if catalogue[name].decides]
     within = sum(words[name] in (Word.WITHIN, Word.BETTER) for name in counted)
-    told = (
+    note = (
         f"{within} of {len(counted)} measures within; mean distance {gaps[0]:.1f}, retrainings {gaps[1]:.1f}"
     )
-    return "; ".join([*parts, told if isnan(there_was) else f"{told}, rho {there_was:.1f}"])
+    return "; ".join([*parts, note if isnan(there_was) else f"{note}, rho {there_was:.1f}"])

@@ -60,14 +60,14 @@ def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = Fal
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
     with reports.watching() as watch, here:
         try:
-            told = pipeline.run(plan, folder, watch)
+            finished = pipeline.run(plan, folder, watch)
         except RoundFailed as error:
             raise RoundFailed(f"{error}; {KEPT}") from error
     if multirun:
-        told = reports.compared(told, folder)
-    told = replace(told, command=command)
-    reports.write(told, folder)
-    return told
+        finished = reports.compared(finished, folder)
+    finished = replace(finished, command=command)
+    reports.write(finished, folder)
+    return finished
 
 
 def unless_stopped(report: Report) -> Report:

@@ -30,7 +30,7 @@ class Gaussian(nn.Module):
         self.register_buffer("whiten", torch.eye(dims))
 
     def forward(self, representation: Tensor, noise: Tensor | None = None) -> Reconstruction:
-        """Whitened deviations [N, D] from the mean as the goal, zeros as what is decoded."""
+        """Whitened deviations [N, D] from the mean as the target, zeros as what is decoded."""
         target = (representation - self.shift) @ self.whiten
         none = target[:, :0]
         return Reconstruction(torch.zeros_like(target), target, none, none)

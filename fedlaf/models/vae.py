@@ -11,7 +11,7 @@ from fedlaf.models.classifier import Seeded
 
 
 class Reconstruction(NamedTuple):
-    """Reconstruction and its goal [N, D] in the VAE's own units; mean and log variance [N, Z]."""
+    """Reconstruction and its target [N, D] in the VAE's own units; mean and log variance [N, Z]."""
 
     decoded: Tensor
     target: Tensor

@@ -64,7 +64,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Ascend:
-    """Projected ascent (Halimi et al., 2022): SGD up the cross-entropy of a leaver's rows, gradients
+    """Projected ascent (Halimi et al., 2022): SGD up the cross-entropy of the rows to be forgotten, gradients
     clipped to norm `clip`, until no more than `enough` of a batch is still right.
     """
 

@@ -1,4 +1,4 @@
-"""Gradients that clients send instead of a model: frozen values that conf/ makes, and clients are told."""
+"""Gradients that clients send instead of a model: frozen values made by conf/ and sent to clients."""
 
 from __future__ import annotations
 

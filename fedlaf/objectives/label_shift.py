@@ -65,9 +65,9 @@ def remaining_shares(retain: Tensor, forget: Tensor) -> Tensor:
     """The share of each class that remains [C], from the sums of both kinds of rows by cell [cells, C].
 
     The geometric mean of the likeliest and the counted shares. The former take the model to be calibrated on
-    both kinds of rows alike; under skew it knows a leaver's rows better than others' of the same class, and
-    they are too extreme. The latter leave all confusions in, and are too mild. A class of which few rows
-    are left, and not the most of it, is gone: 0.
+    both kinds of rows alike; under skew they are too extreme, because it is surer of the
+    forgetting client's rows than of others' of the same class. The latter leave all confusions in, and are
+    too mild. A class of which few rows are left, and not the most of it, is gone: 0.
     """
     likeliest = likeliest_shares(retain, forget)
     left = _expected(retain[retain.sum(1) > 0], likeliest)

@@ -72,7 +72,7 @@ class Forget:
     `sides` `both` uses remaining and forgotten rows, `retain` the former alone (recovery).
     `sampled` draws the VAEs' latent noise in L_UE; without it z is the mean. `weighting` `none`
     is published; `oddness` weighs a forgotten row by its reconstruction error under h, over their
-    mean: what is special about the leaver moves most, what looks like everyone's least.
+    mean: what is special about the forgotten rows moves most, what looks like everyone's least.
     """
 
     lr_unlearning: float = 1e-4

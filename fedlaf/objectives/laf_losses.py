@@ -15,7 +15,7 @@ from fedlaf.models.vae import Reconstruction
 
 
 def elbo(fit: Reconstruction, kl_weight: float) -> Tensor:
-    """The VAE's loss: mean over the batch of sum_d (decoded - goal)^2, plus kl_weight times KL.
+    """The VAE's loss: mean over the batch of sum_d (decoded - target)^2, plus kl_weight times KL.
 
     KL is that of N(mean, exp(log_variance)) to N(0, 1), summed over Z, mean over the batch.
     """
@@ -56,7 +56,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def relative_distance(student: Tensor, target: Tensor) -> Tensor:
-    """|student - goal|^2 / |goal|^2 [N] of representations [N, D]: unlike the cosine's it sees lengths."""
+    """|student - target|^2 / |target|^2 [N] of representations [N, D]: it sees lengths."""
     return (student - target).square().sum(1) / target.square().sum(1).clamp_min(1e-12)
 
 

@@ -1,7 +1,7 @@
 """Where forgotten rows should go: their representations without what is special about them.
 
-Published LAF drives forgotten rows away from where they are, without a goal. Ours gives each row a
-goal, found without a label: a representation that the retrained model could have given it. Then
+Published LAF drives forgotten rows away from where they are, without a target. Ours gives each row a
+target, found without a label: a representation that the retrained model could have given it. Then
 forgetting is alignment on both sides, which ends by itself. All of it is ours; pure functions.
 """
 
@@ -74,9 +74,9 @@ class TargetRule:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Local steps of alignment: Adam on the sum of the distances to the goals.
+    """Local steps of alignment: Adam on the sum of the distances to the targets.
 
-    `distance` `cosine` is that of LAF's L_RA; `relative`, |student - goal|^2 / |goal|^2, holds the
+    `distance` `cosine` is that of LAF's L_RA; `relative`, |student - target|^2 / |target|^2, holds the
     length too, and with it how sure the model is.
     """
 
@@ -93,15 +93,15 @@ class Alignment:
         require_count("steps", self.steps)
 
     def distances(self, student: Tensor, targets: Tensor) -> Tensor:
-        """Distances [N] of representations [N, D] to their goals [N, D]."""
+        """Distances [N] of representations [N, D] to their targets [N, D]."""
         return DISTANCES[self.distance](student, targets)
 
 
 def without_outlier_direction(units: Tensor, outlier: Tensor, max_projection: float) -> Tensor:
-    """Representations [N, D] in units of the remaining rows' deviation, without what odd rows [N] share.
+    """Representations [N, D] in units of the remaining rows' deviation, without what outliers [N] share.
 
     The special direction leads from the mean of the ordinary rows (of all remaining rows, 0, where
-    there are hardly any) to that of the odd ones. An odd row loses its component along it, at most
+    there are hardly any) to that of the outliers. An outlier loses its component along it, at most
     `max_projection` times what lies between the two means, never less than nothing.
     """
     if not outlier.any():
@@ -125,9 +125,9 @@ def predicted_counts(logits: Tensor, outlier: Tensor) -> Tensor:
     count negatively.
     """
     probability, taken = logits.softmax(1).max(1)
-    vote = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
-    vote = torch.where(outlier, vote.clamp_min(0), vote)
-    return logits.new_zeros(logits.shape[1]).index_add_(0, taken, vote)
+    counted = torch.where(probability >= 0.5, torch.ones_like(probability), 2 * probability - 1)
+    counted = torch.where(outlier, counted.clamp_min(0), counted)
+    return logits.new_zeros(logits.shape[1]).index_add_(0, taken, counted)
 
 
 def class_shift(remaining: Tensor, forget: Tensor, strength: float, negative_weight: float) -> Tensor:

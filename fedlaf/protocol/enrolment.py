@@ -20,9 +20,10 @@ def enrol(grid: Grid, *, expected: int, timeout: float) -> ClientRegistry:
     Nodes of a deployment come when they come: they are waited for, up to `timeout` seconds. Raises
     RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
     """
-    told = Instruction({}, {}, 0, "enrol", 0)
+    instruction = Instruction({}, {}, 0, "enrol", 0)
     asked = [
-        Message(encode_instruction(told), node, "query.enrol") for node in _nodes(grid, expected, timeout)
+        Message(encode_instruction(instruction), node, "query.enrol")
+        for node in _nodes(grid, expected, timeout)
     ]
     found: list[tuple[ClientId, int, int]] = []
     for message in grid.send_and_receive(asked, timeout=timeout):

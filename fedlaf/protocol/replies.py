@@ -90,8 +90,8 @@ def unlike_others(replies: Sequence[Reply]) -> dict[ClientId, str]:
     faults: dict[ClientId, str] = {}
     for part in sorted({part for form in forms.values() for part in form}):
         common = Counter(form[part] for form in forms.values() if part in form).most_common(1)[0][0]
-        odd = (client for client, form in forms.items() if form.get(part, common) != common)
-        faults |= dict.fromkeys(odd, f"{part} with other names or shapes than most clients'")
+        differing = (client for client, form in forms.items() if form.get(part, common) != common)
+        faults |= dict.fromkeys(differing, f"{part} with other names or shapes than most clients'")
     return faults
 
 

@@ -34,7 +34,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
         Point(**{**p, "measures": _numbers(p["measures"]), "by_class": _by_class(p["by_class"])})
         for p in found["curves"]
     )
-    answers = {stage: _answers(told) for stage, told in found["answers"].items()}
+    answers = {stage: _answers(found) for stage, found in found["answers"].items()}
     return Report(
         found["seed"], found["method"], tuple(map(_result, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
@@ -43,7 +43,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
 
 
 def _result(found: dict[str, Any]) -> RequestResult:
-    added = {name: _measure(told) for name, told in found["added_measures"].items()}
+    added = {name: _measure(found) for name, found in found["added_measures"].items()}
     catalogue = in_order({**CATALOGUE, **added})
     return RequestResult(
         found["name"], found["round"], tuple(found["clients"]), found["rows"], tuple(found["withdrawn"]),
@@ -65,22 +65,23 @@ def _by_class(found: Mapping[str, list[float | None]]) -> dict[str, tuple[float,
     return {kind: tuple(_numbers(dict(enumerate(values))).values()) for kind, values in found.items()}
 
 
-def _measure(told: dict[str, Any]) -> Measure:
-    return Measure(**{**told, "group": Group(told["group"]), "sense": Sense(told["sense"])})
+def _measure(found: dict[str, Any]) -> Measure:
+    return Measure(**{**found, "group": Group(found["group"]), "sense": Sense(found["sense"])})
 
 
-def _answers(told: dict[str, Any]) -> Answers:
-    clients = {int(k): ClientFailures(**failures) for k, failures in told["clients"].items()}
-    return Answers(told["asked"], told["failed"], clients)
+def _answers(found: dict[str, Any]) -> Answers:
+    clients = {int(k): ClientFailures(**failures) for k, failures in found["clients"].items()}
+    return Answers(found["asked"], found["failed"], clients)
 
 
-def _verdict(told: dict[str, Any] | None) -> Verdict | None:
-    if told is None:
+def _verdict(found: dict[str, Any] | None) -> Verdict | None:
+    if found is None:
         return None
     return Verdict(
-        tuple(told["outcome"]), told["line"], {name: Word(word) for name, word in told["measures"].items()},
-        _numbers(told["distances"]), _numbers(told["largest_between_retrainings"]),
-        nan if told["rho"] is None else told["rho"], told["original_no_good"],
+        tuple(found["outcome"]), found["line"],
+        {name: Word(word) for name, word in found["measures"].items()},
+        _numbers(found["distances"]), _numbers(found["largest_between_retrainings"]),
+        nan if found["rho"] is None else found["rho"], found["original_no_good"],
     )  # fmt: skip
 
 

@@ -27,9 +27,9 @@ def compared(report: Report, folder: Path) -> Report:
     found = interval(gaps)
     if len(gaps) < ENOUGH or not found.scatters:
         return report
-    told = f"mean distances {', '.join(f'{g:.1f}' for g in gaps)} over {len(gaps)} seeds: no mean says much"
+    detail = f"mean distances {', '.join(f'{g:.1f}' for g in gaps)} over {len(gaps)} seeds: no mean says much"
     last = report.results[-1]
-    finding = Finding("scatters over seeds", last.name, report.seed, told)
+    finding = Finding("scatters over seeds", last.name, report.seed, detail)
     return replace(report, results=(*report.results[:-1], replace(last, findings=(*last.findings, finding))))
 
 

@@ -155,13 +155,13 @@ def markdown(rows: Rows) -> str:
 def _who_took_part(served: RequestResult) -> str:
     asked = served.took_part.get("unlearned", ())
     withdrawing = [k for k in served.clients if k in asked]
-    told = "nobody" if not asked else _few("client", tuple(asked))
+    named = "nobody" if not asked else _few("client", tuple(asked))
     if not served.clients:
-        return f"asked to forget: {told}"
+        return f"asked to forget: {named}"
     forgetting = (
         "all" if len(withdrawing) == len(served.clients) else f"{len(withdrawing)} of {len(served.clients)}"
     )
-    return f"asked while forgetting: {told} ({forgetting} of those that forget)"
+    return f"asked while forgetting: {named} ({forgetting} of those that forget)"
 
 
 def _table(heading: str | None, rows: Rows, groups: Mapping[str, str]) -> Table:

@@ -14,9 +14,9 @@ unrelated representations are 1 apart, and what retraining itself changes is bel
 STRAIN = 0.15
 """The same, beyond which it is worth a word."""
 CHANGED = 0.15
-"""Share of remaining rows with another class, beyond which goals are worth a word."""
+"""Share of remaining rows with another class, beyond which targets are worth a word."""
 LITTLE = 0.01
-"""Mean cosine distance of forgotten rows from their goals that is not worth a word."""
+"""Mean cosine distance of forgotten rows from their targets that is not worth a word."""
 STILL = 1e-6
 """Mean cosine distance of forgotten rows below which nothing has happened to them."""
 
@@ -29,27 +29,27 @@ def of_density(records: Sequence[RoundRecord]) -> Iterator[Finding]:
         return
     lowest = min(losses)
     if losses[-1] > GROWTH * max(lowest, 1e-12):
-        told = f"the VAE's loss is {losses[-1]:.3g}, after {lowest:.3g}; a lower represent.lr may help"
-        yield Finding("diverged", now.phase, now.round, told, fatal=True)
+        detail = f"the VAE's loss is {losses[-1]:.3g}, after {lowest:.3g}; a lower represent.lr may help"
+        yield Finding("diverged", now.phase, now.round, detail, fatal=True)
 
 
 def of_ruin(now: RoundRecord, distance: float) -> Iterator[Finding]:
     """Ruined, when remaining rows are that mean cosine distance from where they should be."""
-    told = f"the representations of remaining rows are {distance:.2f} from where they should be"
+    detail = f"the representations of remaining rows are {distance:.2f} from where they should be"
     if distance > RUIN:
-        yield Finding("remaining rows ruined", now.phase, now.round, told, fatal=True)
+        yield Finding("remaining rows ruined", now.phase, now.round, detail, fatal=True)
     elif distance > STRAIN:
-        yield Finding("remaining rows strained", now.phase, now.round, told)
+        yield Finding("remaining rows strained", now.phase, now.round, detail)
 
 
 def of_change(now: RoundRecord, share: float) -> Iterator[Finding]:
-    """Strained, when the goals of that share of the remaining rows are of another class than the rows.
+    """Strained, when the targets of that share of the remaining rows are of another class than the rows.
 
     Never fatal: of a model that has hardly been trained any shift changes most classes.
     """
-    told = f"the goals of {100 * share:.0f} % of the remaining rows are of another class than the rows"
+    detail = f"the targets of {100 * share:.0f} % of the remaining rows are of another class than the rows"
     if share > CHANGED:
-        yield Finding("remaining rows strained", now.phase, now.round, told)
+        yield Finding("remaining rows strained", now.phase, now.round, detail)
 
 
 def of_nothing(now: RoundRecord, moved: float, others: float) -> Iterator[Finding]:
@@ -57,24 +57,24 @@ def of_nothing(now: RoundRecord, moved: float, others: float) -> Iterator[Findin
     that of remaining rows.
     """
     if moved < STILL:
-        told = f"forgotten rows moved by {moved:.1e}: the model is what it was"
-        yield Finding("nothing forgotten", now.phase, now.round, told, fatal=True)
+        detail = f"forgotten rows moved by {moved:.1e}: the model is what it was"
+        yield Finding("nothing forgotten", now.phase, now.round, detail, fatal=True)
     elif moved <= others:
-        told = (
+        detail = (
             f"forgotten rows moved by {moved:.3f}, remaining ones by {others:.3f}: nothing tells them apart"
         )
-        yield Finding("nothing forgotten", now.phase, now.round, told)
+        yield Finding("nothing forgotten", now.phase, now.round, detail)
 
 
-def of_goals(now: RoundRecord, way: float, left: float) -> Iterator[Finding]:
-    """Too little forgotten, when rows whose goal was `way` off are still `left` from it."""
+def of_targets(now: RoundRecord, way: float, left: float) -> Iterator[Finding]:
+    """Too little forgotten, when rows whose target was `way` off are still `left` from it."""
     if left > 0.5 * way and way > LITTLE:
-        told = f"forgotten rows are {left:.3f} from their goals, of {way:.3f} at the start"
-        yield Finding("too little forgotten", now.phase, now.round, told)
+        detail = f"forgotten rows are {left:.3f} from their targets, of {way:.3f} at the start"
+        yield Finding("too little forgotten", now.phase, now.round, detail)
 
 
 def of_way(now: RoundRecord, way: float) -> Iterator[Finding]:
-    """Nothing to forget, when the goals of forgotten rows are where the rows are."""
+    """Nothing to forget, when the targets of forgotten rows are where the rows are."""
     if way < STILL:
-        told = "forgotten rows look like all others, and no class loses more of them: the model stays"
-        yield Finding("nothing to forget", now.phase, now.round, told)
+        detail = "forgotten rows look like all others, and no class loses more of them: the model stays"
+        yield Finding("nothing to forget", now.phase, now.round, detail)

@@ -45,8 +45,8 @@ def test_counts_do_not_hide_that_an_update_leads_back() -> None:
 
 
 def test_extrapolated_models_keep_the_statistics_of_the_trained_one() -> None:
-    trained, leaver = model(1, 0.5, 0.4, 10), model(3, 2.0, 4.0, 10)
-    left = without(trained, [(0.5, leaver)])
+    trained, withdrawn = model(1, 0.5, 0.4, 10), model(3, 2.0, 4.0, 10)
+    left = without(trained, [(0.5, withdrawn)])
     assert left["conv.weight"] == pytest.approx(-1.0)
     assert left["bn.running_var"] == trained["bn.running_var"]
     erased = with_trainable(trained, model(9, 0, -7, 3))

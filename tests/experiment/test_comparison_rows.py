@@ -41,7 +41,8 @@ DONE = [
     done("nothing", 0, report(81.0, 9.0, 0.0)), done("nothing", 1, report(81.0, 11.0, 0.0)),
     done("good", 0, report(79.0, 1.0)), done("good", 1, report(78.0, 3.0)),
     done("bad", 0, report(70.0, 8.0, 2.0)), done("bad", 1, None, "it | broke"),
-    done("refused", 0, None, "needs the leaver"), done("refused", 1, None, "needs the leaver"),
+    done("refused", 0, None, "needs the withdrawn client"),
+    done("refused", 1, None, "needs the withdrawn client"),
 ]  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_what_failed_is_named_and_does_not_count() -> None:
     assert found["refused"].failed
     lines = table(list(found.values())).split("\n\n")[0].splitlines()
     assert lines[-1].startswith("| refused |")
-    assert lines[-1].endswith("failed: needs the leaver |")
+    assert lines[-1].endswith("failed: needs the withdrawn client |")
     assert r"failed on seed 1: it \| broke" in table(list(found.values()))
 
 

@@ -47,9 +47,11 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     assert (left.received[-1], left.late, left.status) == ("train.align", 0, "unregistered")
     stayed = [account for account in seen.accounts if account.client != ONLINE]
     assert {account.status for account in stayed} == {"online"}
-    assert {account.received[-1] for account in stayed} == {"train.fit"}  # retraining, without the leaver
+    assert {account.received[-1] for account in stayed} == {
+        "train.fit"
+    }  # retraining, without the withdrawn client
     assert told_again == "Failed to activate SuperNode."
-    # What clients kept in their contexts has crossed processes: else no goals, and no equal bits.
+    # What clients kept in their contexts has crossed processes: else no targets, and no equal bits.
     deployment.inline(BRIEF, CLIENTS, tmp_path / "inline")
     assert deployment.differing(tmp_path / "deployed", tmp_path / "inline") == []
     assert (tmp_path / "deployed" / "report.md").is_file()

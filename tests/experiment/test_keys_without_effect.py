@@ -11,7 +11,7 @@ PUBLISHED = "forget=laf_tuned_losses"
 REFUSED = {
     "a VAE's size": ("forget=laf_adam", "forget.represent.latent=16", "density=vae"),
     "a VAE's rounds": ("forget=laf_adam", "forget.represent_rounds=3", "represent.density=vae"),
-    "h_f, which goals do not need": (
+    "h_f, which targets do not need": (
         "forget=laf_adam", "forget.represent.density=vae forget.represent.own_epochs=3", "published losses",
     ),
     "outliers that stay": (

@@ -76,8 +76,8 @@ def summed_gradients(model: nn.Module, pieces: Iterator[LabelledRows], loss: Los
     device = next(model.parameters()).device
     found = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for piece in pieces:
-        told = loss(model(as_input(piece.x, device)).logits, piece.y.to(device))
-        for name, gradient in gradients_of(told, model).items():
+        value = loss(model(as_input(piece.x, device)).logits, piece.y.to(device))
+        for name, gradient in gradients_of(value, model).items():
             found[name] += gradient
     return arrays_of(found)
 

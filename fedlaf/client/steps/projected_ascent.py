@@ -1,4 +1,4 @@
-"""Projected ascent on a leaver: up the loss of its rows, never far from where it began."""
+"""Projected ascent on the rows to be forgotten: up their loss, within a ball around where it began."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of a comparison: trainings first; what exists is kept, and what fails is told."""
+"""The runs of a comparison: trainings first; what exists is kept, and what fails is reported."""
 
 from __future__ import annotations
 
@@ -110,15 +110,15 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
     try:
         at.mkdir(parents=True, exist_ok=True)
-        told = pipeline.run(prepare(config, choice), at, report.Watch(SILENT))
+        finished = pipeline.run(prepare(config, choice), at, report.Watch(SILENT))
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    at_home = {**told.config, **({"resume": str(run.after)} if run.after else {})}
-    report.write(replace(told, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
+    at_home = {**finished.config, **({"resume": str(run.after)} if run.after else {})}
+    report.write(replace(finished, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 

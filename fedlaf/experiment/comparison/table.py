@@ -38,8 +38,8 @@ def table(found: Sequence[Row], default: str | None = None) -> str:
 
 def _spread(found: Sequence[Row]) -> str:
     known = [row.spread for row in found if row.original and not isnan(row.spread.mean)]
-    told = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
-    return told.format(_interval(known[0])) if known else ""
+    line = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
+    return line.format(_interval(known[0])) if known else ""
 
 
 class _Best:

@@ -64,23 +64,23 @@ def main(grid: Grid, context: Context) -> None:
         config, hydra = composed(str(context.run_config.get(OVERRIDES, "")), nodes=_simulated_nodes(grid))
         plan = prepare(config, hydra.runtime.choices.get("forget") or "")
         _check_nodes(grid, len(plan.federation))
-        told = _told(plan, grid, Path(hydra.run.dir).absolute())
+        finished = _report(plan, grid, Path(hydra.run.dir).absolute())
     except USER_ERRORS as error:
         raise Refused(explained(error)) from None
     except RoundFailed as error:
         raise Refused(f"{error}; finished stages are kept, resume= takes them up") from None
-    if told.stopped is not None:
-        raise Refused(told.stopped)
+    if finished.stopped is not None:
+        raise Refused(finished.stopped)
 
 
-def _told(plan: Plan, grid: Grid, folder: Path) -> report.Report:
+def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
-    told = Pipeline(plan, polled, CheckpointStore(folder, plan.resume, plan.provenance), Log()).run()
-    told = replace(told, seconds={**told.seconds, "total": perf_counter() - clock})
-    report.write(told, folder)
-    report.tell(told, folder)
-    return told
+    finished = Pipeline(plan, polled, CheckpointStore(folder, plan.resume, plan.provenance), Log()).run()
+    finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
+    report.write(finished, folder)
+    report.tell(finished, folder)
+    return finished
 
 
 def _simulated_nodes(grid: Grid) -> int | None:

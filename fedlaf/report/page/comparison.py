@@ -23,5 +23,5 @@ def comparison_page(data: Mapping[str, Any]) -> str:
     of retrainings, and `errors` by seed; the row of the method `nothing` is that of the original model.
     """
     rows = [{**row, "original": row["method"] == "nothing"} for row in data["rows"]]
-    told: dict[str, Any] = plain({**data, "rows": rows, "titles": TITLES})
-    return document(f"fedlaf: {data['title']}", "comparison", told)
+    payload: dict[str, Any] = plain({**data, "rows": rows, "titles": TITLES})
+    return document(f"fedlaf: {data['title']}", "comparison", payload)

@@ -77,13 +77,13 @@ def _measures(served: RequestResult) -> list[dict[str, Any]]:
 
 def _costs(served: RequestResult) -> list[dict[str, Any]]:
     found = []
-    for name, told in COSTS.items():
+    for name, label in COSTS.items():
         spent, whole = served.cost(name, "unlearned"), served.cost(name, "retrained")
         if (name in IF_ANY and not (spent or whole)) or (spent is None and whole is None):
             continue
         if name in PEAKS:
             spent, whole = (value and value / MEGABYTE for value in (spent, whole))
-        cost = {"name": name, "title": told.strip(), "unlearned": spent, "retrained": whole}
+        cost = {"name": name, "title": label.strip(), "unlearned": spent, "retrained": whole}
         found.append({**cost, "share": served.share(name)})
     return found
 

@@ -32,20 +32,20 @@ def sentence(served: RequestResult) -> str:
         return STOPPED
     if verdict is None or not verdict.words:
         return NO_REFERENCE
-    told = [NO_GOOD] if verdict.gate else []
+    sentences = [NO_GOOD] if verdict.gate else []
     if all(word is Word.UNKNOWN for word in verdict.words.values()):
-        return " ".join([*told, _distance(verdict)])
-    told += [NOTHING] if verdict.rho <= 1 else []
-    return " ".join([*told, _compared(verdict, served.catalogue)])
+        return " ".join([*sentences, _distance(verdict)])
+    sentences += [NOTHING] if verdict.rho <= 1 else []
+    return " ".join([*sentences, _compared(verdict, served.catalogue)])
 
 
 def reasons(served: RequestResult) -> str:
     """Which measures lie outside the noise between retrainings, and on which side; empty for none."""
     words, catalogue = served.verdict.words if served.verdict else {}, served.catalogue
     parts = []
-    for word, told in REASONS.items():
+    for word, reason in REASONS.items():
         names = [catalogue[n].short for n, found in words.items() if found is word and catalogue[n].decides]
-        parts += [f"{told} {', '.join(names)}"] if names else []
+        parts += [f"{reason} {', '.join(names)}"] if names else []
     return f"Outside: {'; '.join(parts)}." if parts else ""
 
 
