@@ -17,6 +17,7 @@ from fedlaf.simulation import flower_compat
 from fedlaf.simulation.inline import server_context
 from fedlaf.simulation.ray.grid import RayGrid
 from fedlaf.simulation.ray.pool import Pool, on_gpus, room
+from fedlaf.simulation.ray.start import reach, short_folder
 
 SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # no rebuilt environments under `uv run`
@@ -112,6 +113,7 @@ class Ray:
             logging_level=logging.ERROR,
             object_store_memory=self.object_store_mb * 2**20,
             configure_logging=False,
+            _temp_dir=short_folder(),
         )
         _started[:] = [ray.get_runtime_context().get_node_id()]
         self._check_gpus(workers)
@@ -176,6 +178,7 @@ class RayCluster:
         """Join the cluster. Raises InvalidValue when nothing answers there."""
         os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
         try:
+            reach(self.address)
             ray.init(
                 address=self.address,
                 namespace="fedlaf",
@@ -183,7 +186,7 @@ class RayCluster:
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             why = str(error).strip().split("\n")[0]
             expected = f"the address of a Ray cluster that answers ({why})"
             raise InvalidValue("engine.address", expected, self.address) from error
