@@ -16,7 +16,7 @@ def test_an_address_where_nothing_listens_is_refused_in_a_line() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # taken, and nobody listens
         address = f"127.0.0.1:{held.getsockname()[1]}"
-        with pytest.raises(InvalidValue, match="engine.address: expected the address of a Ray cluster"):
+        with pytest.raises(InvalidValue, match="expected the address of a Ray cluster"):
             RayCluster(address).connect()
 
 
