@@ -12,7 +12,7 @@ from fedlaf.experiment.comparison.runs import made
 SMALL = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=3",
          "corruption.backdoor.patch=2", "train.rounds=2", "engine=inline", "evaluation.curve_rows=0",
          "history=[updates,last]")  # fmt: skip
-BRIEF = ("forget=laf_adam", "forget.represent_rounds=1", "forget.warmup_steps=1", "forget.align_rounds=1")
+BRIEF = ("forget=laf_adam", "forget.warmup_steps=1", "forget.align_rounds=1")
 
 
 def small(folder: Path, seeds: tuple[int, ...] = (0,), **methods: tuple[str, ...]) -> Comparison:
