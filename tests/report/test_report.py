@@ -254,6 +254,7 @@ def test_json_holds_what_the_report_holds() -> None:
         "round": 1,
         "passes": 1000,
         "measures": {"accuracy_test": 61, "accuracy_forget": 71, "backdoor_success": 81},
+        "by_class": {},
     }
 
 
