@@ -45,14 +45,15 @@ IF_ANY = ("bytes_stored", "gpu_memory")
 class Point:
     """One point of a curve: after `passes` client passes of its stage.
 
-    `represented` has the representations [N, D] of the forgotten rows that the page draws.
+    `by_class` has the accuracy on each class by kind of rows, NaN where a class has none (which is why it is
+    not compared), `represented` the representations [N, D] of the forgotten rows that the page draws.
     """
 
     stage: str
     round: int
     passes: float
     measures: Mapping[str, float]
-    by_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    by_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
     represented: npt.NDArray[np.float16] | None = field(default=None, compare=False)
 
 
