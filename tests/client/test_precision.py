@@ -55,7 +55,8 @@ METHODS = {
     "server": PublishedLafServer(
         represent=VAE,
         represent_rounds=1,
-        forget=Forget(lr_alignment=1e-3, steps=2),
+        forget=Forget(lr_alignment=1e-3),
+        forget_steps=2,
         closing_rounds=2,
     ),
 }

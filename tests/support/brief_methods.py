@@ -28,7 +28,7 @@ METHODS: dict[str, Any] = {
     "fine_tune": FineTune(rounds=1, fit=Fit(lr=1e-3)),
     "laf_adam": LafAdam(represent=BRIEF, represent_rounds=1, warmup_steps=1, align_rounds=1),
     "laf_published": PublishedLaf(
-        represent=replace(BRIEF, own_epochs=1), represent_rounds=1, forget=Forget(steps=1), forget_rounds=1,
+        represent=replace(BRIEF, own_epochs=1), represent_rounds=1, forget=Forget(), forget_rounds=1,
         forget_steps=1, recover_rounds=1, closing_rounds=0,
     ),
     "fedosd": FedOsd(gradient_rounds=1, recover_rounds=1),
