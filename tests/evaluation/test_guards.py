@@ -36,6 +36,11 @@ def test_nearly_all_retain_rows_may_not_change_class(changed: int, expected: lis
     assert names(before, predicting([1] * changed + [0] * (ROWS - changed), [0] * ROWS)) == expected
 
 
+def test_a_model_that_learns_may_change_all_classes() -> None:
+    before = predicting([1] * ROWS, [0] * ROWS)
+    assert names(before, predicting([0] * ROWS, [0] * ROWS)) == []
+
+
 @pytest.mark.parametrize(("hits", "expected"), [(51, []), (52, [("removed class strengthened", True)])])
 def test_a_class_that_keeps_no_row_never_rises(hits: int, expected: list[tuple[str, bool]]) -> None:
     before = predicting([0] * ROWS, [2] * 50 + [0] * 50)

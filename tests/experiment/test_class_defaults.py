@@ -93,7 +93,7 @@ def test_a_misspelt_key_is_refused_with_a_suggestion() -> None:
     assert explained(refused.value) == "forget.align.ler: no such key 'ler'; did you mean lr?"
 
 
-@pytest.mark.parametrize("override", ["forget.align.warmup=true", "forget.target_rule.threshold=1"])
+@pytest.mark.parametrize("override", ["forget.target_rule.threshold=1"])
 def test_what_the_program_sets_is_no_key(override: str) -> None:
     with pytest.raises(ConfigCompositionException):
         composed("forget=laf_adam", override)

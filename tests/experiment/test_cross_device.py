@@ -14,7 +14,7 @@ from fedlaf import __main__ as entry
 from fedlaf.data import Torchvision
 from fedlaf.experiment import config as configuration
 
-LEAVERS = list(range(30))
+WITHDRAWN = list(range(30))
 SMALL = ["experiment=cross_device", "data=digits", "clients=230", "corruption.backdoor.clients=${range:0,30}",
          "corruption.backdoor.patch=2", "engine=inline", "train.rounds=3", "train.cohort=20",
          "forget.cohort=25"]  # fmt: skip
@@ -35,23 +35,20 @@ def test_many_leave_at_once_and_only_they_and_the_fixed_cohort_are_asked(
     monkeypatch.setattr(sys, "argv", ["fedlaf", *SMALL, f"hydra.run.dir={tmp_path}"])
     entry.main()
     (request,) = json.loads((tmp_path / "report.json").read_text())["requests"]
-    assert request["withdrawn"] == LEAVERS
-    assert request["rows"] == sum(7 if k < 1438 % 230 else 6 for k in LEAVERS)
+    assert request["withdrawn"] == WITHDRAWN
+    assert request["rows"] == sum(7 if k < 1438 % 230 else 6 for k in WITHDRAWN)
     assert request["answers"]["failed"] == 0
     records = records_of(tmp_path, "request-1")
-    fixed_cohort = set(records[0]["asked"]) - set(LEAVERS)
+    fixed_cohort = set(records[0]["asked"]) - set(WITHDRAWN)
     assert len(fixed_cohort) == 25
     for record in records:
         asked = set(record["asked"])
-        if record["phase"] in ("assign_targets", "warmup"):
-            assert asked == set(LEAVERS)
-        elif record["phase"] == "score":
-            assert asked == fixed_cohort
-        else:
-            assert asked == fixed_cohort | set(LEAVERS), record["phase"]
+        forgetting = record["phase"] in ("direction", "targets")
+        assert asked == (set(WITHDRAWN) if forgetting else fixed_cohort), record["phase"]
+    assert [record["phase"] for record in records] == ["features", "thresholds", "direction", "targets"]
     for record in records_of(tmp_path, "retrain-1"):
         assert len(record["asked"]) == 20
-        assert not set(record["asked"]) & set(LEAVERS)
+        assert not set(record["asked"]) & set(WITHDRAWN)
 
 
 def records_of(folder: Path, stage: str) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ def test_the_log_says_when_a_node_is_asked_no_more(tmp_path: Path, caplog: pytes
     told = [message for message in caplog.messages if message.startswith("fedlaf: ")]
     assert told == [
         "fedlaf: train, 1 rounds",
-        "fedlaf: request-1, 6 rounds",
+        "fedlaf: request-1, 3 rounds",
         "fedlaf: client 1 is forgotten, its node is asked no more: 1002",
         "fedlaf: retrain-1, 1 rounds",
     ]

@@ -10,6 +10,7 @@ import ray
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.simulation import Ray, RayCluster
+from fedlaf.simulation.ray import engine as ray_engine
 from fedlaf.simulation.ray.engine import end
 from fedlaf.simulation.ray.pool import on_gpus
 
@@ -36,6 +37,8 @@ def test_a_worker_sees_only_the_gpu_of_its_share(monkeypatch: pytest.MonkeyPatch
     end()
     ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False,
              configure_logging=False, object_store_memory=100 * 2**20)  # fmt: skip
+    # As if the engine had started it: the machine of the test has no two GPUs of its own.
+    monkeypatch.setattr(ray_engine, "_started", [ray.get_runtime_context().get_node_id()])
     try:
         pool = Ray(workers=4, gpus_per_worker=0.5).pool(4)
         see = "CUDA_VISIBLE_DEVICES"

@@ -161,7 +161,7 @@ def test_a_node_that_is_unregistered_too_early_stops_its_request_by_name() -> No
     stage = Stage("request-1", 0, replace(registry, request=request))
     grid, start = PolledGrid(Forgetting(inner), pause=0.01), initial_weights(spec)
     expected = (
-        r"request-1, represent round 1: 4 clients asked, 3 answered, 1 failed \[0\]; "
+        r"request-1, assign_targets round 1: 1 clients asked, 0 answered, 1 failed \[0\]; "
         "client 0: the SuperLink takes no message to this node"
     )
     with pytest.raises(RoundFailed, match=expected):

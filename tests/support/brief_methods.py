@@ -9,7 +9,7 @@ from torch import nn
 
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs
-from fedlaf.objectives import Fit, Forget, Represent
+from fedlaf.objectives import ClosedForm, Fit, Forget, Represent
 from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.boundary import Boundary
 from fedlaf.strategies.fedosd import FedOsd
@@ -24,7 +24,7 @@ from support.federations import initial_weights, small_spec
 SPEC = small_spec(3, rows=60)
 BRIEF = Represent(latent=2, most_rows=10)
 METHODS: dict[str, Any] = {
-    "laf": Laf(),
+    "laf": Laf(ClosedForm(min_rows=1)),
     "fine_tune": FineTune(rounds=1, fit=Fit(lr=1e-3)),
     "laf_adam": LafAdam(represent=BRIEF, represent_rounds=1, warmup_steps=1, align_rounds=1),
     "laf_published": PublishedLaf(
