@@ -16,7 +16,7 @@ from benchmarks.deployment_processes import LabFailed, left_in
 CLIENTS = 4
 ONLINE = 2
 BRIEF = (
-    "data.train_rows=400 data.test_rows=100 train.rounds=1 forget=laf_adam forget.align_rounds=1 "
+    "data.train_rows=400 data.test_rows=100 train.rounds=3 forget=laf_adam forget.align_rounds=1 "
     f"forget.represent.most_rows=40 evaluation.curve_rows=0 request.clients=[{ONLINE}]"
 )
 
@@ -35,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.mark.timeout(1500)
 def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     seen = deployment.observed(lab, BRIEF, tmp_path / "deployed")
-    told_again = lab.comes_back(ONLINE)
+    refused = lab.comes_back(ONLINE)
     assert (seen.status, seen.details) == ("finished:completed", "N/A")
     # The SuperNode, the SuperLink and the ServerApp count the same messages.
     for account in seen.accounts:
@@ -50,7 +50,7 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     assert {account.received[-1] for account in stayed} == {
         "train.fit"
     }  # retraining, without the withdrawn client
-    assert told_again == "Failed to activate SuperNode."
+    assert refused == "Failed to activate SuperNode."
     # What clients kept in their contexts has crossed processes: else no targets, and no equal bits.
     deployment.inline(BRIEF, CLIENTS, tmp_path / "inline")
     assert deployment.differing(tmp_path / "deployed", tmp_path / "inline") == []
