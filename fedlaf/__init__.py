@@ -9,6 +9,8 @@ import os as _os
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from fedlaf.core import version as _version
+
 # Flower reads these once, when it is first imported: a simulator of privacy requests sends none.
 _os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 _os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -21,7 +23,7 @@ if not (_Path(__file__).parent / "strategies" / "__init__.py").is_file():
 if _TYPE_CHECKING:
     from fedlaf.experiment.api import Comparison, Report, compare, load, run
 
-__version__ = "0.1.0"
+__version__ = _version.VERSION
 __all__ = ["Comparison", "Report", "__version__", "compare", "load", "run"]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from fedlaf import __version__
+from fedlaf.core.version import VERSION
 from fedlaf.data.dataset import Dataset
 from fedlaf.data.federation import Federation
 
@@ -26,7 +26,7 @@ LIBRARIES = ("flwr", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-le
 
 def versions() -> dict[str, str]:
     """Versions of the package, of Python and of the libraries."""
-    found = {"fedlaf": __version__, "python": platform.python_version()}
+    found = {"fedlaf": VERSION, "python": platform.python_version()}
     return found | {name: version(name) for name in LIBRARIES}
 
 
