@@ -51,7 +51,7 @@ def test_it_is_refused(choice: str, overrides: str, unless: str) -> None:
 def test_without_the_last_key_it_is_taken(choice: str, overrides: str, unless: str) -> None:
     config = configuration.composed([choice, *overrides.split()[:-1]])
     for section in ("data", "train", "request", "forget"):
-        configuration.made(config, section)
+        assert configuration.made(config, section) is not None
 
 
 def test_it_is_taken_where_it_is_read() -> None:

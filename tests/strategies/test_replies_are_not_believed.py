@@ -96,8 +96,8 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
 )
 
 
-def run(method: Any, change: Change, nth: int) -> None:
-    """Serve a request while client 1's `nth` reply (0: each) is changed."""
+def run(method: Any, change: Change, nth: int) -> Weights:
+    """The weights after a request while client 1's `nth` reply (0: each) is changed; the old if it fails."""
     grid, registry = enrolled(SPEC)
     request = ForgetRequest.of_samples({0: range(8), 1: range(4)}, registry.sizes)
     count = 0
@@ -112,8 +112,11 @@ def run(method: Any, change: Change, nth: int) -> None:
 
     stage = Stage("request-1", 0, replace(registry, request=request, trained=1), inputs=inputs(), strict=True)
     named = re.compile(r"client 1\b|\[1\]|sums over other rows")
+    start = initial_weights(SPEC)
     with suppress(RoundFailed), reraised(named):
-        method.run(RecordingGrid(grid, tamper), initial_weights(SPEC), stage)
+        found: Weights = method.run(RecordingGrid(grid, tamper), start, stage).weights
+        return found
+    return start
 
 
 @contextmanager
@@ -131,7 +134,8 @@ def reraised(named: re.Pattern[str]) -> Iterator[None]:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CHANGES, st.integers(0, 5))
 def test_a_changed_reply_ends_in_one_line_that_names_the_client(name: str, change: Change, nth: int) -> None:
-    run(METHODS[name], change, nth)
+    weights = run(METHODS[name], change, nth)
+    assert all(np.isfinite(array).all() for array in weights.values())
 
 
 WHOLE = "expected a whole number from 0 to the 40 rows that the client holds"
