@@ -18,7 +18,7 @@ from fedlaf.report import Point, Report
 pytestmark = pytest.mark.xdist_group("stages")  # its first run is made once
 BASE = ("data=digits", "data.train_rows=200", "data.test_rows=50", "model=small_cnn", "clients=4",
         "corruption.backdoor.patch=2", "engine=inline", "train.rounds=2", "evaluation.curve_rows=20",
-        "forget=laf_adam", "forget.align_rounds=1", "forget.align.steps=1",
+        "forget=laf_adam", "forget.align_rounds=1", "forget.align.steps=1", "forget.align.lr=1e-4",
         "forget.warmup_steps=1", "forget.target_rule.strength=0.5",
         "forget.target_rule.negative_weight=0.5")  # fmt: skip
 
