@@ -75,8 +75,8 @@ def test_nothing_is_forgotten() -> None:
 
 
 def test_targets_that_are_missed_and_targets_that_ask_for_nothing() -> None:
-    assert not list(diagnostics.of_goals(record("align"), 0.2, 0.05))
-    assert [f.name for f in diagnostics.of_goals(record("align"), 0.2, 0.15)] == ["too little forgotten"]
+    assert not list(diagnostics.of_targets(record("align"), 0.2, 0.05))
+    assert [f.name for f in diagnostics.of_targets(record("align"), 0.2, 0.15)] == ["too little forgotten"]
     assert [f.name for f in diagnostics.of_way(record("apply_logit_shift"), 1e-7)] == ["nothing to forget"]
     assert not list(diagnostics.of_way(record("apply_logit_shift"), 0.1))
 
