@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from flwr.serverapp import Grid
@@ -19,7 +19,11 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest, RowSplit
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
+from fedlaf.method.history_writer import HistoryWriter
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
+
+if TYPE_CHECKING:
+    from fedlaf.method.progress import StageProgress
 
 
 class Need(StrEnum):
@@ -124,7 +128,8 @@ class Stage:
     `skip` rounds of the first phase were done before (training that goes on after a request). In a `strict`
     stage every answer of every phase counts: retraining, and all that serves a request.
     `on_round` is told of each round as it ends. `inputs` are what the method needs beside the model,
-    `history_writer` keeps what is needed of this stage later.
+    `history_writer` keeps what is needed of this stage later. `on_progress` is told where the stage stands
+    after each round but the last; with `resumed`, the stage goes on from there.
     """
 
     name: str
@@ -136,6 +141,8 @@ class Stage:
     inputs: MethodInputs = field(default_factory=MethodInputs)
     history_writer: HistoryWriter | None = None
     strict: bool = False
+    on_progress: Callable[[StageProgress], None] | None = None
+    resumed: StageProgress | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the server keeps of training for later requests: on disk, as it comes, nothing held in memory.
+"""What the server keeps of training for later requests, as methods see it: on disk, nothing held in memory.
 
 A folder holds `updates/round-T/client-K.safetensors` (trained minus sent), `last/client-K` (the
 model a client trained last) and `magnitudes/client-K` (its sum of absolute updates).
@@ -7,24 +7,24 @@ model a client trained last) and `magnitudes/client-K` (its sum of absolute upda
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, gcd
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.core.weights import norm
 
 KINDS = ("updates", "last", "magnitudes")
 TRAINED = "trained.json"
 """File of the rows that each client trained on, over all rounds in which it took part."""
+INDEX = "index.json"
+"""File of a round's clients: their rows and the norms of their updates."""
 
 
 @dataclass(frozen=True)
@@ -78,48 +78,6 @@ class HistoryHandle:
     folder: Path
 
 
-@dataclass
-class HistoryWriter:
-    """Writes what a training stage keeps; what an earlier attempt left in the folder goes."""
-
-    handle: HistoryHandle
-    _rows: dict[ClientId, int] = field(default_factory=dict, init=False)
-    _norms: dict[ClientId, float] = field(default_factory=dict, init=False)
-    _trained: dict[ClientId, int] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        shutil.rmtree(self.handle.folder, ignore_errors=True)
-        self.handle.folder.mkdir(parents=True)
-
-    def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
-        """A client's answer in a round."""
-        spec, folder = self.handle.spec, self.handle.folder
-        update = {k: np.asarray(trained[k] - sent[k]) for k in sent}
-        self._rows[client], self._norms[client] = rows, norm(update)
-        if spec.at(round_):
-            _save(_of_round(folder, round_) / _file(client), update)
-        if spec.last:
-            _save(folder / "last" / _file(client), trained)
-        if spec.magnitudes:
-            path = folder / "magnitudes" / _file(client)
-            before = load_file(path) if path.is_file() else {}
-            _save(path, {k: np.asarray(np.abs(v) + before.get(k, 0)) for k, v in update.items()})
-
-    def end(self, round_: int) -> None:
-        """The round is over: who took part is noted, and updates that are too small go."""
-        if self.handle.spec.at(round_):
-            folder = _of_round(self.handle.folder, round_)
-            large = _largest(self._norms, self.handle.spec.share)
-            for client in set(self._norms) - set(large):
-                (folder / _file(client)).unlink()
-            index = {"rows": self._rows, "norms": self._norms}
-            (folder / "index.json").write_text(json.dumps(index))
-        for client, rows in self._rows.items():
-            self._trained[client] = self._trained.get(client, 0) + rows
-        (self.handle.folder / TRAINED).write_text(json.dumps(self._trained))
-        self._rows, self._norms = {}, {}
-
-
 @dataclass(frozen=True)
 class UpdateHistory:
     """What training kept, as a method sees it: as much of it as `spec` says, nothing of clients that
@@ -137,19 +95,19 @@ class UpdateHistory:
 
     def rows(self, round_: int) -> dict[ClientId, int]:
         """Rows of each client that took part in a round, its weight in the mean."""
-        index = json.loads((self._places[round_] / "index.json").read_text())["rows"]
+        index = json.loads((self._places[round_] / INDEX).read_text())["rows"]
         return {int(k): rows for k, rows in sorted(index.items(), key=lambda kv: int(kv[0]))
                 if int(k) not in self.removed}  # fmt: skip
 
     def clients(self, round_: int) -> list[ClientId]:
         """Clients whose updates of a round are there, in partition order."""
-        norms = json.loads((self._places[round_] / "index.json").read_text())["norms"]
-        large = _largest({int(k): value for k, value in norms.items()}, self.spec.share)
+        norms = json.loads((self._places[round_] / INDEX).read_text())["norms"]
+        large = largest({int(k): value for k, value in norms.items()}, self.spec.share)
         return [k for k in large if k not in self.removed]
 
     def update(self, round_: int, client: ClientId) -> Weights:
         """Trained minus sent, of a client in a round."""
-        return load_file(self._places[round_] / _file(client))
+        return load_file(self._places[round_] / file_of(client))
 
     def updates(self, round_: int) -> Iterator[tuple[ClientId, Weights]]:
         """The updates of a round, one after the other."""
@@ -158,7 +116,7 @@ class UpdateHistory:
     def last(self, client: ClientId) -> Weights | None:
         """The model that a client trained last; None when it never trained."""
         for folder in reversed(self.folders):
-            path = folder / "last" / _file(client)
+            path = folder / "last" / file_of(client)
             if path.is_file():
                 return load_file(path)
         return None
@@ -173,7 +131,7 @@ class UpdateHistory:
     def magnitudes(self) -> Iterator[tuple[ClientId, Weights]]:
         """Each client's sum of absolute updates, over all of training."""
         for client in self._recorded("magnitudes"):
-            paths = [folder / "magnitudes" / _file(client) for folder in self.folders]
+            paths = [folder / "magnitudes" / file_of(client) for folder in self.folders]
             parts = [load_file(path) for path in paths if path.is_file()]
             yield client, {k: np.asarray(sum(part[k] for part in parts)) for k in parts[0]}
 
@@ -182,11 +140,11 @@ class UpdateHistory:
         """Bytes of arrays that the server must hold for `spec`: those of all clients, for it cannot
         know who will leave.
         """
-        size = sum(_size(self._places[t] / _file(k)) for t in self.rounds for k in self.clients(t))
+        size = sum(_size(self._places[t] / file_of(k)) for t in self.rounds for k in self.clients(t))
         for kind in ("last", "magnitudes"):
             if getattr(self.spec, kind):
                 files = {file.name: file for folder in self.folders for file in (folder / kind).iterdir()}
-                size += sum(_size(files[_file(k)]) for k in self._recorded(kind))
+                size += sum(_size(files[file_of(k)]) for k in self._recorded(kind))
         return size
 
     def _recorded(self, kind: str) -> list[ClientId]:
@@ -200,22 +158,20 @@ class UpdateHistory:
         return {round_: path for round_, path in numbered.items() if self.spec.at(round_)}
 
 
-def _largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:
+def largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:
+    """The `share` of the clients with the largest norms, in partition order."""
     most = ceil(share * len(norms))
     return sorted(sorted(norms, key=lambda k: (-norms[k], k))[:most])
 
 
-def _of_round(folder: Path, round_: int) -> Path:
+def of_round(folder: Path, round_: int) -> Path:
+    """The folder of a round's updates."""
     return folder / "updates" / f"round-{round_:04d}"
 
 
-def _file(client: ClientId) -> str:
+def file_of(client: ClientId) -> str:
+    """The name of a client's file."""
     return f"client-{client:04d}.safetensors"
-
-
-def _save(path: Path, weights: Weights) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, path)
 
 
 def _size(path: Path) -> int:

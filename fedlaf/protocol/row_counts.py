@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from flwr.app import Message
@@ -42,10 +42,18 @@ class TaggedGrid(Relay):
 
 
 class DistinctRowCounter:
-    """Clients say how many rows they have looked at so far; only what is more than before is a cost."""
+    """Clients say how many rows they have looked at so far; only what is more than before is a cost.
 
-    def __init__(self) -> None:
-        self._most: dict[ClientId, tuple[float, float]] = {}
+    `counts` are the most rows (retained, forgotten) that each client has said so far.
+    """
+
+    def __init__(self, counts: Mapping[ClientId, tuple[float, float]] | None = None) -> None:
+        self._most = dict(counts or {})
+
+    @property
+    def counts(self) -> dict[ClientId, tuple[float, float]]:
+        """A copy of the counts so far."""
+        return dict(self._most)
 
     def counted(self, client: ClientId, cost: Cost) -> Cost:
         """The cost of a client's answer, with the rows that it had not looked at before."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flwr.app import Message
 
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.update_history import HistoryWriter
+from fedlaf.method.history_writer import HistoryWriter
 from fedlaf.protocol.messages import Part, Reply, decode_reply
 from fedlaf.protocol.replies import ROWS, StreamingMean, fault_of, unlike_others, without_arrays
 

@@ -14,6 +14,7 @@ from fedlaf.core.errors import RoundFailed
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.answers import Answers
 from fedlaf.method.contract import Finding, RequestStopped, RoundRecord, Stage, StageResult
+from fedlaf.method.progress import StageProgress
 from fedlaf.protocol.messages import (
     Instruction,
     MeanRequest,
@@ -43,6 +44,7 @@ class Rounds(Strategy):
         known = {"seed": stage.seed, "stage": stage.name, "retain_rows": rows}
         self.state = ServerState(weights, aux=known, inputs=stage.inputs)
         self.cost = Cost(bytes_stored=stage.inputs.nbytes)
+        self.done = 0
         self.records: list[RoundRecord] = []
         self.findings: list[Finding] = []
         self.plan = [
@@ -56,15 +58,38 @@ class Rounds(Strategy):
         self._grid: Grid | None = None
 
     def run(self, grid: Grid) -> StageResult:
-        """All rounds of the plan, by Flower's own loop. Raises RoundFailed, RequestStopped among them."""
-        self.state = self.method.server_init(self.state, self.registry)
-        self.cost += self.state.cost
+        """All rounds of the plan that are left, by Flower's own loop. Raises RoundFailed, RequestStopped
+        among them.
+        """
+        if self.stage.resumed is None:
+            self.state = self.method.server_init(self.state, self.registry)
+            self.cost += self.state.cost
+        else:
+            self._go_on(self.stage.resumed)
         if self.plan:
             self.start(grid, pack(self.state.weights), len(self.plan), self.stage.timeout)
         else:
             self._end_round(RoundRecord("server", 1, (), {}, {}, self.cost))
         self._check_silent()
         return self._result(self.state.weights)
+
+    def _go_on(self, progress: StageProgress) -> None:
+        """Stand where an earlier process left the stage."""
+        self.state = replace(
+            self.state, weights=progress.weights, round=progress.round, aux=dict(progress.aux)
+        )
+        self.cost, self.findings = progress.cost, list(progress.findings)
+        self.records, self.done = list(progress.records), progress.done
+        self._row_counter = DistinctRowCounter(progress.rows_read)
+        self.plan = self.plan[progress.done :]
+
+    def _progress(self) -> StageProgress:
+        writer = self.stage.history_writer
+        return StageProgress(
+            self.done, self.state.weights, self.state.round, self.state.aux, self.cost,
+            tuple(self.records), tuple(self.findings), self._row_counter.counts,
+            {} if writer is None else writer.trained,
+        )  # fmt: skip
 
     def _check_silent(self) -> None:
         """Raise RoundFailed for a client that failed each time it was asked: its rows are in no model."""
@@ -146,6 +171,9 @@ class Rounds(Strategy):
         if self.stage.history_writer is not None:
             self.stage.history_writer.end(number)
         self._end_round(RoundRecord(phase.name, number, tuple(self._sent), collector.failed, numbers, cost))
+        self.done += 1
+        if self.stage.on_progress is not None and server_round < len(self.plan):
+            self.stage.on_progress(self._progress())
         return pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
 
     def _aggregated(self, phase: Phase, number: int, collector: ReplyCollector) -> ServerState:

@@ -22,7 +22,8 @@ from fedlaf.data.federation import build
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.method.contract import MethodInputs, Stage
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
+from fedlaf.method.history_writer import HistoryWriter
+from fedlaf.method.update_history import HistoryHandle, HistorySpec
 from fedlaf.report import Report
 from fedlaf.simulation import InlineGrid
 from fedlaf.simulation.ray.engine import end

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.types import Weights
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
+from fedlaf.method.history_writer import HistoryWriter
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
 
 history_spec = st.builds(
     HistorySpec, every=st.integers(0, 12), share=st.sampled_from([0.25, 0.5, 1.0]), last=st.booleans(),

@@ -10,7 +10,8 @@ import numpy as np
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, MethodInputs
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
+from fedlaf.method.history_writer import HistoryWriter
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
 from fedlaf.strategies.base.phase import ServerState
 
 Numbers = Sequence[float]
