@@ -21,10 +21,10 @@ if not (_Path(__file__).parent / "strategies" / "__init__.py").is_file():
     __path__.append(str(_Path(__file__).parent.parent))
 
 if _TYPE_CHECKING:
-    from fedlaf.experiment.api import Comparison, Report, compare, load, run
+    from fedlaf.experiment.api import Comparison, Report, compare, load, resume, run
 
 __version__ = _version.VERSION
-__all__ = ["Comparison", "Report", "__version__", "compare", "load", "run"]
+__all__ = ["Comparison", "Report", "__version__", "compare", "load", "resume", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -44,6 +44,10 @@ def main() -> None:
         with _explaining():
             _board(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["resume"]:
+        with _explaining():
+            _resume(sys.argv[2:])
+        return
     asked = [key for key in sys.argv[1:] if key not in ("-m", "--multirun")]
     if len(asked) < len(sys.argv) - 1 and any(key.startswith(("runner=", "runner.")) for key in asked):
         with _explaining():
@@ -92,6 +96,25 @@ def _board(arguments: list[str]) -> None:
     path = Path(arguments[0]) / "board.html"
     report.replace(path, report.board_page(path.parent))
     print(path)
+
+
+def _resume(arguments: list[str]) -> None:
+    if {"--help", "-h"} & set(arguments):
+        print(
+            "fedlaf resume RUN   goes on with a run or a comparison whose process has ended, in its folder."
+        )
+        return
+    require(len(arguments) == 1, "resume", "one folder", " ".join(arguments))
+    from fedlaf import report
+    from fedlaf.experiment import api
+    from fedlaf.experiment.comparison import compare, overrides_of
+
+    folder = Path(arguments[0])
+    overrides = overrides_of(folder)
+    if overrides is not None:
+        print(compare(overrides))
+    else:
+        report.tell(api.resume(folder), folder)
 
 
 @contextlib.contextmanager

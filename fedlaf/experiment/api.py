@@ -14,16 +14,17 @@ from typing import Any
 from fedlaf import report as reports
 from fedlaf.client.device import numerics
 from fedlaf.client.runtime import device_of
-from fedlaf.core.errors import InvalidValue, RoundFailed
+from fedlaf.core.errors import InvalidValue, RoundFailed, require
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, explained, groups_not_null
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_folder import clear, leave_nothing, note
+from fedlaf.experiment.run_record import RunRecord
 from fedlaf.report import Report, load
 
-__all__ = ["Comparison", "Report", "compare", "execute", "load", "run", "unless_stopped"]
+__all__ = ["Comparison", "Report", "compare", "execute", "load", "resume", "run", "unless_stopped"]
 
 KEPT = "finished stages are kept, resume= takes them up"
 
@@ -49,9 +50,30 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
         leave_nothing(place)
 
 
-def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = False) -> Report:
+def resume(folder: str | Path, **objects: Any) -> Report:
+    """Go on with a run whose process has ended, in its own folder: the same bits as if it had not.
+
+    A finished run is only read. `objects` are those that `run` was given and no file describes. Raises
+    InvalidValue for a folder that holds no run or one that another process works on, and RoundFailed.
+    """
+    place = Path(folder)
+    record = RunRecord.of(place)
+    if (place / "report.json").is_file():
+        return load(place)
+    with _explained(()):
+        missing = [name for name in record.objects() if name not in objects]
+        expected = f"the object that the run was made with: fedlaf.resume(folder, {(missing or [''])[0]}=...)"
+        require(not missing, (missing or [""])[0], expected, None)
+        plan = prepare(with_objects(record.composed(), objects), record.method)
+    finished = execute(plan, place, record.command, multirun=record.multirun, go_on=True)
+    return unless_stopped(finished)
+
+
+def execute(
+    plan: Plan, folder: Path, command: str = "", *, multirun: bool = False, go_on: bool = False
+) -> Report:
     """Run a plan and write its files, which name the `command` that makes them again; with `multirun`, held
-    against the runs beside its folder.
+    against the runs beside its folder; with `go_on`, as the run that was begun there.
 
     Raises RoundFailed.
     """
@@ -60,9 +82,9 @@ def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = Fal
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
     with reports.watching() as watch, here:
         try:
-            finished = pipeline.run(plan, folder, watch)
+            finished = pipeline.run(plan, folder, watch, command=command, multirun=multirun, go_on=go_on)
         except RoundFailed as error:
-            raise RoundFailed(f"{error}; {KEPT}") from error
+            raise RoundFailed(f"{error}; {KEPT}; goes on with: fedlaf resume {folder}") from error
     if multirun:
         finished = reports.compared(finished, folder)
     finished = replace(finished, command=command)

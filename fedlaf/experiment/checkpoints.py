@@ -10,19 +10,26 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from fedlaf.core.cost import Cost
+from fedlaf.core.safe_files import array_bytes, write_arrays, write_bytes, write_text
+from fedlaf.core.weights import weights_digest
 from fedlaf.evaluation import Predictions
 from fedlaf.experiment.provenance import different
-from fedlaf.method.contract import Finding, RoundRecord, StageResult
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter
+from fedlaf.experiment.round_checkpoints import RoundCheckpoints
+from fedlaf.method.contract import Finding, StageResult
+from fedlaf.method.history_writer import HistoryWriter, settle
+from fedlaf.method.progress import record_of
+from fedlaf.method.update_history import HistoryHandle, HistorySpec
 from fedlaf.report import Point
 
 NO_HISTORY = HistorySpec()
 """What most stages keep for later requests: nothing."""
+
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+"""What reading a damaged file raises."""
 
 
 class StageKind(Enum):
@@ -44,39 +51,61 @@ class StageFingerprint:
 
 
 class CheckpointStore:
-    """Results of stages by name, in the run's folder; an earlier run's are read, never changed."""
+    """Results of stages by name, in the run's folder; an earlier run's are read, never changed.
+
+    With `goes_on`, what lies in the run's own folder is taken up first: the run goes on that made it.
+    """
 
     def __init__(
-        self, folder: Path, earlier: Path | None, provenance: Mapping[str, str] | None = None
+        self, folder: Path, earlier: Path | None, provenance: Mapping[str, str] | None = None,
+        *, goes_on: bool = False,
     ) -> None:  # fmt: skip
         self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
         self.provenance = dict(provenance or {})
         self.notes: dict[str, str] = {}
+        self.goes_on = goes_on
+        self._taken_up: set[Path] = set()
+        own = [self.folder] if goes_on else []
+        self.sources = own + ([self.earlier] if self.earlier and self.earlier not in own else [])
 
     def put(self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]) -> None:
-        """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is."""
+        """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is.
+
+        A stage that was taken up from this very folder is there already. Raises OSError.
+        """
+        if self.folder / f"{name}.json" in self._taken_up:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{name}.json").unlink(missing_ok=True)
-        held = {key: np.asarray(array, order="C") for key, array in result.weights.items()}
-        save_file(held, self.folder / f"{name}.safetensors")
+        write_arrays(self.folder / f"{name}.safetensors", result.weights)
         traced = {str(i): p.represented for i, p in enumerate(curve) if p.represented is not None}
         (self.folder / f"{name}.curve.safetensors").unlink(missing_ok=True)
         if traced:
-            save_file(traced, self.folder / f"{name}.curve.safetensors")
+            write_arrays(self.folder / f"{name}.curve.safetensors", traced)
         record = {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,
             "provenance": self.provenance,
             "names": list(result.weights),
+            "digest": weights_digest(result.weights),
             "cost": result.cost.numbers(),
             "records": [asdict(r) for r in result.records],
             "findings": [asdict(finding) for finding in result.findings],
             "curve": [asdict(replace(point, represented=None)) for point in curve],
             "history": result.history and self._relative(result.history),
         }
-        draft = self.folder / f"{name}.json.part"
-        draft.write_text(json.dumps(record))
-        draft.replace(self.folder / f"{name}.json")
+        write_text(self.folder / f"{name}.json", json.dumps(record))
+        RoundCheckpoints(self.folder / f"{name}.rounds", {}).clear()
+        if result.history is not None and result.history.folder.parent == self.folder:
+            settle(result.history.folder)
+
+    def rounds(self, name: str, made_from: Mapping[str, Any]) -> RoundCheckpoints:
+        """Where a stage that is to be run leaves its checkpoints."""
+        return RoundCheckpoints(self.folder / f"{name}.rounds", made_from)
+
+    def earlier_rounds(self, name: str, made_from: Mapping[str, Any]) -> list[RoundCheckpoints]:
+        """Where earlier processes may have left checkpoints of a stage."""
+        return [RoundCheckpoints(folder / f"{name}.rounds", made_from) for folder in self.sources]
 
     def history_writer(self, name: str, spec: HistorySpec) -> HistoryWriter | None:
         """Where a stage that is to be run keeps what is needed of it later; None when nothing is."""
@@ -92,55 +121,80 @@ class CheckpointStore:
         Saved as float32, which is what networks compute in.
         """
         file = f"{name}.predictions.safetensors"
-        found = _predictions(self.earlier / file, fingerprint) if self.earlier else None
-        found = found or make()
+        for source in self.sources:
+            found = _predictions(source / file, fingerprint)
+            if found is not None and source == self.folder:
+                return found
+            if found is not None:
+                break
+        else:
+            found = make()
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f"{file}.part"
-        save_file(found.arrays(), draft, metadata={"fingerprint": fingerprint})
-        draft.replace(self.folder / file)
+        write_bytes(self.folder / file, array_bytes(found.arrays(), {"fingerprint": fingerprint}), sync=False)
         return found
 
     def get(
         self, name: str, fingerprint: StageFingerprint, history: HistorySpec = NO_HISTORY
     ) -> tuple[StageResult, list[Point]] | None:
         """The stage as an earlier run left it; None when it has none that is the same: of the same values and
-        provenance, without failed clients, and with enough history for `history`.
+        provenance, whole, without failed clients (unless the run goes on), and with enough history for
+        `history`.
 
         `notes` says in a line what was taken up and what must be computed again. A curve that was measured on
         other rows is left out.
         """
-        if self.earlier is None or not (self.earlier / f"{name}.json").is_file():
-            return None
-        record = json.loads((self.earlier / f"{name}.json").read_text())
-        handle = _history(record.get("history"), self.earlier)
-        lacks = bool(history) and not (handle and handle.spec.covers(history))
-        why = self._differs(record, fingerprint, lacks)
-        self.notes[name] = f"computed again: {why}" if why else f"taken up from {self.earlier}"
-        if why:
-            return None
-        held = load_file(self.earlier / f"{name}.safetensors")
-        weights = {key: held[key] for key in record["names"]}
-        records = tuple(_record(r) for r in record["records"])
-        same = record["curve_fingerprint"] == fingerprint.curve
-        curve = self._curve(name, record["curve"]) if same else []
-        findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
-        return StageResult(weights, Cost.of(record["cost"]), records, findings, handle), curve
+        for source in self.sources:
+            path = source / f"{name}.json"
+            if not path.is_file():
+                continue
+            try:
+                why, found = self._read(path, fingerprint, history)
+            except DAMAGED as error:
+                line = f"{type(error).__name__}: {error}".splitlines()[0]
+                why, found = f"{source / name} is damaged ({line})", None
+            self.notes[name] = f"computed again: {why}" if why else f"taken up from {source}"
+            if found is not None:
+                self._taken_up.add(path)
+                return found
+        return None
 
-    def _differs(self, record: dict[str, Any], fingerprint: StageFingerprint, lacks_history: bool) -> str:
+    def _read(
+        self, path: Path, fingerprint: StageFingerprint, history: HistorySpec
+    ) -> tuple[str, tuple[StageResult, list[Point]] | None]:
+        """Why an earlier stage cannot be taken up, or what it is."""
+        record = json.loads(path.read_text())
+        handle = _history(record.get("history"), path.parent)
+        lacks = bool(history) and not (handle and handle.spec.covers(history))
+        why = self._differs(record, fingerprint, lacks, own=path.parent == self.folder)
+        if why:
+            return why, None
+        held = load_file(path.with_suffix(".safetensors"))
+        weights = {key: held[key] for key in record["names"]}
+        if weights_digest(weights) != record["digest"]:
+            raise ValueError("its weights have another hash")
+        records = tuple(record_of(r) for r in record["records"])
+        same = record["curve_fingerprint"] == fingerprint.curve
+        curve = _curve(path.with_name(f"{path.stem}.curve.safetensors"), record["curve"]) if same else []
+        findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
+        return "", (StageResult(weights, Cost.of(record["cost"]), records, findings, handle), curve)
+
+    def _differs(
+        self, record: dict[str, Any], fingerprint: StageFingerprint, lacks_history: bool, *, own: bool
+    ) -> str:
         """Why an earlier stage is not the same; empty for the same."""
         if record["fingerprint"] != fingerprint.weights:
             return "the configuration has changed"
         changed = different(self.provenance, record.get("provenance", {}))
         if changed:
             return f"changed since: {', '.join(changed)}"
-        if any(round_["failed"] for round_ in record["records"]):
+        if not own and any(round_["failed"] for round_ in record["records"]):
             return "clients failed in it"
         return "it kept too little of its updates" if lacks_history else ""
 
-    def _curve(self, name: str, points: list[dict[str, Any]]) -> list[Point]:
-        path = (self.earlier or self.folder) / f"{name}.curve.safetensors"
-        traced = load_file(path) if path.is_file() else {}
-        return [Point(**{**point, "represented": traced.get(str(i))}) for i, point in enumerate(points)]
+
+def _curve(path: Path, points: list[dict[str, Any]]) -> list[Point]:
+    traced = load_file(path) if path.is_file() else {}
+    return [Point(**{**point, "represented": traced.get(str(i))}) for i, point in enumerate(points)]
 
 
 def _history(saved: dict[str, Any] | None, stages: Path) -> HistoryHandle | None:
@@ -154,15 +208,10 @@ def _history(saved: dict[str, Any] | None, stages: Path) -> HistoryHandle | None
 def _predictions(path: Path, fingerprint: str) -> Predictions | None:
     if not path.is_file():
         return None
-    with safe_open(path, "numpy") as file:
-        if (file.metadata() or {}).get("fingerprint") != fingerprint:
-            return None
-        return Predictions.from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-
-
-def _record(saved: dict[str, object]) -> RoundRecord:
-    values = dict(saved)
-    values["cost"] = Cost.of(values["cost"])  # type: ignore[arg-type]
-    values["asked"] = tuple(values["asked"])  # type: ignore[arg-type]
-    values["failed"] = {int(k): v for k, v in values["failed"].items()}  # type: ignore[attr-defined]
-    return RoundRecord(**values)  # type: ignore[arg-type]
+    try:
+        with safe_open(path, "numpy") as file:
+            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+                return None
+            return Predictions.from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except DAMAGED:
+        return None

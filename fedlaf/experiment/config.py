@@ -55,6 +55,13 @@ class ClientConfig:
 
 
 @dataclass
+class CheckpointsConfig:
+    """A stage leaves a checkpoint every `every` rounds; 0: only when it ends."""
+
+    every: int = MISSING
+
+
+@dataclass
 class Config:
     """Types of the whole configuration; values: conf/config.yaml. Groups hold a `_target_` and its keys."""
 
@@ -67,6 +74,7 @@ class Config:
     timeout: float = MISSING
     resume: str | None = MISSING
     history: Any = MISSING
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     data: Any = MISSING
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)

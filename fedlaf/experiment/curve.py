@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,10 @@ class Curve:
         self.last = weights
         self.passes = 0.0
         self.points: list[Point] = []
+
+    def go_on(self, points: Sequence[Point], round_: int, passes: float, weights: Weights) -> None:
+        """Begin after a round that an earlier process has followed, with `weights`."""
+        self.points, self.round, self.passes, self.last = list(points), round_, passes, weights
 
     def follow(self, record: RoundRecord, weights: Weights) -> None:
         """A round ended with `weights`."""

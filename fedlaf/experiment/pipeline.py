@@ -11,7 +11,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlaf.client import make_client_app
 from fedlaf.core.cost import Cost
-from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
@@ -22,12 +21,13 @@ from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import FEDERATION, Plan
 from fedlaf.experiment.provenance import versions
+from fedlaf.experiment.run_record import RunRecord, alone_in
+from fedlaf.experiment.stage_run import StageRun
 from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
     ClientRegistry,
     Method,
     RequestStopped,
-    RoundRecord,
     Stage,
     StageResult,
 )
@@ -37,10 +37,13 @@ from fedlaf.protocol.row_counts import TaggedGrid
 from fedlaf.report import Point, Report, RequestResult, Watch
 
 
-def run(plan: Plan, folder: Path, watch: Watch) -> Report:
-    """Run the plan on its engine; each stage's result is saved in `folder` as it ends.
+def run(
+    plan: Plan, folder: Path, watch: Watch, *, command: str = "", multirun: bool = False, go_on: bool = False
+) -> Report:
+    """Run the plan on its engine; what it has done is saved in `folder` after each round and stage.
 
-    Raises RoundFailed when clients fail; the stages that ended before are then in `folder`.
+    With `go_on`, it is the run that was begun in `folder`. Raises RoundFailed when clients fail; what was
+    saved before is then in `folder`.
     """
     reports: list[Report] = []
     clock = perf_counter()
@@ -48,11 +51,12 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        reports.append(
-            Pipeline(plan, grid, CheckpointStore(folder, plan.resume, plan.provenance), watch).run()
-        )
+        RunRecord(plan.config, plan.method_name, command, multirun).write(folder)
+        store = CheckpointStore(folder, plan.resume, plan.provenance, goes_on=go_on)
+        reports.append(Pipeline(plan, grid, store, watch).run())
 
-    plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
+    with alone_in(folder):
+        plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
     (report,) = reports
     return replace(report, seconds={**report.seconds, "total": perf_counter() - clock})
 
@@ -212,17 +216,9 @@ class Pipeline:
         clock = perf_counter()
         if found is None:
             curve = Curve(name, self.plan, few, stage.skip, weights)
-            self.watch.stage(name, rounds - stage.skip)
-
-            def on_round(record: RoundRecord, now: Weights) -> None:
-                curve.follow(record, now)
-                self.watch.advance(name)
-
-            writer = self.store.history_writer(name, history)
-            with Peak() as peak:
-                grid = TaggedGrid(self.grid, name)
-                result = method.run(grid, weights, replace(stage, on_round=on_round, history_writer=writer))
-            found = replace(result, cost=result.cost + Cost(driver_memory=peak.bytes)), curve.points
+            run = StageRun(name, rounds, self.store, fingerprint, self.watch, self.plan.checkpoint_every)
+            grid = TaggedGrid(self.grid, name)
+            found = run.run(grid, method, weights, stage, curve=curve, history=history)
         result, points = found
         self.store.put(name, fingerprint, result, points)
         self.curves += points

@@ -57,6 +57,7 @@ class Plan:
     history: HistorySpec
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
+    checkpoint_every: int = 1
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -123,7 +124,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
-        provenance(federation, plain(config), device_of(spec)),
+        provenance(federation, plain(config), device_of(spec)), config.checkpoints.every,
     )  # fmt: skip
 
 
@@ -159,6 +160,7 @@ def _check_scalars(config: DictConfig) -> None:
     require_count("seed", config.seed, at_least=0)
     require_count("clients", config.clients)
     require_number("timeout", config.timeout, above=0)
+    require_count("checkpoints.every", config.checkpoints.every, at_least=0)
     require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
     require_count("evaluation.reference_seeds", config.evaluation.reference_seeds, at_least=0)
     when = config.evaluation.reference

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+
+from fedlaf.core.types import ClientId
+from fedlaf.protocol.private_states import KeepsStates
 
 
 class Relay(Grid):
@@ -51,3 +54,17 @@ class Relay(Grid):
     ) -> Iterable[Message]:
         """Send messages and give their replies."""
         return self.inner.send_and_receive(messages, timeout=timeout)
+
+    def private_states(self) -> Mapping[ClientId, RecordDict] | None:
+        """The private state of each client that has one; None where they are out of reach."""
+        return self.inner.private_states() if isinstance(self.inner, KeepsStates) else None
+
+    def restore_states(self, states: Mapping[ClientId, RecordDict]) -> None:
+        """Let clients have these states, and the others none; nothing where they are out of reach."""
+        if isinstance(self.inner, KeepsStates):
+            self.inner.restore_states(states)
+
+    def drop_clients(self, clients: frozenset[ClientId]) -> None:
+        """Forget what is kept of clients that have withdrawn."""
+        if isinstance(self.inner, KeepsStates):
+            self.inner.drop_clients(clients)

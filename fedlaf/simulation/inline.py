@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,6 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
+from fedlaf.core.types import ClientId
 from fedlaf.simulation import flower_compat
 from fedlaf.simulation.flower_compat import FIRST_NODE, SERVER_NODE
 from fedlaf.simulation.grid import LocalGrid, new_context, turn
@@ -34,6 +35,24 @@ class InlineGrid(LocalGrid):
             if node not in self.contexts:
                 self.contexts[node] = new_context(node - FIRST_NODE, self.clients)
             yield turn(self.app, message, self.contexts[node])
+
+    def private_states(self) -> Mapping[ClientId, RecordDict]:
+        """The private state of each client that has one."""
+        found = {node - FIRST_NODE: context.state for node, context in self.contexts.items()}
+        return {client: state for client, state in found.items() if len(state)}
+
+    def restore_states(self, states: Mapping[ClientId, RecordDict]) -> None:
+        """Let clients have these states, and the others none."""
+        self.contexts = {}
+        for client, state in states.items():
+            context = new_context(client, self.clients)
+            context.state = state
+            self.contexts[FIRST_NODE + client] = context
+
+    def drop_clients(self, clients: frozenset[ClientId]) -> None:
+        """Forget what is kept of clients that have withdrawn."""
+        for client in clients:
+            self.contexts.pop(FIRST_NODE + client, None)
 
 
 @dataclass(frozen=True)

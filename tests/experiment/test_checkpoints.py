@@ -71,7 +71,7 @@ def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
+        patched.setattr(checkpoints, "write_text", full)
         with pytest.raises(OSError, match="no space"):
             saved(tmp_path / "a")
     assert store.get("train", FINGERPRINT) is None
@@ -82,11 +82,11 @@ def test_an_interruption_leaves_no_old_record_beside_new_weights(
 ) -> None:
     later = saved(tmp_path / "a")
 
-    def cut_short(held: dict[str, np.ndarray], path: Path) -> None:
+    def cut_short(path: Path, held: dict[str, np.ndarray]) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save_file", cut_short)
+    monkeypatch.setattr(checkpoints, "write_arrays", cut_short)
     with pytest.raises(KeyboardInterrupt):
         CheckpointStore(tmp_path / "a", None).put("train", FINGERPRINT, RESULT, CURVE)
     assert later.get("train", FINGERPRINT) is None

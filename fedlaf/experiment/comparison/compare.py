@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from fedlaf import report
 from fedlaf.core.errors import RoundFailed
+from fedlaf.core.safe_files import write_text
 from fedlaf.experiment.comparison.plan import Comparison, job
 from fedlaf.experiment.comparison.plot import plot
 from fedlaf.experiment.comparison.rows import Row, as_json, rows
@@ -34,6 +36,9 @@ fedlaf -m runner=ray engine=inline forget=laf,scrub seed=0,1    # and so are tho
 What runs as it is asked for here:
 """
 
+ASKED = "asked.json"
+"""File of the overrides that a comparison was called with, written before it begins."""
+
 READ = (
     "Means over the seeds {seeds} ± the half-width of the 95 % Student-t interval. The mean distance is that "
     "to the model retrained from the same start on the same seed, over all measures in percent; d is a "
@@ -51,12 +56,24 @@ def compare(overrides: Sequence[str]) -> str:
     """
     config = composed(overrides, "compare")
     comparison, runner = Comparison.of(config), made(config, "runner")
+    folder = comparison.folder / comparison.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / ASKED, json.dumps(list(overrides)) + "\n")
     found = _in_order(comparison, _rows(comparison, runner))
     text = write(comparison, found)
     if all(row.failed for row in found if not row.original):
         first = next(error for row in found for error in row.errors.values())
         raise RoundFailed(f"{comparison.folder / comparison.name}: all runs failed, the first: {first}")
     return text
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """What the comparison in a folder was asked for; None where there is none."""
+    try:
+        found = json.loads((folder / ASKED).read_text())
+    except (OSError, ValueError):
+        return None
+    return [str(key) for key in found] if isinstance(found, list) else None
 
 
 def usage(overrides: Sequence[str]) -> str:

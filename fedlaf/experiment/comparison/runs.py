@@ -23,6 +23,7 @@ from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
+from fedlaf.experiment.run_record import goes_on
 
 REPORT = "report.json"
 SILENT = Progress(console=Console(quiet=True), disable=True)
@@ -110,7 +111,9 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
     try:
         at.mkdir(parents=True, exist_ok=True)
-        finished = pipeline.run(prepare(config, choice), at, report.Watch(SILENT))
+        plan = prepare(config, choice)
+        again = goes_on(at, plan.config)  # it was begun, and its process has ended
+        finished = pipeline.run(plan, at, report.Watch(SILENT), go_on=again)
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:

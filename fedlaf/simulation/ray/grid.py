@@ -10,7 +10,7 @@ that gives the same bits, since every draw is seeded by its purpose.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -97,6 +97,20 @@ class RayGrid(LocalGrid):
             yield from replies
         for item in (item for queue in queues for item in queue):
             yield _failed(item, "no worker is left")
+
+    def private_states(self) -> Mapping[ClientId, RecordDict]:
+        """The private state of each client that has one."""
+        found = dict(zip(self._states, ray.get(list(self._states.values())), strict=True))
+        return {client: state for client, state in found.items() if len(state)}
+
+    def restore_states(self, states: Mapping[ClientId, RecordDict]) -> None:
+        """Let clients have these states, and the others none."""
+        self._states = {client: ray.put(state) for client, state in states.items()}
+
+    def drop_clients(self, clients: frozenset[ClientId]) -> None:
+        """Forget what is kept of clients that have withdrawn."""
+        for client in clients:
+            self._states.pop(client, None)
 
     def _queues(self, messages: list[Message]) -> list[deque[Item]]:
         queues: list[deque[Item]] = [deque() for _ in self.pool.actors]
