@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -23,6 +24,9 @@ from fedlaf.report import Point
 
 NO_HISTORY = HistorySpec()
 """What most stages keep for later requests: nothing."""
+
+BEGUN = "-begun"
+"""After the name of a stage: what an interrupted run leaves of it."""
 
 
 class StageKind(Enum):
@@ -77,10 +81,40 @@ class CheckpointStore:
         draft = self.folder / f"{name}.json.part"
         draft.write_text(json.dumps(record))
         draft.replace(self.folder / f"{name}.json")
+        self._forget_begun(name)
 
-    def history_writer(self, name: str, spec: HistorySpec) -> HistoryWriter | None:
-        """Where a stage that is to be run keeps what is needed of it later; None when nothing is."""
-        return HistoryWriter(HistoryHandle(spec, self.folder / f"{name}.history")) if spec else None
+    def put_begun(
+        self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]
+    ) -> None:
+        """Save a stage that was interrupted after a round, its history in a place of its own."""
+        history = result.history
+        if history is not None:
+            aside = self.folder / f"{name}{BEGUN}.history"
+            shutil.rmtree(aside, ignore_errors=True)
+            history = replace(history, folder=history.folder.rename(aside))
+        self.put(f"{name}{BEGUN}", fingerprint, replace(result, history=history), curve)
+
+    def begun(
+        self, name: str, fingerprint: StageFingerprint, history: HistorySpec
+    ) -> tuple[StageResult, list[Point]] | None:
+        """As `get`: the stage as an earlier run was interrupted in it, with the records of its rounds."""
+        return self.get(f"{name}{BEGUN}", fingerprint, history)
+
+    def _forget_begun(self, name: str) -> None:
+        for path in self.folder.glob(f"{name}{BEGUN}.*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def history_writer(
+        self, name: str, spec: HistorySpec, begun: HistoryHandle | None = None
+    ) -> HistoryWriter | None:
+        """Where a stage that is to be run keeps what is needed of it later, after what it kept until it was
+        interrupted; None when nothing is.
+        """
+        handle = HistoryHandle(spec, self.folder / f"{name}.history")
+        return HistoryWriter(handle, None if begun is None else begun.folder) if spec else None
 
     def _relative(self, history: HistoryHandle) -> dict[str, object]:
         # A history is large: a later run refers to that of an earlier one, by the path from here to there.
@@ -141,6 +175,21 @@ class CheckpointStore:
         path = (self.earlier or self.folder) / f"{name}.curve.safetensors"
         traced = load_file(path) if path.is_file() else {}
         return [Point(**{**point, "represented": traced.get(str(i))}) for i, point in enumerate(points)]
+
+
+def saved_stages(folder: Path) -> list[str]:
+    """The stages that a run has saved in its folder, in the order in which they ended; how many rounds of one
+    that was interrupted.
+    """
+    paths = sorted((folder / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [_named(path) for path in paths]
+
+
+def _named(path: Path) -> str:
+    if not path.stem.endswith(BEGUN):
+        return path.stem
+    rounds = len(json.loads(path.read_text())["records"])
+    return f"{path.stem.removesuffix(BEGUN)} ({rounds} rounds of it)"
 
 
 def _history(saved: dict[str, Any] | None, stages: Path) -> HistoryHandle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,12 @@ class Curve:
         self.last = weights
         self.passes = 0.0
         self.points: list[Point] = []
+
+    def go_on(self, points: Sequence[Point], records: Sequence[RoundRecord], weights: Weights) -> None:
+        """Begin after the rounds of `records`, which an earlier run has followed, with `weights`."""
+        self.points, self.last = list(points), weights
+        self.round += len(records)
+        self.passes = sum(record.cost.passes for record in records)
 
     def follow(self, record: RoundRecord, weights: Weights) -> None:
         """A round ended with `weights`."""

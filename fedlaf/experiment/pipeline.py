@@ -11,7 +11,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlaf.client import make_client_app
 from fedlaf.core.cost import Cost
-from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
@@ -22,25 +21,25 @@ from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
 from fedlaf.experiment.plan import FEDERATION, Plan
 from fedlaf.experiment.provenance import versions
+from fedlaf.experiment.stage_run import StageRun
 from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
     ClientRegistry,
     Method,
     RequestStopped,
-    RoundRecord,
     Stage,
     StageResult,
 )
 from fedlaf.method.update_history import HistoryHandle, HistorySpec
 from fedlaf.protocol.enrolment import check_rows, enrol
-from fedlaf.protocol.row_counts import TaggedGrid
 from fedlaf.report import Point, Report, RequestResult, Watch
 
 
 def run(plan: Plan, folder: Path, watch: Watch) -> Report:
     """Run the plan on its engine; each stage's result is saved in `folder` as it ends.
 
-    Raises RoundFailed when clients fail; the stages that ended before are then in `folder`.
+    Raises RoundFailed when clients fail, Interrupted when the user wants the run to end: what was finished is
+    then in `folder`.
     """
     reports: list[Report] = []
     clock = perf_counter()
@@ -211,18 +210,10 @@ class Pipeline:
             self.watch.note(f"{name}: {self.store.notes[name]}")
         clock = perf_counter()
         if found is None:
+            continuable = kind is StageKind.TRAINING
+            run = StageRun(name, rounds, self.store, fingerprint, self.watch, continuable)
             curve = Curve(name, self.plan, few, stage.skip, weights)
-            self.watch.stage(name, rounds - stage.skip)
-
-            def on_round(record: RoundRecord, now: Weights) -> None:
-                curve.follow(record, now)
-                self.watch.advance(name)
-
-            writer = self.store.history_writer(name, history)
-            with Peak() as peak:
-                grid = TaggedGrid(self.grid, name)
-                result = method.run(grid, weights, replace(stage, on_round=on_round, history_writer=writer))
-            found = replace(result, cost=result.cost + Cost(driver_memory=peak.bytes)), curve.points
+            found = run.run(self.grid, method, weights, stage, curve=curve, history=history)
         result, points = found
         self.store.put(name, fingerprint, result, points)
         self.curves += points

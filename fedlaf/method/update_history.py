@@ -80,16 +80,24 @@ class HistoryHandle:
 
 @dataclass
 class HistoryWriter:
-    """Writes what a training stage keeps; what an earlier attempt left in the folder goes."""
+    """Writes what a training stage keeps, after what is in the folder `begun` of one that was interrupted;
+    what an earlier attempt left in its own folder goes.
+    """
 
     handle: HistoryHandle
+    begun: Path | None = None
     _rows: dict[ClientId, int] = field(default_factory=dict, init=False)
     _norms: dict[ClientId, float] = field(default_factory=dict, init=False)
     _trained: dict[ClientId, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         shutil.rmtree(self.handle.folder, ignore_errors=True)
-        self.handle.folder.mkdir(parents=True)
+        if self.begun is None:
+            self.handle.folder.mkdir(parents=True)
+            return
+        shutil.copytree(self.begun, self.handle.folder)
+        trained = json.loads((self.begun / TRAINED).read_text())
+        self._trained = {int(client): rows for client, rows in trained.items()}
 
     def take(self, round_: int, client: ClientId, sent: Weights, trained: Weights, *, rows: int) -> None:
         """A client's answer in a round."""

@@ -1,6 +1,4 @@
-"""Ray's start: an address where nothing listens is refused at once; a temporary folder that is too long, full or
-not writable is got around.
-"""
+"""Ray's start: an address where nothing listens is refused, a folder that will not do is got around."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ray needs to start or to be joined: an address that answers, a folder to write to with a short path."""
+"""What Ray needs to start or to be joined: an address that answers, a folder with room and a short path."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def reach(address: str) -> None:
 def temporary_folder() -> str | None:
     """A folder for Ray's sockets and logs; None where Ray's own will do.
 
-    Where that is too long, full or not writable it is a short one of this user alone. Raises InvalidValue where
-    no folder of the machine will do.
+    Where that is too long, full or not writable it is a short one of this user alone. Raises InvalidValue
+    where no folder of the machine will do.
     """
     taken = os.environ.get("RAY_TMPDIR") or _temporary()
     if _will_do(taken):
