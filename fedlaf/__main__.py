@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,9 +18,18 @@ from omegaconf import DictConfig
 
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.experiment import config as configuration
+from fedlaf.experiment import interruption
 from fedlaf.experiment.config_errors import USER_ERRORS, explained, groups_not_null
+from fedlaf.experiment.interruption import Interrupted
 from fedlaf.experiment.plan import prepare
 from fedlaf.experiment.run_folder import leave_nothing
+
+WRONG, FAILED = 2, 1
+"""Exit codes: of a wrong configuration, of a run that failed."""
+
+_finished: list[Path] = []
+_failed: list[tuple[str, int]] = []
+"""The runs of a multirun that this process has made: folders; keys and lines, with the exit code of each."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://fedlaf.conf", config_name="config")
@@ -28,6 +38,8 @@ def run(config: DictConfig) -> float | None:
 
     Returns the mean distance to the retrained model, for sweepers.
     """
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _one_of_many(config)
     # Hydra prints a page for exceptions that reach it, but lets SystemExit pass.
     with _explaining():
         return _job(config)
@@ -56,7 +68,33 @@ def main() -> None:
     # Without it Hydra would print its own page for a wrong override, and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with _explaining(), groups_not_null(sys.argv[1:]):
+        _finished.clear()
+        _failed.clear()
         run()
+    if _failed:
+        count = f"{len(_failed)} of {len(_failed) + len(_finished)} runs failed:"
+        wrong = not _finished and all(code == WRONG for _, code in _failed)
+        _fail("\n  ".join([count, *(line for line, _ in _failed)]), WRONG if wrong else FAILED)
+
+
+def _one_of_many(config: DictConfig) -> float | None:
+    """A job of a multirun: where it fails, a line says so now and at the end, and the others go on."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    try:
+        distance = _job(config)
+    except Interrupted as stopped:
+        raise Interrupted(
+            f"{stopped}; finished runs: {', '.join(map(str, _finished)) or 'none'}"
+        ) from stopped
+    except (*USER_ERRORS, OSError, RoundFailed) as error:
+        leave_nothing(folder)
+        line, code = _told(error)
+        _say(line)
+        _failed.append((f"{' '.join(hydra_config.overrides.task)}: {line}", code))
+        return nan
+    _finished.append(folder)
+    return distance
 
 
 def _job(config: DictConfig) -> float | None:
@@ -66,24 +104,47 @@ def _job(config: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
-    command = shlex.join(["fedlaf", *hydra_config.overrides.task])
-    finished = execute(plan, folder, command, multirun=hydra_config.mode == RunMode.MULTIRUN)
-    report.tell(finished, folder)
-    unless_stopped(finished)
+    asked, several = hydra_config.overrides.task, hydra_config.mode == RunMode.MULTIRUN
+    with interruption.listening():
+        try:
+            finished = execute(plan, folder, shlex.join(["fedlaf", *asked]), multirun=several)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; {_go_on(folder)}") from stopped
+        report.tell(finished, folder)
+        unless_stopped(finished)
+        if several and interruption.requested():
+            raise Interrupted("between two runs")
     return finished.results[-1].measure("gap", "unlearned") if finished.results else None
+
+
+def _go_on(folder: Path) -> str:
+    """What an interrupted run has saved, and the command that goes on from there."""
+    from fedlaf.experiment.checkpoints import saved_stages
+
+    saved = ", ".join(saved_stages(folder)) or "nothing yet"
+    return f"saved in {folder}: {saved}; go on with: {shlex.join(['fedlaf', 'resume', str(folder)])}"
 
 
 def _compare(overrides: list[str]) -> None:
     from fedlaf.experiment.comparison import compare, usage
 
     help_flags = {"--help", "-h"} & set(overrides)
-    print(usage([o for o in overrides if o not in help_flags]) if help_flags else compare(overrides))
+    if help_flags:
+        print(usage([o for o in overrides if o not in help_flags]))
+        return
+    with interruption.listening():
+        try:
+            print(compare(overrides))
+        except Interrupted as stopped:
+            command = shlex.join(["fedlaf", "compare", *overrides])
+            raise Interrupted(f"{stopped}; go on with: {command}") from stopped
 
 
 def _multirun(overrides: list[str]) -> None:
     from fedlaf.experiment.comparison import multirun
 
-    print(multirun(overrides))
+    with interruption.listening():
+        print(multirun(overrides))
 
 
 def _board(arguments: list[str]) -> None:
@@ -111,31 +172,45 @@ def _resume(arguments: list[str]) -> None:
 
     folder = Path(arguments[0])
     overrides = overrides_of(folder)
-    if overrides is not None:
-        print(compare(overrides))
-    else:
-        report.tell(api.resume(folder), folder)
+    with interruption.listening():
+        try:
+            if overrides is not None:
+                print(compare(overrides))
+            else:
+                report.tell(api.resume(folder), folder)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; {_go_on(folder)}") from stopped
 
 
 @contextlib.contextmanager
 def _explaining() -> Iterator[None]:
     try:
         yield
-    except USER_ERRORS as error:
-        if HydraConfig.initialized():
+    except (*USER_ERRORS, OSError, RoundFailed) as error:
+        line, code = _told(error)
+        if code == WRONG and HydraConfig.initialized():
             leave_nothing(Path(HydraConfig.get().runtime.output_dir))
-        _fail(explained(error), 2)
-    except OSError as error:  # a folder that cannot be written, a full disk
-        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
-    except RoundFailed as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished stages are kept, resume= takes them up", 130)
+        _fail(line, code)
+    except KeyboardInterrupt as stopped:
+        _fail(f"interrupted {stopped}" if str(stopped) else "interrupted", interruption.EXIT_CODE)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error in a line, and the exit code: 2 for a wrong configuration, 1 for a failed run."""
+    if isinstance(error, USER_ERRORS):
+        return explained(error), WRONG
+    if isinstance(error, OSError):  # a folder that cannot be written, a full disk
+        return f"{error.strerror or error}: {error.filename or 'no file named'}", FAILED
+    return str(error), FAILED
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    print(f"fedlaf: error: {line}", file=sys.stderr)
+    _say(line)
     raise SystemExit(code)
+
+
+def _say(line: str) -> None:
+    print(f"fedlaf: error: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -79,3 +79,8 @@ def require_number(
 
 class RoundFailed(RuntimeError):
     """A round that cannot be trusted: who was asked, who failed and why."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return str(error).strip().split("\n")[0]

@@ -63,9 +63,9 @@ class CheckpointStore:
         self.folder, self.earlier = folder / "stages", earlier and earlier / "stages"
         self.provenance = dict(provenance or {})
         self.notes: dict[str, str] = {}
-        self.goes_on = goes_on
+        self.goes_on = goes_on or self.folder == self.earlier
         self._taken_up: set[Path] = set()
-        own = [self.folder] if goes_on else []
+        own = [self.folder] if self.goes_on else []
         self.sources = own + ([self.earlier] if self.earlier and self.earlier not in own else [])
 
     def put(self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]) -> None:
@@ -190,6 +190,19 @@ class CheckpointStore:
         if not own and any(round_["failed"] for round_ in record["records"]):
             return "clients failed in it"
         return "it kept too little of its updates" if lacks_history else ""
+
+
+def saved_stages(folder: Path) -> list[str]:
+    """The stages that a run has saved in its folder, in the order in which they ended; how many rounds of one
+    that has not.
+    """
+    stages = folder / "stages"
+    ended = sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    begun = [(path.stem, path / "round") for path in sorted(stages.glob("*.rounds"))]
+    rounds = {name: max((int(p.stem[6:]) for p in place.parent.glob("round-*.json")), default=0)
+              for name, place in begun}  # fmt: skip
+    left = [f"{name} ({count} rounds of it)" for name, count in rounds.items() if count]
+    return [*(path.stem for path in ended), *left]
 
 
 def _curve(path: Path, points: list[dict[str, Any]]) -> list[Point]:

@@ -16,9 +16,9 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlaf.core.errors import InvalidValue, within
+from fedlaf.core.errors import InvalidValue, first_line, within
 from fedlaf.experiment import class_defaults
-from fedlaf.experiment.config_errors import first_line, groups_not_null
+from fedlaf.experiment.config_errors import groups_not_null
 from fedlaf.experiment.objects import Given, described
 
 

@@ -80,8 +80,3 @@ def _unknown_key(override: str, cause: OmegaConfBaseException) -> str:
     near = difflib.get_close_matches(str(cause.key), known, n=1)
     expected = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
     return f"{override}: no such key {str(cause.key)!r}; {expected}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    return str(error).strip().split("\n")[0]

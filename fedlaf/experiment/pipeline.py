@@ -42,8 +42,8 @@ def run(
 ) -> Report:
     """Run the plan on its engine; what it has done is saved in `folder` after each round and stage.
 
-    With `go_on`, it is the run that was begun in `folder`. Raises RoundFailed when clients fail; what was
-    saved before is then in `folder`.
+    With `go_on`, it is the run that was begun in `folder`. Raises RoundFailed when clients fail, Interrupted
+    when the user wants the run to end: what was saved before is then in `folder`.
     """
     reports: list[Report] = []
     clock = perf_counter()

@@ -12,8 +12,10 @@ from fedlaf.core.memory import Peak
 from fedlaf.core.trees import NotStorable
 from fedlaf.core.types import Weights
 from fedlaf.core.weights import weights_digest
+from fedlaf.experiment import interruption
 from fedlaf.experiment.checkpoints import CheckpointStore, StageFingerprint
 from fedlaf.experiment.curve import Curve
+from fedlaf.experiment.interruption import Interrupted
 from fedlaf.experiment.round_checkpoints import Checkpoint, RoundCheckpoints
 from fedlaf.method.contract import Method, RoundRecord, Stage, StageResult
 from fedlaf.method.history_writer import HistoryDamaged, HistoryWriter
@@ -39,13 +41,18 @@ class StageRun:
     fingerprint: StageFingerprint
     watch: Watch
     every: int = 1
+    storable: bool = True
 
     def run(
         self, grid: TaggedGrid, method: Method, weights: Weights, stage: Stage, *, curve: Curve,
         history: HistorySpec,
     ) -> tuple[StageResult, list[Point]]:  # fmt: skip
-        """The stage's result and curve. Raises RoundFailed, and OSError for a checkpoint on a full disk."""
-        self.grid, self.curve, self.history = grid, curve, history
+        """The stage's result and curve. Raises RoundFailed, OSError for a full disk, and Interrupted after a
+        round when the user wants the run to end.
+        """
+        if interruption.requested():
+            raise Interrupted(f"before {self.name}")
+        self.grid, self.curve, self.history, self.skipped = grid, curve, history, stage.skip
         made_from = {"stage": self.fingerprint.weights, "start": weights_digest(weights)}
         made_from |= {"curve": self.fingerprint.curve, **self.store.provenance}
         self.checkpoints = self.store.rounds(self.name, made_from)
@@ -60,14 +67,21 @@ class StageRun:
 
         here = replace(
             stage, on_round=on_round, history_writer=self.writer, resumed=progress,
-            on_progress=self._save if self.every else None,
+            on_progress=self._after_round,
         )  # fmt: skip
         with Peak() as peak:
             result = method.run(grid, weights, here)
         return replace(result, cost=result.cost + Cost(driver_memory=peak.bytes)), curve.points
 
+    def _after_round(self, progress: StageProgress) -> None:
+        ends = interruption.requested()
+        if ends or (self.every and progress.done % self.every == 0):
+            self._save(progress)
+        if ends:
+            raise Interrupted(f"after round {self.skipped + progress.done} of {self.rounds} of {self.name}")
+
     def _save(self, progress: StageProgress) -> None:
-        if progress.done % self.every:
+        if not self.storable:
             return
         points = {f"{POINT}{i}": point.represented for i, point in enumerate(self.curve.points)}
         states = self.grid.private_states()
@@ -80,7 +94,7 @@ class StageRun:
         try:
             self.checkpoints.save(progress.done, groups, constant=points)
         except NotStorable as error:
-            self.every = 0
+            self.storable = False
             self.watch.note(f"{self.name}: no checkpoints between its rounds, for its method keeps {error}")
             self.checkpoints.clear()
             return

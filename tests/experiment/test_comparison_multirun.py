@@ -46,3 +46,28 @@ def test_a_wrong_key_stops_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=r"runner.jobs: expected a whole number"):
         multirun(["runner=local", "jobs=0", f"hydra.sweep.dir={tmp_path}"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("cases", "code"), [("0,1,0", 1), ("0", 2)])
+def test_a_job_that_fails_does_not_end_the_others(
+    cases: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FUKD needs rows on the server; without a runner, Hydra makes the runs one after the other."""
+    keys = [*SMALL, "corruption=none", "forget=fukd", f"server_rows={cases}", f"hydra.sweep.dir={tmp_path}"]
+    keys.remove("corruption.backdoor.patch=2")
+    monkeypatch.setattr("sys.argv", ["fedlaf", "-m", *keys])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == code
+    count = len(cases.split(","))
+    at_once, listed = capsys.readouterr().err.split(
+        f"fedlaf: error: {count - code % 2} of {count} runs failed:"
+    )
+    reason = "server_rows: expected at least 1 for forget=fukd"
+    assert (
+        at_once.count(f"fedlaf: error: {reason}")
+        == listed.count(f"server_rows=0: {reason}")
+        == count - code % 2
+    )
+    made_reports = [path.parent.name for path in tmp_path.rglob("report.json")]
+    assert made_reports == (["1"] if code == 1 else [])

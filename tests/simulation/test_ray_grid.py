@@ -10,7 +10,7 @@ import pytest
 import ray
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
-from ray.exceptions import ActorUnschedulableError, OutOfMemoryError
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, OutOfMemoryError
 from support.engines import CLIENTS, SPEC, enrolment_messages, plain_app, ray_grid, two_ray_workers
 from support.federations import RecordingGrid, initial_weights
 
@@ -39,7 +39,7 @@ class PromptWorkers:
         self.calls: list[tuple[int, list[int]]] = []
         self.answers: list[list[Message]] = []
         monkeypatch.setattr(ray, "wait", lambda references, **_: (references[:1], references[1:]))
-        monkeypatch.setattr(ray, "get", lambda found: {} if found is None else self.answers[found])
+        monkeypatch.setattr(ray, "get", lambda found, **_: {} if found is None else self.answers[found])
 
     def play(self, app: Any, clients: int) -> None:
         """Nobody plays."""
@@ -117,9 +117,14 @@ def test_replies_come_as_they_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "death", [OutOfMemoryError("ended for its memory"), ActorUnschedulableError("removed")]
+    "death",
+    [
+        OutOfMemoryError("ended for its memory"),
+        ActorUnschedulableError("removed"),
+        GetTimeoutError("its answer does not arrive"),
+    ],
 )
-def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
+def test_a_worker_that_is_ended_or_whose_answer_does_not_arrive_is_replaced(
     death: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = ray_grid(plain_app(lambda client: {"client": client}), 3)
@@ -127,6 +132,7 @@ def test_a_worker_that_is_ended_for_its_memory_or_has_no_place_is_replaced(
     real, deaths, before = ray.get, [death], list(grid.pool.actors)
 
     def get(reference: Any, **more: Any) -> Any:
+        assert 0 < more["timeout"] < 600
         if deaths:
             raise deaths.pop()
         return real(reference, **more)

@@ -1,15 +1,20 @@
-"""Ray's start: an address where nothing listens is refused at once, a long temporary folder is got around."""
+"""Ray's start: an address where nothing listens is refused, a folder that will not do is got around."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
-import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.simulation.ray.engine import RayCluster
-from fedlaf.simulation.ray.start import LONGEST_FOLDER, short_folder
+from fedlaf.simulation.ray import start
+from fedlaf.simulation.ray.engine import Ray, RayCluster
+from fedlaf.simulation.ray.start import LONGEST_FOLDER, temporary_folder
 
 
 def test_an_address_where_nothing_listens_is_refused_in_a_line() -> None:
@@ -20,9 +25,56 @@ def test_an_address_where_nothing_listens_is_refused_in_a_line() -> None:
             RayCluster(address).connect()
 
 
-def test_a_folder_whose_socket_paths_would_be_too_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder that will do, as TMPDIR."""
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp/short")
-    assert short_folder() is None
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + LONGEST_FOLDER * "a")
-    assert short_folder() == "/tmp/ray"
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    return f"/tmp/ray-{os.getuid()}"
+
+
+def test_a_folder_that_will_do_is_taken(short: str) -> None:
+    assert temporary_folder() is None
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+@pytest.mark.parametrize("kind", ["too long", "not there", "a file"])
+def test_a_folder_that_will_not_do_is_replaced(
+    variable: str, kind: str, short: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / (LONGEST_FOLDER * "a")
+    if kind == "too long":
+        folder.mkdir()
+    elif kind == "a file":
+        folder.write_text("")
+    monkeypatch.setenv(variable, str(folder))
+    assert temporary_folder() == short
+    assert Path(short).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("fault", ["full", "not writable"])
+def test_where_no_folder_will_do_a_line_says_so(
+    fault: str, short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "full":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    else:
+
+        def refused(**_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(start.tempfile, "TemporaryFile", refused)
+    with pytest.raises(InvalidValue, match=r"^TMPDIR: expected a folder to write to, with .* got '/tmp'"):
+        temporary_folder()
+    with pytest.raises(InvalidValue, match="TMPDIR"):
+        Ray(workers=1).connect(1)
+    assert not ray.is_initialized()
+
+
+def test_a_ray_that_does_not_start_is_a_line(short: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise RuntimeError("the raylet died\nand more")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(InvalidValue, match=r"engine: expected a Ray that starts here \(the raylet died\)"):
+        Ray(workers=1).connect(1)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from queue import SimpleQueue
+from threading import Thread
 
 from omegaconf import DictConfig
 
 from fedlaf.core.errors import require_count
+from fedlaf.experiment import interruption
 from fedlaf.experiment.comparison.plan import Run
-from fedlaf.experiment.comparison.runs import Done, Submit, finished, made
+from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, finished, made
 from fedlaf.experiment.config import plain, register
+from fedlaf.experiment.interruption import heed, passed_on
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Local:
     """`jobs` processes, a run at a time in each, in the run's own folder.
 
     A process that dies costs the run that it had, which is tried again up to `retries` times. When the
-    context ends, what is running is finished and what waits is given up.
+    context ends, what is running is finished and what waits is given up. When the user interrupts, what is
+    running ends its round.
     """
 
     jobs: int = 2
@@ -40,13 +48,15 @@ class Local:
         """Begin to take runs."""
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes' own, before they import torch
         processes: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        end = SPAWN.Event()
         for _ in range(self.jobs):
-            processes.put(_process())
+            processes.put(_process(end))
 
         def submit(run: Run, config: DictConfig) -> Future[Done]:
-            return threads.submit(self._run, processes, run, config)
+            return threads.submit(self._run, processes, end, run, config)
 
-        with ThreadPoolExecutor(self.jobs) as threads:
+        # A terminal's Ctrl-C goes to all processes: those started by these threads leave it to this one.
+        with passed_on(end.set), ThreadPoolExecutor(self.jobs, initializer=_block_interrupts) as threads:
             try:
                 yield submit
             finally:
@@ -54,15 +64,19 @@ class Local:
                 while not processes.empty():
                     processes.get().shutdown()
 
-    def _run(self, processes: SimpleQueue[ProcessPoolExecutor], run: Run, config: DictConfig) -> Done:
+    def _run(
+        self, processes: SimpleQueue[ProcessPoolExecutor], end: Event, run: Run, config: DictConfig
+    ) -> Done:
         process = processes.get()
         try:
             for left in reversed(range(1 + self.retries)):
+                if interruption.requested():
+                    return Done(run, None, NOT_STARTED, interrupted=True)
                 try:
                     return process.submit(_alone, run, config).result()
                 except BrokenProcessPool:
                     process.shutdown()
-                    process = _process()
+                    process = _process(end)
                     if not left:
                         return Done(run, None, f"its process died, {1 + self.retries} times")
             raise AssertionError("not reached")
@@ -70,8 +84,26 @@ class Local:
             processes.put(process)
 
 
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), register)
+def _process(end: Event) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, SPAWN, _begin, (end,))
+
+
+def _block_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _begin(end: Event) -> None:
+    """In a new process: it knows the configuration's types, is told when to end, and ends with its parent."""
+    register()
+    heed(end.is_set)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _alone(run: Run, config: DictConfig) -> Done:

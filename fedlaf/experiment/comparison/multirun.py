@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -14,16 +15,18 @@ from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.comparison.runs import Done, Runner, run_all
 from fedlaf.experiment.config import composed, made, register
+from fedlaf.experiment.interruption import Interrupted
 from fedlaf.report.tables import markdown
 
 OF_RUNNER = ("runner=", "runner.", "jobs=")
+SWEEP = "hydra.sweep.dir="
 
 
 def multirun(overrides: Sequence[str]) -> str:
     """Make a run of each combination of the swept values; returns a table of their distances.
 
-    Raises one of configuration.USER_ERRORS for a wrong configuration, before anything runs, and RoundFailed
-    when a run failed.
+    Raises one of configuration.USER_ERRORS for a wrong configuration, before anything runs, RoundFailed
+    when a run failed, and Interrupted.
     """
     own = [key for key in overrides if key.startswith(OF_RUNNER)]
     runner: Runner = made(composed(own, "compare"), "runner")
@@ -33,7 +36,12 @@ def multirun(overrides: Sequence[str]) -> str:
     ]
     for run in runs:
         job(run)
-    done = run_all(runs, lambda _: [], runner, _quiet, lambda _: None)
+    try:
+        done = run_all(runs, lambda _: [], runner, _quiet, lambda _: None)
+    except Interrupted as stopped:
+        others = [key for key in overrides if not key.startswith(SWEEP)]
+        command = shlex.join(["fedlaf", "-m", *others, f"{SWEEP}{runs[0].folder.parent}"])
+        raise Interrupted(f"{stopped}; go on with: {command}") from stopped
     by_folder = {one.run.folder: one for one in done}
     rows = [_row(by_folder[run.folder]) for run in runs]
     failed = [one for one in done if one.error]

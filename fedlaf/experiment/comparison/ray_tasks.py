@@ -14,14 +14,19 @@ from typing import Any
 
 import ray
 from omegaconf import DictConfig
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 from fedlaf.experiment.comparison.plan import Run
-from fedlaf.experiment.comparison.runs import Done, Submit, made, save
+from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, made, save
 from fedlaf.experiment.config import register
+from fedlaf.experiment.interruption import passed_on, requested, told_by
 from fedlaf.simulation import Ray, RayCluster
 
 HERE = "local"
+
+ANSWER_SECONDS = 10.0
+"""How long a task waits to hear whether it is to end; it goes on where it hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class RayTasks:
 
     `address` is that of a cluster, or local: a Ray for `jobs` runs at a time is then started here and ended.
     A Ray that this process has is used instead, and left as it is. A task whose worker or node is lost
-    starts again elsewhere, up to `retries` times. When the context ends, what is running is given up.
+    starts again elsewhere, up to `retries` times. When the context ends, what is running is given up; when
+    the user interrupts, it ends its round first.
     """
 
     address: str = HERE
@@ -53,7 +59,9 @@ class RayTasks:
             self._connect()
         try:
             self._check_room()
-            yield self._submit()
+            end: Any = ray.remote(EndFlag).options(num_cpus=0).remote()
+            with passed_on(end.set.remote):
+                yield self._submit(end)
         finally:
             if own:
                 ray.shutdown()
@@ -78,34 +86,65 @@ class RayTasks:
             most = max((node.get(name, 0.0) for node in nodes), default=0.0)
             require(asked <= most, f"runner.{key}", f"at most the {most:g} of the largest node", asked)
 
-    def _submit(self) -> Submit:
+    def _submit(self, end: Any) -> Submit:
         task = ray.remote(_elsewhere).options(
             num_cpus=self.cpus_per_run, num_gpus=self.gpus_per_run, max_retries=self.retries,
             scheduling_strategy="SPREAD",
         )  # fmt: skip
 
         @lru_cache(maxsize=1)  # the methods of a training come one after the other
-        def training(folder: Path | None) -> Any:
-            return ray.put({} if folder is None else _files(folder))
+        def training(folder: Path) -> Any:
+            return ray.put(_files(folder))
 
         def submit(run: Run, config: DictConfig) -> Future[Done]:
             engine = config.engine._target_
             require(engine.endswith(".Inline"), "engine", "inline for runs that are Ray tasks", engine)
-            future: Callable[[], Future[Done]] = task.remote(run, config, training(run.after)).future
+            files = training(run.after or run.folder)  # a training that was interrupted goes on
+            future: Callable[[], Future[Done]] = task.remote(run, config, files, end).future
             return future()
 
         return submit
 
 
-def _elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes]) -> Done:
+class EndFlag:
+    """An actor that tasks ask, after each round, whether the user wants them to end."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def set(self) -> None:
+        """The user wants them to end."""
+        self.is_set = True
+
+    def asked(self) -> bool:
+        """Whether it is set."""
+        return self.is_set
+
+
+def _is_set(end: Any) -> bool:
+    try:
+        return bool(ray.get(end.asked.remote(), timeout=ANSWER_SECONDS))
+    except (RayActorError, GetTimeoutError):  # lost with its node, or out of reach: the run goes on
+        return False
+
+
+def _elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes], end: Any) -> Done:
     """Make a run in a temporary folder, where it lies to its training as it does at home."""
     register()
+    with told_by(lambda: _is_set(end)):
+        return (
+            Done(run, None, NOT_STARTED, interrupted=True)
+            if requested()
+            else _made_elsewhere(run, config, training)
+        )
+
+
+def _made_elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes]) -> Done:
     home = Path(os.path.commonpath([run.folder.parent, run.after or run.folder.parent]))
     with TemporaryDirectory(prefix="fedlaf-") as root:
         at = root / run.folder.relative_to(home)
         after = run.after and root / run.after.relative_to(home)
-        if after:
-            save(training, after)
+        save(training, after or at)
         done = made(run, config, at, after)
         return replace(done, files=_files(at))
 

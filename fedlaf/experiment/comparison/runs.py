@@ -22,21 +22,27 @@ from fedlaf.experiment import pipeline
 from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
+from fedlaf.experiment.interruption import Interrupted, requested
 from fedlaf.experiment.plan import prepare
 from fedlaf.experiment.run_record import goes_on
 
 REPORT = "report.json"
+NOT_STARTED = "not started: interrupted"
 SILENT = Progress(console=Console(quiet=True), disable=True)
 """What a single run has to tell would drown what the comparison does."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a run: its report, or why there is none; and its files, if it was made elsewhere."""
+    """What became of a run: its report, or why there is none; and its files, if it was made elsewhere.
+
+    One that was `interrupted` was ended, or not started, because the user asked for it.
+    """
 
     run: Run
     report: dict[str, Any] | None
     error: str = ""
+    interrupted: bool = False
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -57,12 +63,17 @@ def run_all(
     """The first runs, then those that are `later` than each. `ended` is told of each run as it ends.
 
     What cannot be run is part of the result, not an error. `say` is told what lies in the way of a run.
+    Raises Interrupted when the user wants to end: runs in progress have ended their round, no other was
+    started.
     """
     found = []
     with runner.started() as submit:
         for done in _as_they_end(first, later, submit, say):
             ended(done)
             found.append(done)
+    if any(done.interrupted for done in found):
+        there = [str(done.run.folder) for done in found if done.report]
+        raise Interrupted(f"{len(there)} runs are finished: {', '.join(there) or 'none'}")
     return found
 
 
@@ -75,6 +86,9 @@ def _as_they_end(
     while coming or ready or running:
         while coming:
             run = coming.popleft()
+            if requested():
+                ready.append(Done(run, None, NOT_STARTED, interrupted=True))
+                continue
             config = job(run)
             kept = finished(run, plain(config), say)
             if kept is None:
@@ -88,7 +102,9 @@ def _as_they_end(
         done = ready.popleft()
         yield done
         if done.run.after is None and done.report is None:
-            yield from (Done(run, None, f"its training: {done.error}") for run in later(done.run))
+            yield from (
+                replace(done, run=run, error=f"its training: {done.error}") for run in later(done.run)
+            )
         elif done.run.after is None:
             coming.extend(later(done.run))
 
@@ -107,20 +123,23 @@ def _result(future: Future[Done], run: Run) -> Done:
 def made(run: Run, config: DictConfig, folder: Path | None = None, training: Path | None = None) -> Done:
     """Make the run and write its report; `folder` and `training` say where they are if not at home."""
     at, after = folder or run.folder, training or run.after
-    config.resume = str(after) if after else config.resume
+    resume = config.resume
+    config.resume = str(after) if after else resume
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
     try:
         at.mkdir(parents=True, exist_ok=True)
         plan = prepare(config, choice)
         again = goes_on(at, plan.config)  # it was begun, and its process has ended
         finished = pipeline.run(plan, at, report.Watch(SILENT), go_on=again)
+    except Interrupted as error:
+        return Done(run, None, f"interrupted {error}", interrupted=True)
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    at_home = {**finished.config, **({"resume": str(run.after)} if run.after else {})}
+    at_home = {**finished.config, "resume": str(run.after) if run.after else resume}
     report.write(replace(finished, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))

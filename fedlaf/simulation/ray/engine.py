@@ -12,12 +12,12 @@ import ray
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from fedlaf.core.errors import InvalidValue, require, require_count, require_number
+from fedlaf.core.errors import InvalidValue, first_line, require, require_count, require_number
 from fedlaf.simulation import flower_compat
 from fedlaf.simulation.inline import server_context
 from fedlaf.simulation.ray.grid import RayGrid
 from fedlaf.simulation.ray.pool import Pool, on_gpus, room
-from fedlaf.simulation.ray.start import reach, short_folder
+from fedlaf.simulation.ray.start import reach, temporary_folder
 
 SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # no rebuilt environments under `uv run`
@@ -104,17 +104,22 @@ class Ray:
         os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
         # Ray protects a local cluster with a token of its own by default, and tells so each time.
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-        # "local" is said aloud: without it Ray joins whatever cluster it finds on the machine.
-        ray.init(
-            address="local",
-            num_cpus=ceil(workers * self.cpus_per_worker),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=self.object_store_mb * 2**20,
-            configure_logging=False,
-            _temp_dir=short_folder(),
-        )
+        folder = temporary_folder()
+        try:
+            # "local" is said aloud: without it Ray joins whatever cluster it finds on the machine.
+            ray.init(
+                address="local",
+                num_cpus=ceil(workers * self.cpus_per_worker),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=self.object_store_mb * 2**20,
+                configure_logging=False,
+                _temp_dir=folder,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            ray.shutdown()
+            raise InvalidValue("engine", f"a Ray that starts here ({first_line(error)})", "ray") from error
         _started[:] = [ray.get_runtime_context().get_node_id()]
         self._check_gpus(workers)
 
@@ -187,8 +192,7 @@ class RayCluster:
                 configure_logging=False,
             )
         except (OSError, RuntimeError, ValueError) as error:
-            why = str(error).strip().split("\n")[0]
-            expected = f"the address of a Ray cluster that answers ({why})"
+            expected = f"the address of a Ray cluster that answers ({first_line(error)})"
             raise InvalidValue("engine.address", expected, self.address) from error
 
     def pool(self, clients: int) -> Pool:

@@ -20,6 +20,7 @@ from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from ray.exceptions import (
     ActorUnschedulableError,
+    GetTimeoutError,
     NodeDiedError,
     ObjectLostError,
     OutOfMemoryError,
@@ -35,9 +36,14 @@ from fedlaf.simulation.ray.pool import Pool
 
 LOST = (
     RayActorError, OutOfMemoryError, WorkerCrashedError, ObjectLostError, NodeDiedError,
-    ActorUnschedulableError,
+    ActorUnschedulableError, GetTimeoutError,
 )  # fmt: skip
-"""What Ray says of a worker that died, was ended for its memory, or went with its node."""
+"""What Ray says of a worker that died, was ended for its memory, went with its node, or is out of reach."""
+
+FETCH_SECONDS = 120.0
+"""How long an answer that is ready may take to arrive: 1 GB over 100 Mbit/s takes 80 seconds. After that its
+worker counts as lost.
+"""
 
 ATTEMPTS = 3
 """How often a client is started before the death of its workers counts as its own failure."""
@@ -189,7 +195,7 @@ class RayGrid(LocalGrid):
 
     def _results(self, reference: Any, batch: Batch, queues: list[deque[Item]]) -> list[Message]:
         try:
-            found = ray.get(reference)
+            found = ray.get(reference, timeout=FETCH_SECONDS)
             self._keep(batch, found)
         except LOST as death:
             if self.pool.actors[batch.worker] is batch.actor:
@@ -207,12 +213,14 @@ class RayGrid(LocalGrid):
     def _keep(self, batch: Batch, found: Message | list[Message]) -> None:
         """Keep what clients left, as references; here, where a lost node cannot take it along."""
         if isinstance(found, list):
-            for node, state in ray.get(batch.kept).items():
+            for node, state in ray.get(batch.kept, timeout=FETCH_SECONDS).items():
                 self._states.pop(node - FIRST_NODE, None)
                 if state:
                     self._states[node - FIRST_NODE] = ray.put(state)
         elif not found.has_error():
-            kept = ray.put(ray.get(batch.kept)) if self.pool.spread else batch.kept
+            kept = batch.kept
+            if self.pool.spread:
+                kept = ray.put(ray.get(kept, timeout=FETCH_SECONDS))
             self._states[batch.items[0].client] = kept
 
     def _abandon(self, running: dict[Any, Batch]) -> None:

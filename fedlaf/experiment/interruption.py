@@ -1,0 +1,96 @@
+"""Ctrl-C: the first lets a run end its round and save, the second ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from types import FrameType
+
+EXIT_CODE = 130
+"""Of a process that ends because it was interrupted: 128 and the signal's number."""
+
+FIRST = "interrupted: the round in progress ends and is saved; once more ends at once"
+SECOND = "interrupted twice, ended at once; resume= takes up what was saved before"
+
+POLL_SECONDS = 0.2
+"""How often is looked whether other processes are to be told."""
+
+_sources: list[Callable[[], bool]] = []
+"""Who is asked, after each round, whether the user wants the run to end."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that has ended after a round because the user asked for it; its text says where it stands."""
+
+
+def heed(source: Callable[[], bool]) -> None:
+    """Let `source` say from now on whether the user wants the run to end."""
+    _sources.append(source)
+
+
+def requested() -> bool:
+    """Whether the user wants the run to end."""
+    return any(source() for source in _sources)
+
+
+@contextmanager
+def told_by(source: Callable[[], bool]) -> Iterator[None]:
+    """Let `source` say, while the context lasts, whether the user wants the run to end."""
+    _sources.append(source)
+    try:
+        yield
+    finally:
+        _sources.remove(source)
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Let the first SIGINT ask runs to end after their round, and the second end this process, while the
+    context lasts. Of the main thread.
+    """
+    count = 0
+
+    def received(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        _say(FIRST if count == 1 else SECOND)
+        if count > 1:
+            os._exit(EXIT_CODE)  # files are whole or not there, and processes of ours end with this one
+
+    before = signal.signal(signal.SIGINT, received)
+    try:
+        with told_by(lambda: count > 0):
+            yield
+    finally:
+        if count == 0:  # else this process is about to end: a second one may still come
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def passed_on(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell`, once and from a thread, when the user wants runs to end while the context lasts."""
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(POLL_SECONDS):
+            if requested():
+                tell()
+                return
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _say(line: str) -> None:
+    # Not by print: the signal may come in the middle of one. Progress bars hide the cursor.
+    cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+    os.write(2, f"{cursor}fedlaf: {line}\n".encode())
