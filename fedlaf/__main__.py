@@ -56,6 +56,10 @@ def main() -> None:
         with _explaining():
             _board(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["verify"]:
+        with _explaining():
+            _verify(sys.argv[2:])
+        return
     if sys.argv[1:2] == ["resume"]:
         with _explaining():
             _resume(sys.argv[2:])
@@ -157,6 +161,24 @@ def _board(arguments: list[str]) -> None:
     path = Path(arguments[0]) / "board.html"
     report.replace(path, report.board_page(path.parent))
     print(path)
+
+
+def _verify(arguments: list[str]) -> None:
+    if {"--help", "-h"} & set(arguments):
+        print("fedlaf verify RUN [public_key=FILE] [head=HASH]   checks a ledger; exit code 1: a mismatch.")
+        return
+    from fedlaf.experiment.ledger import verify
+
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders = [argument for argument in arguments if "=" not in argument]
+    require(len(folders) == 1, "verify", "one folder", " ".join(folders))
+    unknown = sorted(set(options) - {"public_key", "head"})
+    require(not unknown, "verify", "public_key=FILE or head=HASH", " ".join(unknown))
+    key = Path(options["public_key"]) if "public_key" in options else None
+    found = verify(Path(folders[0]), key=key, head=options.get("head"))
+    if found.fault:
+        _fail(found.fault, FAILED)
+    print(found.line)
 
 
 def _resume(arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from fedlaf.core.cost import Cost
 from fedlaf.core.safe_files import array_bytes, write_arrays, write_bytes, write_text
+from fedlaf.core.types import Weights
 from fedlaf.core.weights import weights_digest
 from fedlaf.evaluation import Predictions
 from fedlaf.experiment.provenance import different
@@ -73,7 +74,7 @@ class CheckpointStore:
 
         A stage that was taken up from this very folder is there already. Raises OSError.
         """
-        if self.folder / f"{name}.json" in self._taken_up:
+        if self.took_up(name):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{name}.json").unlink(missing_ok=True)
@@ -98,6 +99,10 @@ class CheckpointStore:
         RoundCheckpoints(self.folder / f"{name}.rounds", {}).clear()
         if result.history is not None and result.history.folder.parent == self.folder:
             settle(result.history.folder)
+
+    def took_up(self, name: str) -> bool:
+        """Whether a stage was taken up from the run's own folder."""
+        return self.folder / f"{name}.json" in self._taken_up
 
     def rounds(self, name: str, made_from: Mapping[str, Any]) -> RoundCheckpoints:
         """Where a stage that is to be run leaves its checkpoints."""
@@ -138,7 +143,7 @@ class CheckpointStore:
     ) -> tuple[StageResult, list[Point]] | None:
         """The stage as an earlier run left it; None when it has none that is the same: of the same values and
         provenance, whole, without failed clients (unless the run goes on), and with enough history for
-        `history`.
+        `history`. One that was erased in the run that goes on has no weights.
 
         `notes` says in a line what was taken up and what must be computed again. A curve that was measured on
         other rows is left out.
@@ -168,10 +173,12 @@ class CheckpointStore:
         why = self._differs(record, fingerprint, lacks, own=path.parent == self.folder)
         if why:
             return why, None
-        held = load_file(path.with_suffix(".safetensors"))
-        weights = {key: held[key] for key in record["names"]}
-        if weights_digest(weights) != record["digest"]:
-            raise ValueError("its weights have another hash")
+        weights: Weights = {}
+        if "erased" not in record:
+            held = load_file(path.with_suffix(".safetensors"))
+            weights = {key: held[key] for key in record["names"]}
+            if weights_digest(weights) != record["digest"]:
+                raise ValueError("its weights have another hash")
         records = tuple(record_of(r) for r in record["records"])
         same = record["curve_fingerprint"] == fingerprint.curve
         curve = _curve(path.with_name(f"{path.stem}.curve.safetensors"), record["curve"]) if same else []
@@ -187,6 +194,8 @@ class CheckpointStore:
         changed = different(self.provenance, record.get("provenance", {}))
         if changed:
             return f"changed since: {', '.join(changed)}"
+        if not own and "erased" in record:
+            return f"it was erased after {record['erased']}"
         if not own and any(round_["failed"] for round_ in record["records"]):
             return "clients failed in it"
         return "it kept too little of its updates" if lacks_history else ""

@@ -62,6 +62,14 @@ class CheckpointsConfig:
 
 
 @dataclass
+class LedgerConfig:
+    """Files of keys: an Ed25519 private key that signs the ledger, and the key of the clients' names."""
+
+    signing_key: str | None = MISSING
+    names_key: str | None = MISSING
+
+
+@dataclass
 class Config:
     """Types of the whole configuration; values: conf/config.yaml. Groups hold a `_target_` and its keys."""
 
@@ -75,6 +83,8 @@ class Config:
     resume: str | None = MISSING
     history: Any = MISSING
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    erase: bool = MISSING
     data: Any = MISSING
     partition: Any = MISSING
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)

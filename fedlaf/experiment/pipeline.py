@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -12,29 +12,25 @@ from flwr.serverapp import Grid, ServerApp
 from fedlaf.client import make_client_app
 from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
-from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import splits_for
-from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
-from fedlaf.experiment.curve import Curve, Followed
-from fedlaf.experiment.judge import REFERENCE, Judge
+from fedlaf.experiment import erasure
+from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageKind
+from fedlaf.experiment.curve import Followed
+from fedlaf.experiment.judge import Judge
 from fedlaf.experiment.needs import inputs_for
-from fedlaf.experiment.plan import FEDERATION, Plan
-from fedlaf.experiment.provenance import versions
+from fedlaf.experiment.plan import Plan
+from fedlaf.experiment.request_records import of_result
 from fedlaf.experiment.run_record import RunRecord, alone_in
-from fedlaf.experiment.stage_run import StageRun
+from fedlaf.experiment.staged_run import StagedRun
 from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
     ClientRegistry,
-    Method,
     RequestStopped,
     Stage,
     StageResult,
 )
-from fedlaf.method.update_history import HistoryHandle, HistorySpec
-from fedlaf.protocol.enrolment import check_rows, enrol
-from fedlaf.protocol.row_counts import TaggedGrid
-from fedlaf.report import Point, Report, RequestResult, Watch
+from fedlaf.report import Report, RequestResult, Watch
 
 
 def run(
@@ -62,32 +58,20 @@ def run(
 
 
 @dataclass
-class Pipeline:
-    """One run in progress."""
-
-    plan: Plan
-    grid: Grid
-    store: CheckpointStore
-    watch: Watch
-    curves: list[Point] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    histories: list[HistoryHandle] = field(default_factory=list)
-    answers: dict[str, Answers] = field(default_factory=dict)
-    current: str = ""  # the stage whose weights the next one starts from
+class Pipeline(StagedRun):
+    """One run in progress, whose requests are scheduled."""
 
     def run(self) -> Report:
         """Enrol, train, serve each request as it arrives, train to the end. Raises RoundFailed."""
-        plan, clock = self.plan, perf_counter()
-        registry = enrol(self.grid, expected=len(plan.federation), timeout=plan.timeout)
-        check_rows(registry, plan.federation.sizes)
-        self.seconds["enrolment"] = perf_counter() - clock
+        plan, registry = self.plan, self.enter()
         results: list[RequestResult] = []
         weights, done, spent = self.plan.initial_weights(), 0, Cost()
         for number, (arrives, request) in enumerate(plan.schedule, 1):
             trained = self.train(weights, registry, done, arrives)
             asking = replace(registry, request=request, trained=arrives)
             last = number == len(plan.schedule)
-            result, weights = self.serve(f"request-{number}", arrives, trained.weights, asking, last)
+            with self.telling_of_failure(f"request-{number}", arrives, trained.weights, asking):
+                result, weights = self.serve(f"request-{number}", arrives, trained.weights, asking, last)
             results.append(result)
             done, spent = arrives, spent + trained.cost
             if result.stopped:
@@ -99,13 +83,6 @@ class Pipeline:
             if plan.schedule:
                 results.append(self.evaluate_end(trained.weights, registry))
         return self._report(results, spent)
-
-    def _report(self, results: list[RequestResult], spent: Cost) -> Report:
-        plan = self.plan
-        return Report(
-            plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, self.answers, self.store.folder.parent, partition=plan.partition,
-        )  # fmt: skip
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:
         """Train from round `done` to round `until` on all rows that are not removed."""
@@ -141,11 +118,15 @@ class Pipeline:
             stopped = False
         except RequestStopped as error:
             unlearned, stopped = error.result, True
+        fingerprint = self._fingerprint(StageKind.FORGETTING, stage, 0).weights
+        before = erasure.saved_result(self.store.folder, name, fingerprint) if self.store.goes_on else None
+        if before is not None:
+            return self._served_before(before, registry, unlearned, few), unlearned.weights
         judge = Judge(self.plan, self.store, name, splits, registry.request.clients)
         if not stopped:
             unlearned, stopped = judge.guarded(unlearned, original)
         if not stopped:
-            self.watch.withdrawn({k: registry.nodes[k] for k in sorted(registry.request.withdrawn)})
+            self.let_go(name, registry)
         stages = {"unlearned": unlearned}
         references: dict[str, Weights] = {}
         if not stopped and (last or self.plan.reference == "each"):
@@ -165,7 +146,22 @@ class Pipeline:
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
             {model: clients_answered(stage.records) for model, stage in stages.items()}, saved, judged.view,
         )  # fmt: skip
-        return result, unlearned.weights
+        self.ledger.request(of_result(result, request, original, unlearned, self.plan.method_name))
+        return self.settled(result, registry, fingerprint), unlearned.weights
+
+    def _served_before(
+        self, result: RequestResult, registry: ClientRegistry, unlearned: StageResult, few: Followed | None
+    ) -> RequestResult:
+        """The result of a request after which an earlier process of this run has erased models."""
+        name, left = result.name, registry.after_request
+        self.let_go(name, registry)
+        if "retrained" in result.stages:
+            self._retrain(result.stages["retrained"], left, result.round, few)
+            self._retrain_from_other_seeds(name, left, result.round)
+        self.current = result.stages["unlearned"]
+        self.erase(name, registry)
+        self.watch.note(f"{name}: its models were erased, its result is the one noted then")
+        return result
 
     def evaluate_end(self, weights: Weights, registry: ClientRegistry) -> RequestResult:
         """The model trained to the end, against the one retrained to the end."""
@@ -180,61 +176,6 @@ class Pipeline:
             "end", rounds, (), 0, (), judged.models, {}, spread=judged.spread.mean, verdict=judged.verdict,
             stages={"unlearned": self.current, "retrained": "retrain-end"}, view=judged.view,
         )  # fmt: skip
-
-    def _retrain(
-        self, name: str, registry: ClientRegistry, until: int, few: Followed | None,
-        seed: int | None = None,
-    ) -> StageResult:  # fmt: skip
-        """Train from initial weights for `until` rounds, on all rows that are not removed."""
-        # Strict: a reference that misses a client is no reference.
-        run_seed = self.plan.seed if seed is None else seed
-        stage = Stage("train", run_seed, registry, timeout=self.plan.timeout, strict=True)
-        method, start = self.plan.train.until(until), self.plan.initial_weights(seed)
-        return self._stage(StageKind.TRAINING, name, method, start, stage, few)
-
-    def _retrain_from_other_seeds(
-        self, name: str, registry: ClientRegistry, until: int
-    ) -> dict[str, Weights]:
-        """Models retrained from the reference seeds on the same rows: how far retrainings are apart."""
-        models = {}
-        for number in range(1, self.plan.reference_seeds + 1):
-            seed = seed_for(self.plan.seed, "yardstick", number)
-            label = f"{name.replace('request', REFERENCE)}-{number}"
-            models[f"{REFERENCE}-{number}"] = self._retrain(label, registry, until, None, seed).weights
-        return models
-
-    def _stage(
-        self, kind: StageKind, name: str, method: Method, weights: Weights, stage: Stage,
-        few: Followed | None, *, history: HistorySpec = NO_HISTORY,
-    ) -> StageResult:  # fmt: skip
-        """One stage: from the store when an earlier run finished the same, else run and saved."""
-        rounds = method.total_rounds(stage.registry)
-        fingerprint = self._fingerprint(kind, stage, rounds)
-        found = self.store.get(name, fingerprint, history)
-        if name in self.store.notes:
-            self.watch.note(f"{name}: {self.store.notes[name]}")
-        clock = perf_counter()
-        if found is None:
-            curve = Curve(name, self.plan, few, stage.skip, weights)
-            run = StageRun(name, rounds, self.store, fingerprint, self.watch, self.plan.checkpoint_every)
-            grid = TaggedGrid(self.grid, name)
-            found = run.run(grid, method, weights, stage, curve=curve, history=history)
-        result, points = found
-        self.store.put(name, fingerprint, result, points)
-        self.curves += points
-        self.answers[name] = Answers.of(result.records)
-        self.seconds[name] = perf_counter() - clock
-        return result
-
-    def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int) -> StageFingerprint:
-        plan = self.plan
-        curve = plan.fingerprint(*FEDERATION, "train", "requests", rows=plan.curve_rows)
-        depends: dict[str, object] = {}
-        if kind is StageKind.TRAINING:
-            # Training does not depend on how rows are forgotten: only on which are removed, rounds and seed.
-            removed = {str(k): rows for k, rows in stage.registry.removed.rows.items()}
-            depends = {"removed": removed, "rounds": rounds, "stage_seed": stage.seed}
-        return StageFingerprint(plan.fingerprint(*FEDERATION, *kind.sections, **depends), curve)
 
     def _curve_splits(self, registry: ClientRegistry, until: int) -> Followed | None:
         """Rows to follow training on: those that the next request will ask to forget."""

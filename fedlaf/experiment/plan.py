@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fedlaf.data.request_specs import schedule
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
+from fedlaf.experiment.ledger import LedgerSettings
 from fedlaf.experiment.needs import check_model, check_needs, history_spec_for
 from fedlaf.experiment.objects import Given
 from fedlaf.experiment.provenance import provenance
@@ -58,6 +59,8 @@ class Plan:
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
     checkpoint_every: int = 1
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    erase: bool = False
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -125,7 +128,14 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation, plain(config), device_of(spec)), config.checkpoints.every,
+        _ledger(config), config.erase,
     )  # fmt: skip
+
+
+def _ledger(config: DictConfig) -> LedgerSettings:
+    settings = LedgerSettings(config.ledger.signing_key, config.ledger.names_key)
+    settings.check()
+    return settings
 
 
 def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:

@@ -53,8 +53,8 @@ class StageRun:
         if interruption.requested():
             raise Interrupted(f"before {self.name}")
         self.grid, self.curve, self.history, self.skipped = grid, curve, history, stage.skip
-        made_from = {"stage": self.fingerprint.weights, "start": weights_digest(weights)}
-        made_from |= {"curve": self.fingerprint.curve, **self.store.provenance}
+        made_from = {"configuration": self.fingerprint.weights, "model at its start": weights_digest(weights)}
+        made_from |= {"rows of the curve": self.fingerprint.curve, **self.store.provenance}
         self.checkpoints = self.store.rounds(self.name, made_from)
         progress, self.writer = self._found(stage, needs_states=getattr(method, "clients_keep_state", True))
         self.watch.stage(self.name, self.rounds - stage.skip)
@@ -120,13 +120,11 @@ class StageRun:
                     return self._taken_up(source, checkpoint, stage)
                 except (HistoryDamaged, KeyError, TypeError, ValueError) as error:
                     source.notes.append(f"{error}".splitlines()[0])
-            self._tell([f"{note}; {self._again}" for note in source.notes[-1:]])
+            if source.notes:
+                source.notes[-1] += "; the stage begins again"
+                self._tell(source.notes)
         self.checkpoints.back_to(0)
         return None, self.store.history_writer(self.name, self.history)
-
-    @property
-    def _again(self) -> str:
-        return "the stage begins again"
 
     def _unusable(self, checkpoint: Checkpoint, stage: Stage, needs_states: bool) -> str:
         out_of_reach = checkpoint.groups.get("clients") is None or self.grid.private_states() is None

@@ -14,18 +14,21 @@ from fedlaf.method.contract import ClientRegistry
 from fedlaf.protocol.messages import Instruction, decode_reply, encode_instruction
 
 
-def enrol(grid: Grid, *, expected: int, timeout: float) -> ClientRegistry:
+def enrol(
+    grid: Grid, *, expected: int, timeout: float, known: Mapping[ClientId, tuple[int, int]] | None = None
+) -> ClientRegistry:
     """Ask every node who it is; the roster is ordered by partition, whatever the node ids are.
 
-    Nodes of a deployment come when they come: they are waited for, up to `timeout` seconds. Raises
-    RoundFailed when a node fails, or when not exactly the partitions 0 to `expected` - 1 answer.
+    Of the `known` clients, node and rows are known: they are not asked. Nodes of a deployment come when they
+    come: they are waited for, up to `timeout` seconds. Raises RoundFailed when a node fails, or when not
+    exactly the partitions 0 to `expected` - 1 answer.
     """
     instruction = Instruction({}, {}, 0, "enrol", 0)
     asked = [
         Message(encode_instruction(instruction), node, "query.enrol")
-        for node in _nodes(grid, expected, timeout)
+        for node in _nodes(grid, expected - len(known or {}), timeout)
     ]
-    found: list[tuple[ClientId, int, int]] = []
+    found = [(client, node, rows) for client, (node, rows) in (known or {}).items()]
     for message in grid.send_and_receive(asked, timeout=timeout):
         if message.has_error():
             raise RoundFailed(f"a node could not enrol: {message.error.reason}")

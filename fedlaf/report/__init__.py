@@ -2,9 +2,9 @@
 
 from fedlaf.report.console import Watch, bars, tell, watching
 from fedlaf.report.files import replace, write
-from fedlaf.report.loading import load
+from fedlaf.report.loading import load, result_of
 from fedlaf.report.page import board_page, comparison_page
-from fedlaf.report.report import Report
+from fedlaf.report.report import Report, result_values
 from fedlaf.report.results import Point, RequestResult
 from fedlaf.report.scatter import compared
 from fedlaf.report.view import RequestView, partition_view, request_view, shown_rows
@@ -23,6 +23,8 @@ __all__ = [
     "partition_view",
     "replace",
     "request_view",
+    "result_of",
+    "result_values",
     "shown_rows",
     "tell",
     "watching",

@@ -36,13 +36,14 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
     )
     answers = {stage: _answers(found) for stage, found in found["answers"].items()}
     return Report(
-        found["seed"], found["method"], tuple(map(_result, found["requests"])), curves,
+        found["seed"], found["method"], tuple(map(result_of, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
-        found["command"],
+        found["command"], ledger=found.get("ledger", {}),
     )  # fmt: skip
 
 
-def _result(found: dict[str, Any]) -> RequestResult:
+def result_of(found: Mapping[str, Any]) -> RequestResult:
+    """What became of one request, from its plain values."""
     added = {name: _measure(found) for name, found in found["added_measures"].items()}
     catalogue = in_order({**CATALOGUE, **added})
     return RequestResult(

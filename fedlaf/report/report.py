@@ -22,7 +22,7 @@ from fedlaf.report.results import COSTS, MODELS, Point, RequestResult, or_none
 class Report:
     """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
     weights of its stages are; `command` makes the run again, and `partition`, which only the page shows, has
-    rows by client and class.
+    rows by client and class; `ledger` has the number of its entries and the hash of the last.
     """
 
     seed: int
@@ -37,6 +37,7 @@ class Report:
     folder: Path | None = field(default=None, compare=False)
     command: str = ""
     partition: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    ledger: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
@@ -55,6 +56,8 @@ class Report:
         from safetensors.numpy import load_file
 
         path = self.folder / "stages" / stage
+        if not path.with_suffix(".safetensors").is_file():
+            raise LookupError(f"{model!r} is not in {path.parent}: it was erased")
         held = load_file(path.with_suffix(".safetensors"))
         names = json.loads(path.with_suffix(".json").read_text())["names"]
         return {name: held[name] for name in names}
@@ -78,13 +81,14 @@ def as_json(report: Report) -> dict[str, Any]:
         "seed": report.seed,
         "command": report.command,
         "method": report.method,
-        "requests": [_served(served) for served in report.results],
+        "requests": [result_values(served) for served in report.results],
         "training": report.training.numbers(),
         "seconds": dict(report.seconds),
         "versions": dict(report.versions),
         "curves": [_point(point) for point in report.curves],
         "answers": {stage: _answers(answers) for stage, answers in report.answers.items()},
         "config": dict(report.config),
+        "ledger": dict(report.ledger),
     }
 
 
@@ -93,7 +97,8 @@ def _point(point: Point) -> dict[str, Any]:
     return {**at, "measures": _plain(point.measures), "by_class": by_class}
 
 
-def _served(served: RequestResult) -> dict[str, Any]:
+def result_values(served: RequestResult) -> dict[str, Any]:
+    """What became of one request as plain values."""
     names = [m for m in MODELS if m in served.models]
     added = {k: asdict(m) for k, m in served.catalogue.items() if k not in CATALOGUE}
     return {
