@@ -71,7 +71,7 @@ class Pipeline(StagedRun):
             asking = replace(registry, request=request, trained=arrives)
             last = number == len(plan.schedule)
             with self.telling_of_failure(f"request-{number}", arrives, trained.weights, asking):
-                result, weights = self.serve(f"request-{number}", arrives, trained.weights, asking, last)
+                result, weights = self.serve(f"request-{number}", trained.weights, asking, last)
             results.append(result)
             done, spent = arrives, spent + trained.cost
             if result.stopped:
@@ -100,7 +100,7 @@ class Pipeline(StagedRun):
         return trained
 
     def serve(
-        self, name: str, arrives: int, original: Weights, registry: ClientRegistry, last: bool
+        self, name: str, original: Weights, registry: ClientRegistry, last: bool
     ) -> tuple[RequestResult, Weights]:
         """Forget the registry's request, retrain without its rows, and compare.
 
@@ -127,18 +127,25 @@ class Pipeline(StagedRun):
             unlearned, stopped = judge.guarded(unlearned, original)
         if not stopped:
             self.let_go(name, registry)
-        stages = {"unlearned": unlearned}
-        references: dict[str, Weights] = {}
+        return self._judged(name, original, registry, unlearned, judge, few, last=last, stopped=stopped,
+                            fingerprint=fingerprint), unlearned.weights  # fmt: skip
+
+    def _judged(
+        self, name: str, original: Weights, registry: ClientRegistry, unlearned: StageResult, judge: Judge,
+        few: Followed | None, *, last: bool, stopped: bool, fingerprint: str,
+    ) -> RequestResult:  # fmt: skip
+        """Retrain without the request's rows, compare, and let the ledger know."""
+        stages, references, request = {"unlearned": unlearned}, dict[str, Weights](), registry.request
+        arrives, again = registry.trained, name.replace("request", "retrain")
         if not stopped and (last or self.plan.reference == "each"):
             left = registry.after_request
-            stages["retrained"] = self._retrain(name.replace("request", "retrain"), left, arrives, few)
+            stages["retrained"] = self._retrain(again, left, arrives, few)
             references = self._retrain_from_other_seeds(name, left, arrives)
         saved = {"original": self.current, "unlearned": self.current if stopped else name}
-        saved |= {"retrained": name.replace("request", "retrain")} if "retrained" in stages else {}
+        saved |= {"retrained": again} if "retrained" in stages else {}
         self.current = saved["unlearned"]
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
         judged = judge.judge(models | references)
-        request = registry.request
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),
             tuple(sorted(request.withdrawn)), judged.models,
@@ -147,7 +154,7 @@ class Pipeline(StagedRun):
             {model: clients_answered(stage.records) for model, stage in stages.items()}, saved, judged.view,
         )  # fmt: skip
         self.ledger.request(of_result(result, request, original, unlearned, self.plan.method_name))
-        return self.settled(result, registry, fingerprint), unlearned.weights
+        return self.settled(result, registry, fingerprint)
 
     def _served_before(
         self, result: RequestResult, registry: ClientRegistry, unlearned: StageResult, few: Followed | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -33,12 +33,14 @@ class ReplyCollector:
         self.good: dict[ClientId, Reply] = {}
         self.failed: dict[ClientId, str] = dict.fromkeys(self.nodes, "no answer in time")
 
-    def collect(self, replies: Iterable[Message]) -> None:
-        """Take replies as they come; a late reply of a client that was not asked, or an echo, is ignored."""
+    def collect(self, replies: Iterable[Message], asked: Collection[Message] = ()) -> None:
+        """Take replies as they come. What answers none of the messages `asked` is late and is ignored, and so
+        is what comes from a client that was not asked, or again.
+        """
         clients = {node: client for client, node in self.nodes.items()}
         for message in replies:
             client = clients.get(message.metadata.src_node_id)
-            if client is None or client in self.good:
+            if client is None or client in self.good or _is_late(message, asked):
                 continue
             fault = self._fault(message, client)
             if fault is None:
@@ -89,3 +91,9 @@ class ReplyCollector:
             return self.replies
         part, mean = self.mean.request.part, self.mean.mean
         return [Reply({part: mean.value()}, {ROWS: mean.weight})]
+
+
+def _is_late(reply: Message, asked: Collection[Message]) -> bool:
+    """Whether a reply answers a message of another round, by the ids that the transport gave messages."""
+    ids = {message.metadata.message_id for message in asked} - {""}
+    return bool(ids) and reply.metadata.reply_to_message_id not in ids

@@ -158,10 +158,11 @@ class Rounds(Strategy):
         arrays = self.method.arrays(phase, self.state)
         sizes, writer = self.registry.sizes, self.stage.history_writer
         collector = ReplyCollector(nodes, sizes, arrays, number, self._mean, writer)
-        collector.collect(replies)
+        collector.collect(replies, self._sent.values())
         again = [self._again(client) for client in collector.failed] if self._strict(phase) else []
         if again and self._grid is not None:
-            collector.collect(self._grid.send_and_receive(again, timeout=self.stage.timeout))
+            more = self._grid.send_and_receive(again, timeout=self.stage.timeout)
+            collector.collect(more, [*self._sent.values(), *again])
         collector.refuse_unlike()
         self._check_quorum(phase, number, collector)
         cost = self._cost([*self._sent.values(), *again], collector)
