@@ -11,33 +11,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedlaf.core.errors import RoundFailed
 from fedlaf.core.safe_files import write_text
 from fedlaf.core.types import ClientId
 from fedlaf.experiment.client_states import ENDING
 from fedlaf.method.update_history import INDEX, TRAINED, file_of
-from fedlaf.report import RequestResult, result_of, result_values
-
-RESULT = ".result.json"
-"""Ending of the file of a request's result, after its name."""
-
-
-def save_result(stages: Path, fingerprint: str, result: RequestResult) -> None:
-    """Note what became of a request, before what it was measured on goes."""
-    noted = {"fingerprint": fingerprint, "result": result_values(result)}
-    write_text(stages / f"{result.name}{RESULT}", json.dumps(noted))
-
-
-def saved_result(stages: Path, name: str, fingerprint: str) -> RequestResult | None:
-    """What became of a request whose models were erased; None where they were not."""
-    path = stages / f"{name}{RESULT}"
-    if not path.is_file():
-        return None
-    try:
-        noted = json.loads(path.read_text())
-        return result_of(noted["result"]) if noted["fingerprint"] == fingerprint else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RoundFailed(f"{name}: its models were erased, and {path} is damaged ({error})") from error
 
 
 def erase(stages: Path, request: str, before: Iterable[str], withdrawn: Iterable[ClientId]) -> list[str]:

@@ -14,7 +14,6 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import splits_for
-from fedlaf.experiment import erasure
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageKind
 from fedlaf.experiment.curve import Followed
 from fedlaf.experiment.judge import Judge
@@ -118,10 +117,13 @@ class Pipeline(StagedRun):
             stopped = False
         except RequestStopped as error:
             unlearned, stopped = error.result, True
-        fingerprint = self._fingerprint(StageKind.FORGETTING, stage, 0).weights
-        before = erasure.saved_result(self.store.folder, name, fingerprint) if self.store.goes_on else None
+        of_stage = self._fingerprint(StageKind.FORGETTING, stage, 0).weights
+        fingerprint = self.plan.fingerprint(
+            "evaluation", stage=of_stage, provenance=dict(self.plan.provenance)
+        )
+        before = None if stopped else self.served_before(name, fingerprint)
         if before is not None:
-            return self._served_before(before, registry, unlearned, few), unlearned.weights
+            return self._taken_up(before, registry, few), unlearned.weights
         judge = Judge(self.plan, self.store, name, splits, registry.request.clients)
         if not stopped:
             unlearned, stopped = judge.guarded(unlearned, original)
@@ -156,18 +158,18 @@ class Pipeline(StagedRun):
         self.ledger.request(of_result(result, request, original, unlearned, self.plan.method_name))
         return self.settled(result, registry, fingerprint)
 
-    def _served_before(
-        self, result: RequestResult, registry: ClientRegistry, unlearned: StageResult, few: Followed | None
+    def _taken_up(
+        self, result: RequestResult, registry: ClientRegistry, few: Followed | None
     ) -> RequestResult:
-        """The result of a request after which an earlier process of this run has erased models."""
+        """The result of a request that an earlier process of this run has served and measured."""
         name, left = result.name, registry.after_request
         self.let_go(name, registry)
         if "retrained" in result.stages:
             self._retrain(result.stages["retrained"], left, result.round, few)
             self._retrain_from_other_seeds(name, left, result.round)
         self.current = result.stages["unlearned"]
-        self.erase(name, registry)
-        self.watch.note(f"{name}: its models were erased, its result is the one noted then")
+        if self.plan.erase:
+            self.erase(name, registry)
         return result
 
     def evaluate_end(self, weights: Weights, registry: ClientRegistry) -> RequestResult:

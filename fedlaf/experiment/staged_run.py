@@ -16,7 +16,7 @@ from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request_record import RequestStatus
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
-from fedlaf.experiment import client_states, erasure
+from fedlaf.experiment import client_states, erasure, saved_results
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
 from fedlaf.experiment.curve import Curve, Followed
 from fedlaf.experiment.judge import REFERENCE
@@ -100,15 +100,21 @@ class StagedRun:
         self.watch.withdrawn(nodes)
 
     def settled(self, result: RequestResult, registry: ClientRegistry, fingerprint: str) -> RequestResult:
-        """The result of a request that was served; with `erase`, what held its rows' influence goes now."""
-        if not self.plan.erase or result.stopped:
+        """The result of a request that was served, noted; with `erase`, what held its influence goes."""
+        if result.stopped:
             return result
-        shown = replace(result, view=RequestView())  # a page draws rows of the client
-        erasure.save_result(self.store.folder, fingerprint, shown)
-        self.withdrawals = replace(self.withdrawals, erased=True)
-        self.withdrawals.write(self.folder)
-        self.erase(result.name, registry)
+        # A page draws rows of the clients.
+        shown = replace(result, view=RequestView()) if self.plan.erase else result
+        saved_results.save(self.store.folder, fingerprint, shown)
+        if self.plan.erase:
+            self.withdrawals = replace(self.withdrawals, erased=True)
+            self.withdrawals.write(self.folder)
+            self.erase(result.name, registry)
         return shown
+
+    def served_before(self, name: str, fingerprint: str) -> RequestResult | None:
+        """The result of a request that an earlier process of this run has served and measured."""
+        return saved_results.load(self.store.folder, name, fingerprint) if self.store.goes_on else None
 
     def erase(self, name: str, registry: ClientRegistry) -> None:
         """Delete what holds the influence of a request's rows, and note in the ledger what that was."""

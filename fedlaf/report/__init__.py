@@ -7,10 +7,11 @@ from fedlaf.report.page import board_page, comparison_page
 from fedlaf.report.report import Report, result_values
 from fedlaf.report.results import Point, RequestResult
 from fedlaf.report.scatter import compared
-from fedlaf.report.view import RequestView, partition_view, request_view, shown_rows
+from fedlaf.report.view import Projection, RequestView, partition_view, request_view, shown_rows
 
 __all__ = [
     "Point",
+    "Projection",
     "Report",
     "RequestResult",
     "RequestView",

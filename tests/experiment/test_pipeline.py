@@ -30,7 +30,7 @@ def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
     seen = {f"stages/request-1-{model}.predictions.safetensors" for model in ("original", "retrained")}
     stages |= {f"stages/{s}.curve.safetensors" for s in ("train", "request-1", "retrain-1")}
     shown = {"report.json", "report.md", "curves.png", "report.html", "page.json"}
-    shown |= {"run.json", "withdrawn.json", "ledger.jsonl", "ledger.key"}
+    shown |= {"run.json", "withdrawn.json", "ledger.jsonl", "ledger.key", "stages/request-1.result.json"}
     assert left == shown | stages | seen
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     (request,) = report["requests"]

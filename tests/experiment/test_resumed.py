@@ -15,10 +15,11 @@ from fedlaf.core.errors import InvalidValue
 from fedlaf.core.trees import NotStorable
 from fedlaf.experiment import api, pipeline
 from fedlaf.experiment.checkpoints import saved_stages
+from fedlaf.experiment.judge import Judge
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.round_checkpoints import RoundCheckpoints
 from fedlaf.experiment.run_record import RECORD, RunRecord, alone_in
-from fedlaf.report import Report
+from fedlaf.report import Report, result_values
 
 BASE = ("data=digits", "data.train_rows=120", "data.test_rows=30", "model=small_cnn", "clients=3",
         "corruption=none", "engine=inline", "train.rounds=3", "evaluation.curve_rows=6")  # fmt: skip
@@ -53,7 +54,7 @@ def alike(one: Report, other: Report) -> bool:
         [{model: counted(cost) for model, cost in result.costs.items()} for result in report.results]
         for report in (one, other)
     ]
-    models = [[result.models for result in report.results] for report in (one, other)]
+    models = [json.dumps([result_values(r)["models"] for r in report.results]) for report in (one, other)]
     return bool(
         costs[0] == costs[1] and models[0] == models[1] and one.curves == other.curves
         and counted(one.training) == counted(other.training) and one.answers == other.answers
@@ -107,6 +108,32 @@ def test_another_run_takes_up_the_rounds_of_one_that_was_killed(tmp_path: Path) 
     _, notes = run(plan("conda", f"resume={tmp_path / 'first'}", "train.fit.lr=1e-3"), tmp_path / "third")
     assert any(line.startswith("train: train.rounds/round-000002.json is of another run: configuration")
                for line in notes)  # fmt: skip
+
+
+def test_what_was_measured_before_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = "{_target_: fedlaf.data.WithdrawClients, clients: [%d], round: %d}"
+    of = plan("fine_tune", f"requests=[{leaves % (0, 1)},{leaves % (2, 2)}]")
+    whole, _ = run(of, tmp_path / "whole")
+    assert until_killed(of, tmp_path / "killed", 8)
+    measured: list[str] = []
+    judge = Judge.judge
+
+    def noting(self: Judge, models: Any) -> Any:
+        measured.append(self.name)
+        return judge(self, models)
+
+    monkeypatch.setattr(Judge, "judge", noting)
+    again, _ = run(of, tmp_path / "killed", go_on=True)
+    assert measured == ["request-2", "request-end"]
+    assert alike(again, whole)
+    for one, other in zip(again.results, whole.results, strict=True):
+        left, right = (
+            {**result_values(r), "costs": {}, "share_of_retraining_percent": {}} for r in (one, other)
+        )
+        assert json.dumps(left) == json.dumps(right)
+        assert json.loads(json.dumps(one.view.values)) == json.loads(json.dumps(other.view.values))
 
 
 def damage(path: Path) -> None:
