@@ -150,9 +150,8 @@ def campaign(
     for attempt in range(200):
         process = started(folder, keys)
         over = monotonic() > until
-        limit = monotonic() + (
-            600.0 if over else draw.uniform(0.0, max(8.0, seconds) if on_ray else seconds / 2)
-        )
+        soonest, latest = (3.0, 15.0) if on_ray else (0.2, 0.6 * seconds)  # a Ray takes seconds to start
+        limit = monotonic() + (600.0 if over else draw.uniform(soonest, latest))
         while process.is_alive() and monotonic() < limit:
             process.join(min(draw.uniform(0.3, 1.5), max(0.0, limit - monotonic())))
             if on_ray and not over and process.is_alive() and (there := workers(process.pid)):

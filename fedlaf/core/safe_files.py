@@ -16,9 +16,10 @@ DRAFT = ".part"
 """Ending of a file that is being written: one that a process left behind is no file of the run."""
 
 
-def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+def write_bytes(path: Path, content: bytes, *, sync: bool = True, entry: bool = True) -> None:
     """Write a file that is whole or not there, whenever the process ends; with `sync`, the machine too.
 
+    Without `entry` its folder is not synced: another file in it, written after it, will see to that.
     Raises OSError, and then leaves the file as it was and no draft.
     """
     draft = path.with_name(path.name + DRAFT)
@@ -33,7 +34,7 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
-    if sync:
+    if sync and entry:
         sync_folder(path.parent)
 
 

@@ -99,7 +99,7 @@ class RoundCheckpoints:
             content = array_bytes(arrays)
             found["sha256"] = hashlib.sha256(content).hexdigest()
             if not self._arrays(found["sha256"]).is_file():
-                write_bytes(self._arrays(found["sha256"]), content)
+                write_bytes(self._arrays(found["sha256"]), content, entry=False)
         if name in constant:
             self._known[name] = found
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from time import perf_counter
 from typing import Any
 
 from fedlaf.core.cost import Cost
@@ -32,7 +33,7 @@ POINT = "point-"
 @dataclass
 class StageRun:
     """One stage, run from its beginning or from its last checkpoint; one is left every `every` rounds (0: no
-    round leaves one).
+    round leaves one), which takes `seconds`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StageRun:
     watch: Watch
     every: int = 1
     storable: bool = True
+    seconds: float = 0.0
 
     def run(
         self, grid: TaggedGrid, method: Method, weights: Weights, stage: Stage, *, curve: Curve,
@@ -76,7 +78,9 @@ class StageRun:
     def _after_round(self, progress: StageProgress) -> None:
         ends = interruption.requested()
         if ends or (self.every and progress.done % self.every == 0):
+            clock = perf_counter()
             self._save(progress)
+            self.seconds += perf_counter() - clock
         if ends:
             raise Interrupted(f"after round {self.skipped + progress.done} of {self.rounds} of {self.name}")
 

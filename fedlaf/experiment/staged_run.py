@@ -149,6 +149,7 @@ class StagedRun:
 
     def _report(self, results: list[RequestResult], spent: Cost) -> Report:
         plan = self.plan
+        client_states.only(self.store.folder, "")  # no stage follows
         self.ledger.append("ended", {"late_replies_refused": self.guard.refused})
         shown = {} if plan.erase else plan.partition
         ledger = {"entries": len(self.ledger.entries), "head": self.ledger.head}
@@ -197,6 +198,7 @@ class StagedRun:
             run = StageRun(name, rounds, self.store, fingerprint, self.watch, self.plan.checkpoint_every)
             grid = TaggedGrid(self.grid, name)
             found = run.run(grid, method, weights, stage, curve=curve, history=history)
+            self.seconds["checkpoints"] = self.seconds.get("checkpoints", 0.0) + run.seconds
             client_states.save(self.store.folder, name, self.guard.private_states())
         result, points = found
         self.store.put(name, fingerprint, result, points)

@@ -71,9 +71,18 @@ def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path, Re
 # What each keeps between rounds: clients' targets and representations; sums of updates; Adam's state on the
 # server; an origin and gradients; the stored updates themselves, with a cohort.
 KILLED = [
-    ("laf_adam", ("forget.align_rounds=2",), (6, 8, 11)),
+    ("laf_adam", ("forget.align_rounds=2",), (6, 9)),
     ("conda", (), (4,)),
-    ("laf_server", (), (7,)),
+    (
+        "laf_server",
+        (
+            "forget.represent_rounds=1",
+            "forget.forget_rounds=1",
+            "forget.forget_steps=2",
+            "forget.recover_rounds=1",
+        ),
+        (7,),
+    ),
     ("fedosd", ("forget.gradient_rounds=2", "forget.recover_rounds=2"), (8,)),
     ("federaser", ("train.cohort=2", "history=[updates,last,magnitudes]"), (4,)),
 ]
