@@ -51,7 +51,8 @@ class RunRecord:
 
     def composed(self) -> DictConfig:
         """The configuration, to be prepared again."""
-        return OmegaConf.create(json.loads(json.dumps(self.config)))
+        found: DictConfig = OmegaConf.create(json.loads(json.dumps(self.config)))
+        return found
 
     def objects(self) -> list[str]:
         """Sections whose value was an object that no configuration describes whole."""
@@ -63,7 +64,7 @@ def goes_on(folder: Path, config: Mapping[str, Any]) -> bool:
     if not (folder / RECORD).is_file():
         return False
     try:
-        return RunRecord.of(folder).config == json.loads(json.dumps(config))
+        return bool(RunRecord.of(folder).config == json.loads(json.dumps(config)))
     except InvalidValue:
         return False
 

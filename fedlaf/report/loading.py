@@ -56,7 +56,7 @@ def result_of(found: Mapping[str, Any]) -> RequestResult:
     )  # fmt: skip
 
 
-def _evaluation(found: dict[str, Any], model: str, catalogue: Catalogue) -> Evaluation:
+def _evaluation(found: Mapping[str, Any], model: str, catalogue: Catalogue) -> Evaluation:
     measures = {k: v for k, v in _numbers(found["models"][model]).items() if k != "gap"}  # made of the others
     by_class = _by_class(found["by_class"].get(model, {}))
     return Evaluation(measures, by_class, found["layers"].get(model, {}), catalogue)
