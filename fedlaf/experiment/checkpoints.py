@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from fedlaf.core.cost import Cost
+from fedlaf.core.whole_file import fill, save_arrays, whole
 from fedlaf.evaluation import Predictions
 from fedlaf.experiment.provenance import different
 from fedlaf.method.contract import Finding, RoundRecord, StageResult
@@ -24,6 +25,9 @@ from fedlaf.report import Point
 
 NO_HISTORY = HistorySpec()
 """What most stages keep for later requests: nothing."""
+
+ENDS = ("json", "safetensors", "curve.safetensors")
+"""Of the files of a stage."""
 
 BEGUN = "-begun"
 """After the name of a stage: what an interrupted run leaves of it."""
@@ -58,16 +62,26 @@ class CheckpointStore:
         self.notes: dict[str, str] = {}
 
     def put(self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]) -> None:
-        """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is."""
+        """Save a finished stage. What was there under its name stays until all of it is written, and its JSON
+        is there only when all else is.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{name}.json").unlink(missing_ok=True)
-        held = {key: np.asarray(array, order="C") for key, array in result.weights.items()}
-        save_file(held, self.folder / f"{name}.safetensors")
+        index, arrays, curves = (self.folder / f"{name}.{end}" for end in ENDS)
         traced = {str(i): p.represented for i, p in enumerate(curve) if p.represented is not None}
-        (self.folder / f"{name}.curve.safetensors").unlink(missing_ok=True)
-        if traced:
-            save_file(traced, self.folder / f"{name}.curve.safetensors")
-        record = {
+        with ExitStack() as drafts:  # which take their names in the opposite order
+            draft = drafts.enter_context(whole(index))
+            fill(drafts.enter_context(whole(arrays)), result.weights)
+            if traced:
+                fill(drafts.enter_context(whole(curves)), traced)
+            draft.write_text(json.dumps(self._record(fingerprint, result, curve)))
+            index.unlink(missing_ok=True)
+            curves.unlink(missing_ok=True)
+        self._forget_begun(name)
+
+    def _record(
+        self, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]
+    ) -> dict[str, object]:
+        return {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,
             "provenance": self.provenance,
@@ -78,10 +92,6 @@ class CheckpointStore:
             "curve": [asdict(replace(point, represented=None)) for point in curve],
             "history": result.history and self._relative(result.history),
         }
-        draft = self.folder / f"{name}.json.part"
-        draft.write_text(json.dumps(record))
-        draft.replace(self.folder / f"{name}.json")
-        self._forget_begun(name)
 
     def put_begun(
         self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]
@@ -129,9 +139,7 @@ class CheckpointStore:
         found = _predictions(self.earlier / file, fingerprint) if self.earlier else None
         found = found or make()
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f"{file}.part"
-        save_file(found.arrays(), draft, metadata={"fingerprint": fingerprint})
-        draft.replace(self.folder / file)
+        save_arrays(self.folder / file, found.arrays(), {"fingerprint": fingerprint})
         return found
 
     def get(

@@ -16,11 +16,12 @@ from math import ceil, gcd
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.core.weights import norm
+from fedlaf.core.whole_file import save_arrays, write_text
 
 KINDS = ("updates", "last", "magnitudes")
 TRAINED = "trained.json"
@@ -121,10 +122,10 @@ class HistoryWriter:
             for client in set(self._norms) - set(large):
                 (folder / _file(client)).unlink()
             index = {"rows": self._rows, "norms": self._norms}
-            (folder / "index.json").write_text(json.dumps(index))
+            write_text(folder / "index.json", json.dumps(index))
         for client, rows in self._rows.items():
             self._trained[client] = self._trained.get(client, 0) + rows
-        (self.handle.folder / TRAINED).write_text(json.dumps(self._trained))
+        write_text(self.handle.folder / TRAINED, json.dumps(self._trained))
         self._rows, self._norms = {}, {}
 
 
@@ -223,7 +224,7 @@ def _file(client: ClientId) -> str:
 
 def _save(path: Path, weights: Weights) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, path)
+    save_arrays(path, weights)
 
 
 def _size(path: Path) -> int:

@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
+from fedlaf.core.whole_file import whole
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.checkpoints import BEGUN
 from fedlaf.experiment.comparison.plan import Run, job
@@ -171,9 +172,8 @@ def save(files: Mapping[str, bytes], folder: Path) -> None:
     for name in sorted(files, key=lambda name: name == REPORT):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".part")
-        draft.write_bytes(files[name])
-        draft.replace(path)
+        with whole(path) as draft:
+            draft.write_bytes(files[name])
 
 
 def _stopped(kept: dict[str, Any]) -> str:
