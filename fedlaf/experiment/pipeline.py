@@ -100,6 +100,7 @@ class Pipeline:
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
             versions(), plan.config, self.answers, self.store.folder.parent, partition=plan.partition,
+            provenance=plan.provenance,
         )  # fmt: skip
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:

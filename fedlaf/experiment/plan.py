@@ -20,6 +20,7 @@ from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
+from fedlaf.data.sources import load_once
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
@@ -123,8 +124,16 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
-        provenance(federation, plain(config), device_of(spec)),
+        provenance(federation.dataset, plain(config), device_of(spec)),
     )  # fmt: skip
+
+
+def provenance_of(config: DictConfig) -> dict[str, str]:
+    """The provenance that a run of this configuration would have here. Raises InvalidValue."""
+    spec = spec_of(config)
+    _located(spec.federation.source.prepare, "data")
+    dataset = _located(lambda: load_once(spec.federation.source), "data")
+    return provenance(dataset, plain(config), device_of(spec))
 
 
 def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:

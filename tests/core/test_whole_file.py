@@ -50,5 +50,6 @@ def test_an_error_of_ones_own_passes_and_leaves_no_draft(tmp_path: Path) -> None
             draft.write_text("half")
             raise KeyError
 
-    pytest.raises(KeyError, write)
+    with pytest.raises(KeyError):
+        write()
     assert list(tmp_path.iterdir()) == []

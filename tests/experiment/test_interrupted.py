@@ -156,8 +156,10 @@ def test_a_run_of_a_comparison_goes_on_where_it_was_interrupted(tmp_path: Path) 
     assert files(tmp_path / "begun") == files(tmp_path / "whole")
 
 
-class Once:
-    """A runner in whose first run the user interrupts."""
+class Interrupting:
+    """A runner in whose second run the user interrupts."""
+
+    elsewhere = False
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -175,7 +177,7 @@ class Once:
 
 def test_no_run_is_started_after_the_user_has_interrupted(tmp_path: Path) -> None:
     runs = [Run(name, "nothing", 0, (*SLOW, "forget=nothing"), tmp_path / name) for name in ("a", "b", "c")]
-    runner, told = Once(), list[Done]()
+    runner, told = Interrupting(), list[Done]()
     with (
         interruption.told_by(lambda: len(runner.made) > 1),
         pytest.raises(Interrupted, match=rf"^2 runs are finished: {tmp_path}/a, {tmp_path}/b$"),

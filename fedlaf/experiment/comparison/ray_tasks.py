@@ -51,6 +51,11 @@ class RayTasks:
         require_number("gpus_per_run", self.gpus_per_run, at_least=0)
         require_count("retries", self.retries, at_least=0)
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether runs are made on other machines, of whatever kind."""
+        return self.address != HERE
+
     @contextmanager
     def started(self) -> Iterator[Submit]:
         """Begin to take runs. Raises InvalidValue for a cluster that does not answer."""
