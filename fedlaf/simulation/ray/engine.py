@@ -53,10 +53,7 @@ class Ray:
     sums: bool = True
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require_count("workers", self.workers)
-        require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        _check_share(self.gpus_per_worker)
+        _check_workers(self)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -150,10 +147,7 @@ class RayCluster:
     sums: bool = True
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require_count("workers", self.workers)
-        require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        _check_share(self.gpus_per_worker)
+        _check_workers(self)
         require_count("memory_mb", self.memory_mb, at_least=0)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -211,7 +205,11 @@ class RayCluster:
         return Pool(options, places[:wanted])
 
 
-def _check_share(gpus: float) -> None:
+def _check_workers(engine: Ray | RayCluster) -> None:
+    if engine.workers is not None:
+        require_count("workers", engine.workers)
+    require_number("cpus_per_worker", engine.cpus_per_worker, above=0)
+    gpus = engine.gpus_per_worker
     require_number("gpus_per_worker", gpus, at_least=0)
     require(gpus <= 1 or gpus == int(gpus), "gpus_per_worker", "at most 1, or a whole number of GPUs", gpus)
 
