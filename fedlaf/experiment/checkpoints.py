@@ -76,7 +76,7 @@ class CheckpointStore:
             draft.write_text(json.dumps(self._record(fingerprint, result, curve)))
             index.unlink(missing_ok=True)
             curves.unlink(missing_ok=True)
-        self._forget_begun(name)
+        remove_begun(self.folder, name)
 
     def _record(
         self, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]
@@ -109,13 +109,6 @@ class CheckpointStore:
     ) -> tuple[StageResult, list[Point]] | None:
         """As `get`: the stage as an earlier run was interrupted in it, with the records of its rounds."""
         return self.get(f"{name}{BEGUN}", fingerprint, history)
-
-    def _forget_begun(self, name: str) -> None:
-        for path in self.folder.glob(f"{name}{BEGUN}.*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
 
     def history_writer(
         self, name: str, spec: HistorySpec, begun: HistoryHandle | None = None
@@ -183,6 +176,15 @@ class CheckpointStore:
         path = (self.earlier or self.folder) / f"{name}.curve.safetensors"
         traced = load_file(path) if path.is_file() else {}
         return [Point(**{**point, "represented": traced.get(str(i))}) for i, point in enumerate(points)]
+
+
+def remove_begun(stages: Path, name: str = "*") -> None:
+    """Remove what interrupted runs left of a stage, now that it is finished; by default of all."""
+    for path in stages.glob(f"{name}{BEGUN}.*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def saved_stages(folder: Path) -> list[str]:

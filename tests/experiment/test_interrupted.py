@@ -26,6 +26,7 @@ from fedlaf.core.cost import PEAKS, Cost
 from fedlaf.experiment import interruption
 from fedlaf.experiment.comparison import runs as comparison_runs
 from fedlaf.experiment.comparison.plan import Run, job
+from fedlaf.experiment.comparison.ray_tasks import RayTasks
 from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, run_all
 from fedlaf.experiment.interruption import Interrupted
 from fedlaf.experiment.plan import prepare
@@ -230,3 +231,38 @@ def test_ray_workers_live_on_until_the_round_is_saved(tmp_path: Path) -> None:
     assert "interrupted after round 2 of 5 of train; saved in " in last
     record = json.loads((tmp_path / "run" / "stages" / "train-begun.json").read_text())
     assert [round_["failed"] for round_ in record["records"]] == [{}, {}]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_ray_tasks_end_their_round_and_their_files_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Ray's workers have a path of their own
+    monkeypatch.setenv(LOG, str(log))
+    monkeypatch.setenv(SECONDS, "1")
+    keys = (*SLOW, "engine=inline", HISTORY, "forget=nothing")
+    runs = [Run(name, "nothing", 0, keys, tmp_path / name) for name in ("a", "b")]
+    told: list[Done] = []
+
+    def ran() -> None:
+        told.clear()
+        run_all(runs, lambda _: [], RayTasks(jobs=1), told.append, lambda _: None)
+
+    with (
+        interruption.told_by(lambda: log.is_file() and len(log.read_text().split()) >= 2),
+        pytest.raises(Interrupted, match=r"^0 runs are finished: none$"),
+    ):
+        ran()
+    assert "after round" in told[0].error
+    assert told[1].error == NOT_STARTED
+    done = len(log.read_text().split())
+    assert 2 <= done < 5
+    assert (tmp_path / "a" / "stages" / "train-begun.json").is_file()
+    monkeypatch.setenv(SECONDS, "0")
+    ran()
+    assert [one.error for one in told] == ["", ""]
+    of_each = log.read_text().split()[done:5]
+    assert of_each == [str(number) for number in range(done + 1, 6)]  # the first goes on after its rounds
+    assert files(tmp_path / "a") == files(tmp_path / "b")

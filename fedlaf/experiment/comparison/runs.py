@@ -20,7 +20,7 @@ from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
 from fedlaf.core.whole_file import whole
 from fedlaf.experiment import pipeline
-from fedlaf.experiment.checkpoints import BEGUN
+from fedlaf.experiment.checkpoints import BEGUN, remove_begun
 from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
@@ -124,6 +124,8 @@ def _result(future: Future[Done], run: Run) -> Done:
     except Exception as error:  # whatever became of its process or its node
         return Done(run, None, _line(error))
     save(done.files, run.folder)
+    if done.report and done.files:  # made elsewhere, from what is here of it
+        remove_begun(run.folder / "stages")
     return replace(done, files={})
 
 
