@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from support.brief_methods import METHODS
+from support.brief_methods import METHODS, MORE
 from support.federations import enrolled, initial_weights
 from support.normalised import NORMALISED, assert_usable, fresh
 
 from fedlaf.core.request import ForgetRequest
 from fedlaf.method.contract import MethodInputs, Stage
-from fedlaf.objectives import ClosedForm, Fit
+from fedlaf.objectives import Fit
 from fedlaf.strategies.fedavg import FedAvg
-from fedlaf.strategies.gradient_ascent import GradientAscent
-from fedlaf.strategies.laf_counts import LafCounts
-from fedlaf.strategies.laf_repair import LafRepair
-from fedlaf.strategies.retrain import Retrain
-from fedlaf.strategies.weight_negation import WeightNegation
 
-ALL: dict[str, Any] = METHODS | {
-    "laf_counts": LafCounts(ClosedForm(min_rows=1)),
-    "laf_repair": LafRepair(ClosedForm(min_rows=1)),
-    "not": WeightNegation(rounds=1, fit=Fit(lr=1e-3)),
-    "gradient_ascent": GradientAscent(recover_rounds=1),
-    "retrain": Retrain(rounds=2, fit=Fit(lr=1e-2)),
-}
+ALL = METHODS | MORE
 
 
 @pytest.mark.parametrize("name", ALL)
