@@ -104,7 +104,8 @@ class RayTasks:
         def submit(run: Run, config: DictConfig) -> Future[Done]:
             engine = config.engine._target_
             require(engine.endswith(".Inline"), "engine", "inline for runs that are Ray tasks", engine)
-            files = training(run.after or run.folder)  # a training that was interrupted goes on
+            # A training that was interrupted goes on from its own files.
+            files = training(run.after) if run.after else ray.put(_files(run.folder))
             future: Callable[[], Future[Done]] = task.remote(run, config, files, end).future
             return future()
 
