@@ -226,3 +226,26 @@ def test_labels_are_unread(trained: Weights) -> None:
 def test_settings_are_checked(key: str, value: float) -> None:
     with pytest.raises(InvalidValue, match=key):
         ClosedForm(**{key: value})  # type: ignore[arg-type]
+
+
+def test_what_it_cannot_do_is_said_before() -> None:
+    sizes = {0: 100, 1: 4, 2: 50}
+    registry = ClientRegistry({}, sizes, ForgetRequest.of_samples({0: range(20), 2: [3, 4]}, sizes))
+    messages = [limit.message for limit in Laf().limits(registry)]
+    assert messages == [
+        "4 retain rows of 1 clients are left out: fewer than rule.min_rows=10 each",
+        "2 forget rows of 1 clients are left out: fewer than rule.min_rows=10 each",
+    ]
+    (unseen,) = Laf(ClosedForm(min_rows=1)).limits(
+        replace(registry, request=replace(registry.request, wrong_labels=True))
+    )
+    assert "forget=laf_repair" in unseen.message
+    assert not unseen.fatal
+
+
+def test_the_limits_are_findings_of_the_request(trained: Weights) -> None:
+    spec = small_spec(1, rows=600)
+    grid, registry = enrolled(spec)
+    request = replace(ForgetRequest.of_samples({0: range(200)}, registry.sizes), wrong_labels=True)
+    found = Laf().run(grid, trained, stage(spec, registry, request)).findings
+    assert [finding.name for finding in found] == ["labels unseen"]
