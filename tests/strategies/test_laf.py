@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.federations import RecordingGrid, enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import (
+    GarbageLabels,
+    RecordingGrid,
+    enrolled,
+    furthest,
+    initial_weights,
+    same_bits,
+    small_spec,
+)
 
 from fedlaf.client import ClientSpec
 from fedlaf.core.errors import InvalidValue, RoundFailed
@@ -214,10 +222,15 @@ def test_a_request_of_too_few_rows_is_refused_beforehand() -> None:
 
 
 def test_labels_are_unread(trained: Weights) -> None:
-    """The same rows under other labels give the same bits."""
-    spec = small_spec(4, rows=600, backdoor=None, source=Digits(train_rows=600, test_rows=100))
-    result = run(Laf(), spec, trained, ForgetRequest.of_clients([1], build(spec.federation).sizes))
-    assert result.cost.labels_read == 0
+    """The same rows under garbage labels give the same bits."""
+    found = []
+    for source in (Digits(train_rows=400, test_rows=100), GarbageLabels(1), GarbageLabels(2)):
+        spec = small_spec(4, backdoor=None, source=source)
+        found.append(run(Laf(), spec, trained, ForgetRequest.of_clients([1], build(spec.federation).sizes)))
+    assert same_bits(found[0].weights, found[1].weights)
+    assert same_bits(found[0].weights, found[2].weights)
+    assert not same_bits(found[0].weights, trained)
+    assert all(result.cost.labels_read == 0 for result in found)
 
 
 @pytest.mark.parametrize(
