@@ -150,10 +150,11 @@ def campaign(
     for attempt in range(200):
         process = started(folder, keys)
         over = monotonic() > until
-        soonest, latest = (3.0, 15.0) if on_ray else (0.2, 0.6 * seconds)  # a Ray takes seconds to start
+        soonest, latest = (10.0, 30.0) if on_ray else (0.2, 0.6 * seconds)  # a Ray takes seconds to start
         limit = monotonic() + (600.0 if over else draw.uniform(soonest, latest))
         while process.is_alive() and monotonic() < limit:
-            process.join(min(draw.uniform(0.3, 1.5), max(0.0, limit - monotonic())))
+            pause = draw.uniform(2.0, 5.0) if on_ray else 600.0
+            process.join(min(pause, max(0.0, limit - monotonic())))
             if on_ray and not over and process.is_alive() and (there := workers(process.pid)):
                 tally.faults["worker"] += kill(draw.choice(there))
         if process.is_alive() and kill(process.pid):
@@ -186,7 +187,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--minutes", type=float, default=10.0)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--engines", default="inline,inline,ray", help="in turn, separated by commas")
+    arguments.add_argument("--engines", default="inline,inline,inline,ray", help="in turn")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     until, draw, tally = monotonic() + 60 * given.minutes, random.Random(given.seed), Tally()

@@ -31,6 +31,9 @@ _finished: list[Path] = []
 _failed: list[tuple[str, int]] = []
 """The runs of a multirun that this process has made: folders; keys and lines, with the exit code of each."""
 
+_lists_failures: set[int] = set()
+"""The process that lists failures at the end. In one of a launcher's own a failure goes to the launcher."""
+
 
 @hydra.main(version_base="1.3", config_path="pkg://fedlaf.conf", config_name="config")
 def run(config: DictConfig) -> float | None:
@@ -38,7 +41,7 @@ def run(config: DictConfig) -> float | None:
 
     Returns the mean distance to the retrained model, for sweepers.
     """
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if HydraConfig.get().mode == RunMode.MULTIRUN and os.getpid() in _lists_failures:
         return _one_of_many(config)
     # Hydra prints a page for exceptions that reach it, but lets SystemExit pass.
     with _explaining():
@@ -74,6 +77,7 @@ def main() -> None:
     with _explaining(), groups_not_null(sys.argv[1:]):
         _finished.clear()
         _failed.clear()
+        _lists_failures.add(os.getpid())
         run()
     if _failed:
         count = f"{len(_failed)} of {len(_failed) + len(_finished)} runs failed:"

@@ -9,6 +9,7 @@ import numpy as np
 
 from fedlaf.core.errors import require_number
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import is_trainable
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.strategies.base.phase import ServerState
 from fedlaf.strategies.base.server_only import ServerOnly
@@ -52,7 +53,7 @@ class ConDa(ServerOnly):
         """The weights, given the mean contribution C of all clients and of the withdrawn clients to each."""
         result = dict(weights)
         for name, array in weights.items():
-            if not name.endswith((".weight", ".bias")):  # running statistics are no parameters
+            if not is_trainable(name, array):
                 continue
             none = of_them[name] == 0
             rho = np.where(none, np.inf, of_all[name] / np.where(none, 1.0, of_them[name]))

@@ -1,10 +1,8 @@
-"""Files that are whole or not there: written beside their place, brought to the disk, then renamed."""
+"""Files that are on the disk, whole, before the program goes on."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-DRAFT = ".part"
-"""Ending of a file that is being written: one that a process left behind is no file of the run."""
+from fedlaf.core.whole_file import DRAFT, sync_to_disk, whole
+
+__all__ = ["DRAFT", "array_bytes", "write_arrays", "write_bytes", "write_text"]
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True, entry: bool = True) -> None:
@@ -22,20 +21,10 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True, entry: bool = 
     Without `entry` its folder is not synced: another file in it, written after it, will see to that.
     Raises OSError, and then leaves the file as it was and no draft.
     """
-    draft = path.with_name(path.name + DRAFT)
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
+    with whole(path, sync=sync) as draft:
+        draft.write_bytes(content)
     if sync and entry:
-        sync_folder(path.parent)
+        sync_to_disk(path.parent)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
@@ -51,12 +40,3 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, sync: bo
 def array_bytes(arrays: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
     """Arrays as the content of a safetensors file."""
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: without it a renamed file may be gone after a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

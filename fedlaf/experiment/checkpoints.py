@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from os.path import relpath
@@ -14,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from fedlaf.core.cost import Cost
-from fedlaf.core.safe_files import array_bytes, write_arrays, write_bytes, write_text
 from fedlaf.core.types import Weights
 from fedlaf.core.weights import weights_digest
+from fedlaf.core.whole_file import fill, save_arrays, sync_to_disk, whole
 from fedlaf.evaluation import Predictions
 from fedlaf.experiment.provenance import different
 from fedlaf.experiment.round_checkpoints import RoundCheckpoints
@@ -28,6 +29,9 @@ from fedlaf.report import Point
 
 NO_HISTORY = HistorySpec()
 """What most stages keep for later requests: nothing."""
+
+ENDS = ("json", "safetensors", "curve.safetensors")
+"""Of the files of a stage."""
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
 """What reading a damaged file raises."""
@@ -70,20 +74,33 @@ class CheckpointStore:
         self.sources = own + ([self.earlier] if self.earlier and self.earlier not in own else [])
 
     def put(self, name: str, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]) -> None:
-        """Save a finished stage; its JSON goes first and comes last, so that it is there only when all is.
+        """Save a finished stage. What was there under its name stays until all of it is written, and its JSON
+        is there only when all else is.
 
         A stage that was taken up from this very folder is there already. Raises OSError.
         """
         if self.took_up(name):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{name}.json").unlink(missing_ok=True)
-        write_arrays(self.folder / f"{name}.safetensors", result.weights)
+        index, arrays, curves = (self.folder / f"{name}.{end}" for end in ENDS)
         traced = {str(i): p.represented for i, p in enumerate(curve) if p.represented is not None}
-        (self.folder / f"{name}.curve.safetensors").unlink(missing_ok=True)
-        if traced:
-            write_arrays(self.folder / f"{name}.curve.safetensors", traced)
-        record = {
+        with ExitStack() as drafts:  # which take their names in the opposite order
+            draft = drafts.enter_context(whole(index, sync=True))
+            fill(drafts.enter_context(whole(arrays, sync=True)), result.weights)
+            if traced:
+                fill(drafts.enter_context(whole(curves)), traced)
+            draft.write_text(json.dumps(self._record(fingerprint, result, curve)))
+            index.unlink(missing_ok=True)
+            curves.unlink(missing_ok=True)
+        sync_to_disk(self.folder)
+        RoundCheckpoints(self.folder / f"{name}.rounds", {}).clear()
+        if result.history is not None and result.history.folder.parent == self.folder:
+            settle(result.history.folder)
+
+    def _record(
+        self, fingerprint: StageFingerprint, result: StageResult, curve: list[Point]
+    ) -> dict[str, object]:
+        return {
             "fingerprint": fingerprint.weights,
             "curve_fingerprint": fingerprint.curve,
             "provenance": self.provenance,
@@ -95,10 +112,6 @@ class CheckpointStore:
             "curve": [asdict(replace(point, represented=None)) for point in curve],
             "history": result.history and self._relative(result.history),
         }
-        write_text(self.folder / f"{name}.json", json.dumps(record))
-        RoundCheckpoints(self.folder / f"{name}.rounds", {}).clear()
-        if result.history is not None and result.history.folder.parent == self.folder:
-            settle(result.history.folder)
 
     def took_up(self, name: str) -> bool:
         """Whether a stage was taken up from the run's own folder."""
@@ -135,7 +148,7 @@ class CheckpointStore:
         else:
             found = make()
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.folder / file, array_bytes(found.arrays(), {"fingerprint": fingerprint}), sync=False)
+        save_arrays(self.folder / file, found.arrays(), {"fingerprint": fingerprint})
         return found
 
     def get(
@@ -207,11 +220,9 @@ def saved_stages(folder: Path) -> list[str]:
     """
     stages = folder / "stages"
     ended = sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    begun = [(path.stem, path / "round") for path in sorted(stages.glob("*.rounds"))]
-    rounds = {name: max((int(p.stem[6:]) for p in place.parent.glob("round-*.json")), default=0)
-              for name, place in begun}  # fmt: skip
-    left = [f"{name} ({count} rounds of it)" for name, count in rounds.items() if count]
-    return [*(path.stem for path in ended), *left]
+    last = {place.stem: max(place.glob("round-*.json"), default=None) for place in stages.glob("*.rounds")}
+    left = [f"{name} ({int(path.stem[6:])} rounds of it)" for name, path in sorted(last.items()) if path]
+    return [*(path.stem for path in ended if not path.stem.endswith(".result")), *left]
 
 
 def _curve(path: Path, points: list[dict[str, Any]]) -> list[Point]:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 
 EXIT_CODE = 130
@@ -50,8 +50,11 @@ def told_by(source: Callable[[], bool]) -> Iterator[None]:
 @contextmanager
 def listening() -> Iterator[None]:
     """Let the first SIGINT ask runs to end after their round, and the second end this process, while the
-    context lasts. Of the main thread.
+    context lasts. Nothing changes in another thread than the main one, which gets no signals.
     """
+    if current_thread() is not main_thread():
+        yield
+        return
     count = 0
 
     def received(_signal: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
+from fedlaf.data.sources import load_once
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
@@ -58,6 +59,7 @@ class Plan:
     history: HistorySpec
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
+    limits: tuple[str, ...] = ()
     checkpoint_every: int = 1
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     erase: bool = False
@@ -117,7 +119,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
     import_steps(spec.steps)
-    _check_methods(train, method, scheduled, federation, name)
+    limits = _check_methods(train, method, scheduled, federation, name)
     dataset = federation.dataset
     check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
     return Plan(
@@ -127,9 +129,17 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
-        provenance(federation, plain(config), device_of(spec)), config.checkpoints.every,
-        _ledger(config), config.erase,
+        provenance(federation.dataset, plain(config), device_of(spec)), limits,
+        config.checkpoints.every, _ledger(config), config.erase,
     )  # fmt: skip
+
+
+def provenance_of(config: DictConfig) -> dict[str, str]:
+    """The provenance that a run of this configuration would have here. Raises InvalidValue."""
+    spec = spec_of(config)
+    _located(spec.federation.source.prepare, "data")
+    dataset = _located(lambda: load_once(spec.federation.source), "data")
+    return provenance(dataset, plain(config), device_of(spec))
 
 
 def _ledger(config: DictConfig) -> LedgerSettings:
@@ -189,8 +199,9 @@ def _check_methods(
     scheduled: tuple[tuple[int, ForgetRequest], ...],
     federation: Federation,
     name: str,
-) -> None:
-    registry = ClientRegistry({}, federation.sizes)
+) -> tuple[str, ...]:
+    """What the method cannot do for the requests. Raises InvalidValue for what it cannot serve at all."""
+    registry, limits = ClientRegistry({}, federation.sizes), []
     _located(lambda: train.check(registry), "train")
     _check_steps(train, registry, "train")
     removed = ForgetRequest()
@@ -199,7 +210,9 @@ def _check_methods(
         check_needs(method, asked, name, server_rows=len(federation.on_server()))
         _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
         _check_steps(method, asked, "forget")
+        limits += [limit.message for limit in method.limits(asked)]
         removed = removed.joined(request, federation.sizes)
+    return tuple(dict.fromkeys(limits))
 
 
 def _check_inputs(value: object, shape: Shape, section: str) -> None:

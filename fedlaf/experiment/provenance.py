@@ -18,7 +18,9 @@ import torch
 
 from fedlaf.core.version import VERSION
 from fedlaf.data.dataset import Dataset
-from fedlaf.data.federation import Federation
+
+DEVICE = "kind of device"
+"""In a provenance: runs of a comparison that are made elsewhere may differ in it."""
 
 LIBRARIES = ("flwr", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn")
 """Libraries that a result depends on."""
@@ -30,7 +32,7 @@ def versions() -> dict[str, str]:
     return found | {name: version(name) for name in LIBRARIES}
 
 
-def provenance(federation: Federation, config: Mapping[str, Any], device: torch.device) -> dict[str, str]:
+def provenance(dataset: Dataset, config: Mapping[str, Any], device: torch.device) -> dict[str, str]:
     """Hashes of the source code, the libraries' versions, the kind of device, and the data."""
     # What measures a model has no part in what it becomes.
     names = set(_targets({section: node for section, node in config.items() if section != "evaluation"}))
@@ -38,8 +40,8 @@ def provenance(federation: Federation, config: Mapping[str, Any], device: torch.
     return {
         "source code": _source(tuple(sorted(name for name in names if name.split(".")[0] != "fedlaf"))),
         "versions of libraries": _hash(f"{name} {found}" for name, found in versions().items()),
-        "kind of device": _device(device),
-        "data": data_digest(federation.dataset),
+        DEVICE: _device(device),
+        "data": data_digest(dataset),
     }
 
 

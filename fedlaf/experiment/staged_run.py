@@ -156,6 +156,7 @@ class StagedRun:
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
             versions(), plan.config, self.answers, self.folder, partition=shown, ledger=ledger,
+            provenance=plan.provenance,
         )  # fmt: skip
 
     def _retrain(

@@ -60,8 +60,9 @@ def record_values(record: RoundRecord) -> dict[str, Any]:
 
 def record_of(values: Mapping[str, Any]) -> RoundRecord:
     """The record of a round from its plain values, whose keys may have become text."""
-    found = dict(values)
+    found: dict[str, Any] = {
+        name: tuple(held) if isinstance(held, list) else held for name, held in values.items()
+    }
     found["cost"] = Cost.of(found["cost"])
-    found["asked"] = tuple(found["asked"])
     found["failed"] = {int(client): why for client, why in found["failed"].items()}
     return RoundRecord(**found)

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from fedlaf.core.whole_file import write_text
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.page import has_assets, page_data, run_page
 from fedlaf.report.plot import plot
@@ -72,6 +73,4 @@ def finite(value: Any) -> Any:
 
 def replace(path: Path, text: str) -> None:
     """Write a text file that is whole or not there."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text)
-    draft.replace(path)
+    write_text(path, text)

@@ -38,7 +38,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
     return Report(
         found["seed"], found["method"], tuple(map(result_of, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
-        found["command"], ledger=found.get("ledger", {}),
+        found["command"], provenance=found["provenance"], ledger=found.get("ledger", {}),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fedlaf.core.whole_file import whole
 from fedlaf.report.report import Report
 from fedlaf.report.results import MEASURES, Point
 
@@ -35,9 +36,8 @@ def plot(report: Report, path: Path) -> bool:
 
 def save(figure: Any, path: Path) -> None:
     """Write a matplotlib figure as a PNG that is whole or not there."""
-    draft = path.with_name(path.name + ".part")
-    figure.savefig(draft, dpi=130, format="png")
-    draft.replace(path)
+    with whole(path) as draft:
+        figure.savefig(draft, dpi=130, format="png")
 
 
 def _panel(axis: Any, report: Report, measure: str, curves: dict[str, list[Point]]) -> None:

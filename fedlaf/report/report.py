@@ -21,8 +21,9 @@ from fedlaf.report.results import COSTS, MODELS, Point, RequestResult, or_none
 @dataclass(frozen=True)
 class Report:
     """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
-    weights of its stages are; `command` makes the run again, and `partition`, which only the page shows, has
-    rows by client and class; `ledger` has the number of its entries and the hash of the last.
+    weights of its stages are; `command` makes the run again, `partition`, which only the page shows, has
+    rows by client and class, and `provenance` hashes of what the run was made with; `ledger` has the number
+    of its entries and the hash of the last.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Report:
     folder: Path | None = field(default=None, compare=False)
     command: str = ""
     partition: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
@@ -87,6 +89,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "versions": dict(report.versions),
         "curves": [_point(point) for point in report.curves],
         "answers": {stage: _answers(answers) for stage, answers in report.answers.items()},
+        "provenance": dict(report.provenance),
         "config": dict(report.config),
         "ledger": dict(report.ledger),
     }

@@ -62,6 +62,8 @@ class Rounds(Strategy):
         among them.
         """
         if self.stage.resumed is None:
+            for limit in self.method.limits(self.registry):
+                self._add_finding(limit)
             self.state = self.method.server_init(self.state, self.registry)
             self.cost += self.state.cost
         else:

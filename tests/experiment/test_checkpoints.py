@@ -71,25 +71,35 @@ def test_a_half_written_stage_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "write_text", full)
+        patched.setattr(Path, "write_text", full)
         with pytest.raises(OSError, match="no space"):
             saved(tmp_path / "a")
     assert store.get("train", FINGERPRINT) is None
 
 
-def test_an_interruption_leaves_no_old_record_beside_new_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", ["train.safetensors.part", "train.curve.safetensors.part"])
+def test_what_cuts_a_stage_short_leaves_the_one_that_was_there(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = saved(tmp_path / "a")
+    later, real = saved(tmp_path / "a"), checkpoints.fill
+    traced = [replace(point, represented=np.ones((2, 3), np.float16)) for point in CURVE]
 
-    def cut_short(path: Path, held: dict[str, np.ndarray]) -> None:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
+    def cut_short(draft: Path, held: dict[str, np.ndarray]) -> None:
+        real(draft, held)
+        if draft.name == at:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "write_arrays", cut_short)
+    monkeypatch.setattr(checkpoints, "fill", cut_short)
+    other = replace(RESULT, weights={k: v + 1 for k, v in WEIGHTS.items()})
     with pytest.raises(KeyboardInterrupt):
-        CheckpointStore(tmp_path / "a", None).put("train", FINGERPRINT, RESULT, CURVE)
-    assert later.get("train", FINGERPRINT) is None
+        CheckpointStore(tmp_path / "a", None).put("train", FINGERPRINT, other, traced)
+    found = later.get("train", FINGERPRINT)
+    assert found is not None
+    assert same_bits(found[0].weights, WEIGHTS)
+    assert {path.name for path in (tmp_path / "a" / "stages").iterdir()} == {
+        "train.json",
+        "train.safetensors",
+    }
 
 
 def test_arrays_that_lie_otherwise_in_memory_come_back_the_same(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,7 +16,7 @@ from fedlaf.experiment.comparison.plan import ORIGINAL, Comparison, job, slug
 from fedlaf.experiment.comparison.runs import finished
 from fedlaf.experiment.comparison.sweep import shown
 from fedlaf.experiment.config import composed, made, plain
-from fedlaf.experiment.plan import prepare
+from fedlaf.experiment.plan import prepare, provenance_of
 
 FOLDER = Path(__file__).parents[2] / "conf" / "comparison"
 NAMES = sorted(
@@ -178,16 +179,24 @@ def test_a_wrong_runner_is_refused_in_a_line(kind: str, runner: str, line: str) 
 
 def test_only_a_report_of_the_same_configuration_counts_and_another_is_told_of(tmp_path: Path) -> None:
     base = comparison(f"folder={tmp_path}", "seeds=[3]").bases()[0]
-    config = plain(job(base))
+    composed_job = job(base)
+    config = plain(composed_job)
     said: list[str] = []
-    assert finished(base, config, said.append) is None
+    assert finished(base, composed_job, said.append) is None
     assert not said
     base.folder.mkdir(parents=True)
     report = base.folder / "report.json"
-    good = {"config": {**config, "resume": "elsewhere"}, "requests": []}
+    good: dict[str, Any] = {
+        "config": {**config, "resume": "elsewhere"},
+        "requests": [],
+        "provenance": provenance_of(composed_job),
+    }
     report.write_text(json.dumps(good))
-    assert finished(base, config, said.append) == good
-    assert not said
+    assert finished(base, composed_job, said.append) == good
+    assert said.pop() == f"{report}: taken up"
+    report.write_text(json.dumps({**good, "provenance": {**good["provenance"], "data": "other"}}))
+    assert finished(base, composed_job, said.append) is None
+    assert said.pop() == f"{report}: changed since: data, made again"
     for foreign in (
         json.dumps({**good, "config": {**config, "seed": 4}}),
         '{"config": ',
@@ -196,13 +205,13 @@ def test_only_a_report_of_the_same_configuration_counts_and_another_is_told_of(t
         "{}",
     ):
         report.write_text(foreign)
-        assert finished(base, config, said.append) is None
+        assert finished(base, composed_job, said.append) is None
         assert said.pop() == f"{report}: not of this configuration, made again"
     report.write_bytes(b"\xff\xfe")
-    assert finished(base, config) is None
+    assert finished(base, composed_job) is None
     report.unlink()
     report.mkdir()
-    assert finished(base, config) is None
+    assert finished(base, composed_job) is None
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,25 @@ from omegaconf import DictConfig
 from support.comparisons import small
 
 from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment.comparison import runs
 from fedlaf.experiment.comparison.plan import ORIGINAL, Comparison, Run, job
 from fedlaf.experiment.comparison.runs import Done, Submit, made, run_all, save
 from fedlaf.experiment.config import plain
+from fedlaf.experiment.plan import provenance_of
+from fedlaf.experiment.provenance import DEVICE
 
 KEYS = {"one": (), "other": ("forget.align.steps=3",)}
 
 
 def finished_report(config: DictConfig) -> dict[str, object]:
-    return {"config": plain(config), "requests": [{"stopped": False, "findings": []}]}
+    served = [{"stopped": False, "findings": []}]
+    return {"config": plain(config), "provenance": provenance_of(config), "requests": served}
 
 
 class Scripted:
     """A runner that makes nothing: `outcome` says what becomes of each run."""
+
+    elsewhere = False
 
     def __init__(self, outcome: Callable[[Run, DictConfig], Done]) -> None:
         self.outcome, self.asked = outcome, list[tuple[str, int]]()
@@ -56,6 +62,11 @@ def ran(comparison: Comparison, outcome: Callable[[Run, DictConfig], Done]) -> t
 def succeeding(run: Run, config: DictConfig) -> Done:
     assert config.seed == run.seed
     return Done(run, finished_report(config))
+
+
+def succeeding_on_disk(run: Run, config: DictConfig) -> Done:
+    report = finished_report(config)
+    return Done(run, report, files={"report.json": json.dumps(report).encode()})
 
 
 def test_a_training_comes_before_its_methods_and_each_run_is_made_once(tmp_path: Path) -> None:
@@ -120,7 +131,27 @@ def test_files_from_elsewhere_are_saved_and_then_not_made_again(tmp_path: Path) 
     runner = Scripted(outcome)
     run_all(comparison.bases(), comparison.runs, runner, lambda _: None, said.append)
     assert runner.asked == [(done[1].run.method, 0)]
-    assert [line.rpartition(": ")[2] for line in said] == ["not of this configuration, made again"]
+    assert [line.rpartition(": ")[2] for line in said] == [
+        "taken up", "not of this configuration, made again", "taken up",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", ["source code", "versions of libraries", "data", DEVICE])
+def test_what_was_made_with_something_else_is_made_again(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = small(tmp_path)
+    ran(comparison, succeeding_on_disk)
+    real = runs.provenance_of
+    monkeypatch.setattr(runs, "provenance_of", lambda config: {**real(config), changed: "other"})
+    runner, said = Scripted(succeeding_on_disk), list[str]()
+    run_all(comparison.bases(), comparison.runs, runner, lambda _: None, said.append)
+    assert runner.asked == [(ORIGINAL, 0)]
+    assert [line.partition(": ")[2] for line in said] == [f"changed since: {changed}, made again"]
+    runner = Scripted(succeeding_on_disk)
+    runner.elsewhere = True  # where machines may be of another kind
+    run_all(comparison.bases(), comparison.runs, runner, lambda _: None, said.append)
+    assert runner.asked == ([] if changed == DEVICE else [(ORIGINAL, 0)])
 
 
 def test_the_report_is_saved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

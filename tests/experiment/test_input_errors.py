@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.runs import composed
 
 from fedlaf import __main__ as entry
+from fedlaf.core.errors import InvalidValue
+from fedlaf.experiment import config as configuration
+from fedlaf.experiment.config_errors import explained
 
 SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engine=inline"]
 TWICE = (
@@ -20,7 +24,7 @@ TWICE = (
 WRONG = {
     "misspelt section": (["trian.rounds=3"], "trian.rounds: no such key 'trian'; did you mean train?"),
     "misspelt key": (["train.rouds=3"], "train.rouds: no such key 'rouds'; did you mean rounds?"),
-    "added key": (["+foo=3"], "foo: expected one of client, clients, "),
+    "added key": (["+foo=3"], "foo: expected one of checkpoints, client, clients, "),
     "added argument": (["+train.foo=3"], "train: expected arguments that its class takes"),
     "unknown option": (["data=foo"], "data: expected one of cifar10, digits, fashion_mnist"),
     "not an override": (["foo"], "missing EQUAL"),
@@ -111,8 +115,17 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) ->
     import torch
 
     from fedlaf.client import ClientSpec
-    from fedlaf.core.errors import InvalidValue
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InvalidValue, match="device: expected a CUDA device on this machine"):
         ClientSpec(None, None, "cuda")  # type: ignore[arg-type]
+
+
+def test_updates_of_the_published_losses_are_chosen_and_refused_by_the_configuration() -> None:
+    chosen = composed("forget=laf_tuned_losses", "forget.forget.updates=two_stage")
+    assert configuration.made(chosen, "forget").forget.updates == "two_stage"
+    with pytest.raises(InvalidValue) as caught:
+        configuration.made(composed("forget=laf_server", "forget.forget.updates=joint"), "forget")
+    line = explained(caught.value)
+    assert line.startswith("forget.forget.updates: expected alternate")
+    assert "\n" not in line

@@ -1,46 +1,26 @@
-"""Ctrl-C: the first ends the round and saves, the second ends at once; what was saved goes on bit for bit."""
+"""A run that the user interrupts ends after its round; what was saved goes on bit for bit."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
 
 import pytest
 from omegaconf import DictConfig
-from support.processes import ROOT, TESTS
 from support.runs import composed, run_plan
-from support.slow import LOG, SECONDS
+from support.slow import HISTORY, SLOW, left_by_training
 
 from fedlaf.core.cost import PEAKS, Cost
 from fedlaf.experiment import interruption
-from fedlaf.experiment.api import resume
-from fedlaf.experiment.checkpoints import saved_stages
 from fedlaf.experiment.comparison import runs as comparison_runs
 from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, run_all
 from fedlaf.experiment.interruption import Interrupted
 from fedlaf.experiment.plan import prepare
 from fedlaf.report import Report
-
-SLOW = (
-    "data=digits", "data.train_rows=120", "data.test_rows=40", "model=small_cnn", "corruption=none",
-    "clients=2",
-    "train._target_=support.slow.Slow", "train.rounds=5", "evaluation.curve_rows=10",
-)  # fmt: skip
-HISTORY = "history=[updates,last,magnitudes]"
-
-
-# ---- In this process: where a training is interrupted leaves no trace in what comes out
 
 
 def made(folder: Path, *overrides: str) -> Report:
@@ -58,15 +38,6 @@ def interrupted(*, after: int, at: int) -> Iterator[None]:
     assert f"after round {at} of 5 of train" in str(stopped.value)
 
 
-def files(folder: Path) -> dict[str, Any]:
-    """The arrays and indices of training, by path."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted((folder / "stages").rglob("*"))
-        if (path.is_file() and path.parent.name != "stages") or path.suffix == ".safetensors"
-    }
-
-
 def counted(cost: Cost) -> Cost:
     return replace(cost, client_seconds=0.0, **dict.fromkeys(PEAKS, 0.0))
 
@@ -81,61 +52,11 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path, c
     with interrupted(after=2, at=4):  # in the same folder
         made(tmp_path / "first", *keys, f"resume={tmp_path / 'first'}")
     later = made(tmp_path / "later", *keys, f"resume={tmp_path / 'first'}")
-    assert files(tmp_path / "later") == files(tmp_path / "whole")
+    assert left_by_training(tmp_path / "later") == left_by_training(tmp_path / "whole")
     assert later.curves == whole.curves
     assert counted(later.training) == counted(whole.training)
     assert later.answers == whole.answers
     assert not list((tmp_path / "later" / "stages").glob("*.rounds"))
-
-
-# ---- In processes of their own: real signals
-
-
-@contextmanager
-def started(tmp_path: Path, *arguments: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A fedlaf whose rounds take so many seconds, with a session of its own, as a terminal gives one."""
-    path = os.pathsep.join([str(ROOT), str(TESTS)])
-    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, LOG: str(tmp_path / "log"), SECONDS: str(seconds)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "fedlaf", *arguments], cwd=tmp_path, text=True, env={**os.environ, **own},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def interrupt(process: subprocess.Popen[str], log: Path, rounds: int) -> None:
-    """What a terminal does on Ctrl-C, after so many rounds: a signal to every process of the session."""
-    until = monotonic() + 120
-    while not (log.is_file() and len(log.read_text().splitlines()) >= rounds):
-        assert process.poll() is None, process.communicate()
-        assert monotonic() < until
-        sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-
-
-def test_the_first_ends_the_round_of_a_multirun_and_says_how_to_go_on(tmp_path: Path) -> None:
-    keys = (*SLOW, "engine=inline", "forget=fine_tune", "train.rounds=2,5", "hydra.sweep.dir=swept")
-    with started(tmp_path, "-m", *keys, seconds=0.3) as process:
-        interrupt(process, tmp_path / "log", 2 + 2 + 2)  # trained, retrained, then two rounds of the second
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == interruption.EXIT_CODE
-    first, last = err.strip().splitlines()
-    assert first == f"fedlaf: {interruption.FIRST}"
-    assert last.startswith("fedlaf: error: interrupted after round 2 of 5 of train; saved in ")
-    assert f"finished runs: {tmp_path / 'swept' / '0'}" in last
-    assert "swept/1" not in out
-    assert (tmp_path / "swept" / "0" / "report.json").is_file()
-    assert not (tmp_path / "swept" / "1" / "report.json").exists()
-    command = shlex.split(last.split("go on with: ")[1].split(";")[0])
-    assert command[0] == "fedlaf"
-    assert command[1] == "resume"
-    found = resume(tmp_path / command[2])
-    assert found.training.rounds == 5
-    assert len(found.curves) == 5 + 2 + 5
 
 
 def test_a_run_of_a_comparison_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
@@ -154,11 +75,13 @@ def test_a_run_of_a_comparison_goes_on_where_it_was_interrupted(tmp_path: Path) 
     assert again["config"] == other["config"]
     assert again["requests"][0]["models"] == other["requests"][0]["models"]
     assert again["seconds"]["train"] > 0
-    assert files(tmp_path / "begun") == files(tmp_path / "whole")
+    assert left_by_training(tmp_path / "begun") == left_by_training(tmp_path / "whole")
 
 
-class Once:
-    """A runner in whose first run the user interrupts."""
+class Interrupting:
+    """A runner in whose second run the user interrupts."""
+
+    elsewhere = False
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -176,7 +99,7 @@ class Once:
 
 def test_no_run_is_started_after_the_user_has_interrupted(tmp_path: Path) -> None:
     runs = [Run(name, "nothing", 0, (*SLOW, "forget=nothing"), tmp_path / name) for name in ("a", "b", "c")]
-    runner, told = Once(), list[Done]()
+    runner, told = Interrupting(), list[Done]()
     with (
         interruption.told_by(lambda: len(runner.made) > 1),
         pytest.raises(Interrupted, match=rf"^2 runs are finished: {tmp_path}/a, {tmp_path}/b$"),
@@ -184,47 +107,3 @@ def test_no_run_is_started_after_the_user_has_interrupted(tmp_path: Path) -> Non
         run_all(runs, lambda _: [], runner, told.append, lambda _: None)
     assert runner.made == ["a", "b"]
     assert {done.run.setting: done.error for done in told if done.error} == {"c": NOT_STARTED}
-
-
-def test_the_second_ends_at_once(tmp_path: Path) -> None:
-    keys = (*SLOW, "engine=inline", "hydra.run.dir=run")
-    with started(tmp_path, *keys, seconds=60) as process:
-        interrupt(process, tmp_path / "log", 1)
-        assert process.stderr is not None
-        assert interruption.FIRST in process.stderr.readline()
-        os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=5)
-    assert process.returncode == interruption.EXIT_CODE
-    assert err == f"fedlaf: {interruption.SECOND}\n"
-
-
-def test_a_comparison_starts_nothing_more_and_lists_what_is_finished(tmp_path: Path) -> None:
-    base = ",".join(f"'{key}'" for key in (*SLOW, "engine=inline"))
-    keys = (f"base=[{base}]", "scenario=[]", "seeds=[0,1]", "only=[fine_tune]", "jobs=1", "folder=compared")
-    with started(tmp_path, "compare", *keys, seconds=0.2) as process:
-        interrupt(process, tmp_path / "log", 5 + 5 + 2)  # the second training
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == interruption.EXIT_CODE, (out, err)
-    said = err.strip().splitlines()
-    assert "IID, nothing, seed 0: done" in said
-    assert "IID, nothing, seed 1: interrupted after round 2 of 5 of train" in said
-    assert "IID, fine_tune, seed 0: not started: interrupted" in said
-    assert said[-1].startswith("fedlaf: error: interrupted 1 runs are finished: compared/runs/")
-    assert f"go on with: {shlex.join(['fedlaf', 'compare', *keys])}" in said[-1]
-    (rounds,) = (tmp_path / "compared").rglob("*.rounds")
-    assert saved_stages(rounds.parents[1]) == ["train (2 rounds of it)"]
-    assert not list((tmp_path / "compared").rglob("comparison.json"))
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("ray")
-def test_ray_workers_live_on_until_the_round_is_saved(tmp_path: Path) -> None:
-    keys = (*SLOW, "engine=ray", "engine.workers=2", "hydra.run.dir=run")
-    with started(tmp_path, *keys, seconds=1.0) as process:
-        interrupt(process, tmp_path / "log", 2)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == interruption.EXIT_CODE
-    first, last = err.strip().splitlines()
-    assert first == f"fedlaf: {interruption.FIRST}"
-    assert "interrupted after round 2 of 5 of train; saved in " in last
-    assert saved_stages(tmp_path / "run") == ["train (2 rounds of it)"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.runs import StagesRun, composed, same_weights, until_killed
 
-from fedlaf.core import safe_files
+from fedlaf.core import whole_file
 from fedlaf.core.cost import PEAKS, Cost
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.trees import NotStorable
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_last_good_state(
 ) -> None:
     of, whole, _ = fine_tuned
     written = 0
-    fsync = safe_files.os.fsync
+    fsync = whole_file.fsync
 
     def full(handle: int) -> None:
         nonlocal written
@@ -192,7 +192,7 @@ def test_a_full_disk_leaves_the_last_good_state(
         fsync(handle)
 
     with monkeypatch.context() as patched:
-        patched.setattr(safe_files.os, "fsync", full)
+        patched.setattr(whole_file, "fsync", full)
         with pytest.raises(OSError, match="No space left") as stopped:
             run(of, tmp_path / "full")
     assert stopped.value.filename is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.federations import same_bits
@@ -15,7 +14,6 @@ from fedlaf.core.errors import InvalidValue
 from fedlaf.data import as_input
 from fedlaf.models import ResNet18
 from fedlaf.models.arrays import weights_of
-from fedlaf.strategies.base.densities import extractor_of, with_extractor
 
 
 def bilinear(row: Tensor, side: int) -> Tensor:
@@ -78,16 +76,3 @@ def test_without_pixels_names_and_initial_bits_are_what_they_were() -> None:
 def test_a_size_that_is_none_is_refused(pixels: Any) -> None:
     with pytest.raises(InvalidValue, match=r"^pixels: expected a whole number of at least 1"):
         ResNet18(pixels=pixels)
-
-
-def test_the_extractors_arrays_are_cut_out_and_put_back_by_name() -> None:
-    model = ResNet18(8, "imagenet", 40).build((3, 8, 8), 4, 0)
-    weights = weights_of(model)
-    cut = extractor_of(weights)
-    assert list(cut) == list(model.extractor.state_dict())
-    moved = {k: np.asarray(v + 1) for k, v in cut.items()}
-    back = with_extractor(weights, moved)
-    assert list(back) == list(weights)
-    assert all(back[k] is weights[k] for k in back if k.startswith("head."))
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in back.items()})
-    assert same_bits(weights_of(model.extractor), moved)

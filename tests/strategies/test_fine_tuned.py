@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.averaged import AveragedAs
 from support.federations import enrolled, initial_weights, same_bits, small_spec
 from support.histories import leaving, numbers, recorded, state_of, three
 from torch import Tensor, nn
@@ -23,7 +23,6 @@ from fedlaf.data.federation import build
 from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage, StageResult
 from fedlaf.models import Cnn
 from fedlaf.objectives.classification import Ascend, Fit
-from fedlaf.strategies.base.phase import Phase
 from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.fine_tune import FineTune
@@ -49,13 +48,6 @@ def averaged(train: FedAvg, stage: str, request: ForgetRequest, weights: Weights
     """Training over clients whose rows are gone: the reference."""
     grid, registry = enrolled(small_spec(4))
     return train.run(grid, weights, Stage(stage, 0, replace(registry, removed=request)))
-
-
-class AveragedAs(FedAvg):
-    """Federated averaging whose phase has fine-tuning's name: the name is part of the random streams."""
-
-    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        return [replace(phase, name="fine-tune") for phase in super().phases(registry)]
 
 
 def counted(cost: Cost) -> Cost:
@@ -87,7 +79,7 @@ def test_retraining_is_the_reference_bit_for_bit(
 def test_fine_tuning_is_averaging_from_the_trained_model(request_: ForgetRequest, theta: Weights) -> None:
     found = served(FineTune(2, fit=Fit(lr=1e-2)), request_, theta)
     assert found.cost.gradient_passes == 2 * (400 - sum(map(len, request_.rows.values())))
-    after = averaged(AveragedAs(2, fit=Fit(lr=1e-2)), "request-1", request_, theta)
+    after = averaged(AveragedAs(2, fit=Fit(lr=1e-2), phase="fine-tune"), "request-1", request_, theta)
     assert same_bits(found.weights, after.weights)
 
 

@@ -6,12 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.experiment import config as configuration
-from fedlaf.experiment.config_errors import explained
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_published_server import PublishedLafServer
@@ -56,17 +52,3 @@ def test_recovery_has_one_loss_and_so_alternates(updates: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         PublishedLaf(recover=Forget(updates=updates))
     assert str(caught.value) == f"recover.updates: expected alternate, got {updates!r}"
-
-
-def test_a_configuration_chooses_and_is_refused_in_one_line() -> None:
-    configuration.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_module("fedlaf.conf", version_base="1.3"):
-        chosen = compose("config", overrides=["forget=laf_tuned_losses", "forget.forget.updates=two_stage"])
-        refused = compose("config", overrides=["forget=laf_server", "forget.forget.updates=joint"])
-    assert configuration.made(chosen, "forget").forget.updates == "two_stage"
-    with pytest.raises(InvalidValue) as caught:
-        configuration.made(refused, "forget")
-    line = explained(caught.value)
-    assert line.startswith("forget.forget.updates: expected alternate")
-    assert "\n" not in line

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from support.averaged import AveragedAs
 from support.federations import enrolled, initial_weights, same_bits, small_spec
 
 from fedlaf.client.steps import training
 from fedlaf.core.request import ForgetRequest
 from fedlaf.data import LabelledRows
 from fedlaf.data.federation import build
-from fedlaf.method.contract import ClientRegistry, Stage, StageResult
+from fedlaf.method.contract import Stage, StageResult
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.objectives.laf_targets import TargetRule
 from fedlaf.strategies.base.densities import DensityMethod
-from fedlaf.strategies.base.phase import Phase
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_repair import LafAdamRepair, PublishedLafRepair
@@ -40,13 +38,6 @@ KINDS = pytest.mark.parametrize(
 )
 SIZES = dict.fromkeys(range(4), 100)
 REQUEST = ForgetRequest.of_samples({0: range(100), 2: range(60, 100)}, SIZES)
-
-
-class AveragedAs(FedAvg):
-    """Federated averaging whose phase has repair's name, since the name is part of the random streams."""
-
-    def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        return [replace(phase, name="repair") for phase in super().phases(registry)]
 
 
 def run(method: DensityMethod) -> StageResult:
@@ -102,7 +93,7 @@ def test_repair_is_federated_averaging_from_where_laf_ended(
     grid, registry = enrolled(spec)
     after = replace(registry, removed=REQUEST)
     left = run(plain(**settings)).weights
-    averaged = AveragedAs(1, fit=fit).run(grid, left, Stage("request-1", 0, after))
+    averaged = AveragedAs(1, fit=fit, phase="repair").run(grid, left, Stage("request-1", 0, after))
     assert same_bits(found.weights, averaged.weights)
     head = [k for k in found.weights if k.startswith("head.")]
     assert any(not np.array_equal(found.weights[k], initial_weights(spec)[k]) for k in head)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.brief_methods import METHODS, SPEC, inputs
+from support.brief_methods import METHODS, MORE, SPEC, inputs
 from support.federations import enrolled, initial_weights
 
 from fedlaf.client import context
@@ -16,8 +16,10 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import torch_stream
 from fedlaf.method.contract import Stage
 
+ALL = METHODS | MORE
 
-@pytest.mark.parametrize("name", METHODS)
+
+@pytest.mark.parametrize("name", ALL)
 def test_all_streams_of_a_request_are_different(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: Counter[Any] = Counter()
 
@@ -29,7 +31,7 @@ def test_all_streams_of_a_request_are_different(name: str, monkeypatch: pytest.M
     grid, registry = enrolled(SPEC)
     request = ForgetRequest.of_samples({0: range(20), 1: range(12)}, registry.sizes)
     stage = Stage("request-1", 0, replace(registry, request=request, trained=1), inputs=inputs())
-    METHODS[name].run(grid, initial_weights(SPEC), stage)
+    ALL[name].run(grid, initial_weights(SPEC), stage)
     assert drawn
     assert [names for names, times in drawn.items() if times > 1] == []
     phases = {names[2] for names in drawn}

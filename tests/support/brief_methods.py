@@ -14,11 +14,16 @@ from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.boundary import Boundary
 from fedlaf.strategies.fedosd import FedOsd
 from fedlaf.strategies.fine_tune import FineTune
+from fedlaf.strategies.gradient_ascent import GradientAscent
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
+from fedlaf.strategies.laf_counts import LafCounts
 from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.laf_repair import LafRepair, PublishedLafRepair
+from fedlaf.strategies.retrain import Retrain
 from fedlaf.strategies.scrub import Scrub
 from fedlaf.strategies.unroll import SingleGradient
+from fedlaf.strategies.weight_negation import WeightNegation
 from support.federations import initial_weights, small_spec
 
 SPEC = small_spec(3, rows=60)
@@ -37,6 +42,19 @@ METHODS: dict[str, Any] = {
     "boundary": Boundary(),
     "unroll": SingleGradient(),
 }  # fmt: skip
+
+MORE: dict[str, Any] = {
+    "laf_counts": LafCounts(ClosedForm(min_rows=1)),
+    "laf_repair": LafRepair(ClosedForm(min_rows=1)),
+    "laf_published_repair": PublishedLafRepair(
+        represent=BRIEF, represent_rounds=1, forget=Forget(), forget_rounds=1, forget_steps=1,
+        recover_rounds=1, closing_rounds=0,
+    ),
+    "not": WeightNegation(rounds=1, fit=Fit(lr=1e-3)),
+    "gradient_ascent": GradientAscent(recover_rounds=1),
+    "retrain": Retrain(rounds=2, fit=Fit(lr=1e-2)),
+}  # fmt: skip
+"""Methods of the same kinds of steps, put together otherwise."""
 
 
 def inputs() -> MethodInputs:

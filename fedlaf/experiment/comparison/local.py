@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from queue import SimpleQueue
 from threading import Thread
+from typing import ClassVar
 
 from omegaconf import DictConfig
 
@@ -21,7 +22,7 @@ from fedlaf.core.errors import require_count
 from fedlaf.experiment import interruption
 from fedlaf.experiment.comparison.plan import Run
 from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, finished, made
-from fedlaf.experiment.config import plain, register
+from fedlaf.experiment.config import register
 from fedlaf.experiment.interruption import heed, passed_on
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -38,6 +39,8 @@ class Local:
 
     jobs: int = 2
     retries: int = 2
+
+    elsewhere: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_count("jobs", self.jobs)
@@ -111,5 +114,5 @@ def _alone(run: Run, config: DictConfig) -> Done:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with (run.folder.parent / f".{run.folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = finished(run, plain(config))
+        kept = finished(run, config)
         return made(run, config) if kept is None else Done(run, kept)

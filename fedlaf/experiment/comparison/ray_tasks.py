@@ -14,13 +14,13 @@ from typing import Any
 
 import ray
 from omegaconf import DictConfig
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayActorError
 
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number
 from fedlaf.experiment.comparison.plan import Run
 from fedlaf.experiment.comparison.runs import NOT_STARTED, Done, Submit, made, save
 from fedlaf.experiment.config import register
-from fedlaf.experiment.interruption import passed_on, requested, told_by
+from fedlaf.experiment.interruption import passed_on, told_by
 from fedlaf.simulation import Ray, RayCluster
 
 HERE = "local"
@@ -50,6 +50,11 @@ class RayTasks:
         require_number("cpus_per_run", self.cpus_per_run, above=0)
         require_number("gpus_per_run", self.gpus_per_run, at_least=0)
         require_count("retries", self.retries, at_least=0)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether runs are made on other machines, of whatever kind."""
+        return self.address != HERE
 
     @contextmanager
     def started(self) -> Iterator[Submit]:
@@ -99,7 +104,8 @@ class RayTasks:
         def submit(run: Run, config: DictConfig) -> Future[Done]:
             engine = config.engine._target_
             require(engine.endswith(".Inline"), "engine", "inline for runs that are Ray tasks", engine)
-            files = training(run.after or run.folder)  # a training that was interrupted goes on
+            # A training that was interrupted goes on from its own files.
+            files = training(run.after) if run.after else ray.put(_files(run.folder))
             future: Callable[[], Future[Done]] = task.remote(run, config, files, end).future
             return future()
 
@@ -121,22 +127,31 @@ class EndFlag:
         return self.is_set
 
 
-def _is_set(end: Any) -> bool:
-    try:
-        return bool(ray.get(end.asked.remote(), timeout=ANSWER_SECONDS))
-    except (RayActorError, GetTimeoutError):  # lost with its node, or out of reach: the run goes on
-        return False
+class Asking:
+    """Asks an EndFlag without `ray.get`: a task that waits for Ray gives its CPU to the next one."""
+
+    def __init__(self, end: Any) -> None:
+        self.end, self.answer = end, end.asked.remote().future()
+
+    def is_set(self, seconds: float = 0.0) -> bool:
+        """What the flag said last; waits so many seconds for its answer. False where nothing is heard."""
+        try:
+            found = bool(self.answer.result(seconds))
+        except (RayActorError, TimeoutError):  # lost with its node, or out of reach: the run goes on
+            return False
+        if not found:
+            self.answer = self.end.asked.remote().future()
+        return found
 
 
 def _elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes], end: Any) -> Done:
     """Make a run in a temporary folder, where it lies to its training as it does at home."""
     register()
-    with told_by(lambda: _is_set(end)):
-        return (
-            Done(run, None, NOT_STARTED, interrupted=True)
-            if requested()
-            else _made_elsewhere(run, config, training)
-        )
+    asking = Asking(end)
+    if asking.is_set(ANSWER_SECONDS):
+        return Done(run, None, NOT_STARTED, interrupted=True)
+    with told_by(asking.is_set):
+        return _made_elsewhere(run, config, training)
 
 
 def _made_elsewhere(run: Run, config: DictConfig, training: Mapping[str, bytes]) -> Done:

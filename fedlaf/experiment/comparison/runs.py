@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
@@ -18,12 +19,14 @@ from rich.progress import Progress
 
 from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
+from fedlaf.core.whole_file import whole
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.interruption import Interrupted, requested
-from fedlaf.experiment.plan import prepare
+from fedlaf.experiment.plan import prepare, provenance_of
+from fedlaf.experiment.provenance import DEVICE, different
 from fedlaf.experiment.run_record import goes_on
 
 REPORT = "report.json"
@@ -52,6 +55,10 @@ Submit = Callable[[Run, DictConfig], "Future[Done]"]
 class Runner(Protocol):
     """Where runs are made: a context that takes them; InvalidValue is raised for one that it cannot make."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether runs are made on other machines, of whatever kind."""
+
     def started(self) -> AbstractContextManager[Submit]:
         """Begin; what is running when the context ends may be given up."""
 
@@ -68,7 +75,7 @@ def run_all(
     """
     found = []
     with runner.started() as submit:
-        for done in _as_they_end(first, later, submit, say):
+        for done in _as_they_end(first, later, submit, say, elsewhere=runner.elsewhere):
             ended(done)
             found.append(done)
     if any(done.interrupted for done in found):
@@ -78,7 +85,8 @@ def run_all(
 
 
 def _as_they_end(
-    first: Sequence[Run], later: Callable[[Run], Sequence[Run]], submit: Submit, say: Callable[[str], None]
+    first: Sequence[Run], later: Callable[[Run], Sequence[Run]], submit: Submit, say: Callable[[str], None],
+    *, elsewhere: bool,
 ) -> Iterator[Done]:  # fmt: skip
     ready: deque[Done] = deque()
     running: dict[Future[Done], Run] = {}
@@ -90,7 +98,7 @@ def _as_they_end(
                 ready.append(Done(run, None, NOT_STARTED, interrupted=True))
                 continue
             config = job(run)
-            kept = finished(run, plain(config), say)
+            kept = finished(run, config, say, elsewhere=elsewhere)
             if kept is None:
                 running[submit(run, config)] = run
             else:
@@ -117,6 +125,9 @@ def _result(future: Future[Done], run: Run) -> Done:
     except Exception as error:  # whatever became of its process or its node
         return Done(run, None, _line(error))
     save(done.files, run.folder)
+    if done.report and done.files:  # made elsewhere, from what is here of it
+        for left in (run.folder / "stages").glob("*.rounds"):
+            rmtree(left)
     return replace(done, files={})
 
 
@@ -146,24 +157,33 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
 
 
 def finished(
-    run: Run, config: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
+    run: Run, config: DictConfig, say: Callable[[str], None] = lambda _: None, *, elsewhere: bool = False
 ) -> dict[str, Any] | None:
-    """The report that an earlier comparison left in the run's folder, if it is of the same configuration.
+    """The report that an earlier comparison left in the run's folder, if it is of the same configuration and
+    provenance (where runs are made `elsewhere`, of any kind of device).
 
-    Anything else that lies there is ignored, and `say` is told so.
+    Anything else that lies there is made again. `say` is told which of the two, in a line.
     """
     path = run.folder / REPORT
     if not path.exists():
         return None
+    why, kept = "not of this configuration", _same_configuration(path, plain(config))
+    if kept is not None:
+        changed = different(provenance_of(config), kept.get("provenance") or {})
+        why = ", ".join(name for name in changed if not (elsewhere and name == DEVICE))
+        why = f"changed since: {why}" if why else ""
+    say(f"{path}: {f'{why}, made again' if why else 'taken up'}")
+    return None if why else kept
+
+
+def _same_configuration(path: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     wanted = json.loads(json.dumps({**config, "resume": None}))
     try:
         kept: dict[str, Any] = json.loads(path.read_text())
-        if {**kept["config"], "resume": None} == wanted and isinstance(kept["requests"], list):
-            return kept
+        same = {**kept["config"], "resume": None} == wanted and isinstance(kept["requests"], list)
     except (OSError, ValueError, TypeError, KeyError):
-        pass
-    say(f"{path}: not of this configuration, made again")
-    return None
+        return None
+    return kept if same else None
 
 
 def save(files: Mapping[str, bytes], folder: Path) -> None:
@@ -171,9 +191,8 @@ def save(files: Mapping[str, bytes], folder: Path) -> None:
     for name in sorted(files, key=lambda name: name == REPORT):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".part")
-        draft.write_bytes(files[name])
-        draft.replace(path)
+        with whole(path) as draft:
+            draft.write_bytes(files[name])
 
 
 def _stopped(kept: dict[str, Any]) -> str:

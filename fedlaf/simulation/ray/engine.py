@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -53,10 +56,7 @@ class Ray:
     sums: bool = True
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require_count("workers", self.workers)
-        require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        _check_share(self.gpus_per_worker)
+        _check_workers(self)
         require_count("object_store_mb", self.object_store_mb, at_least=80)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -69,7 +69,8 @@ class Ray:
             return guest.work(server, client, clients)
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
         grid = RayGrid(client, clients, self.pool(workers), sums=self.sums)
-        server(grid, server_context())
+        with _collector_at_rest():
+            server(grid, server_context())
 
     def pool(self, workers: int) -> Pool:
         """A pool of workers: the one of an earlier job, where it fits."""
@@ -150,10 +151,7 @@ class RayCluster:
     sums: bool = True
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require_count("workers", self.workers)
-        require_number("cpus_per_worker", self.cpus_per_worker, above=0)
-        _check_share(self.gpus_per_worker)
+        _check_workers(self)
         require_count("memory_mb", self.memory_mb, at_least=0)
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
@@ -175,7 +173,8 @@ class RayCluster:
         """Run a server app on workers that end with it, in the Ray that this process has joined."""
         pool = self.pool(clients)
         try:
-            server(RayGrid(client, clients, pool, sums=self.sums), server_context())
+            with _collector_at_rest():
+                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
         finally:
             pool.close()
 
@@ -211,7 +210,21 @@ class RayCluster:
         return Pool(options, places[:wanted])
 
 
-def _check_share(gpus: float) -> None:
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Spare what is there already the garbage collector: each pass over all of torch stops the workers."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _check_workers(engine: Ray | RayCluster) -> None:
+    if engine.workers is not None:
+        require_count("workers", engine.workers)
+    require_number("cpus_per_worker", engine.cpus_per_worker, above=0)
+    gpus = engine.gpus_per_worker
     require_number("gpus_per_worker", gpus, at_least=0)
     require(gpus <= 1 or gpus == int(gpus), "gpus_per_worker", "at most 1, or a whole number of GPUs", gpus)
 

@@ -40,9 +40,11 @@ def temporary_folder() -> str | None:
     if _will_do(taken):
         return None
     for place in PLACES:
-        folder = f"{place}/ray-{os.getuid()}"
+        private = f"{place}/ray-{os.getuid()}"
+        folder = f"{private}/own"  # Ray opens its folder to everybody
         with contextlib.suppress(OSError):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(private, 0o700)  # refused where it is another user's
             if _will_do(folder):
                 return folder
     expected = f"a folder to write to, with {ROOM_MB} MB of room, in a path of {LONGEST_FOLDER} bytes or less"
