@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 
+from fedlaf.core.errors import RoundFailed
 from fedlaf.core.weights import weights_digest
 from fedlaf.experiment import api
 from fedlaf.experiment.checkpoints import saved_stages
@@ -53,6 +54,9 @@ METHODS = {
 }
 """What runs forget with, in turn, and with which keys: their state between rounds is of every kind."""
 
+STOPPED = 3
+"""Exit code of a life that ended in one line because clients failed; the run can be resumed."""
+
 FORK = multiprocessing.get_context("fork")
 
 
@@ -63,6 +67,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
     runs: int = 0
+    stopped: int = 0
     lost: list[str] = field(default_factory=list)
 
 
@@ -77,6 +82,9 @@ def life(folder: Path, keys: Sequence[str], log: Path) -> None:
             api.resume(folder)
         else:
             api.run(*keys, folder=folder)
+    except RoundFailed as error:  # such as a client whose workers were killed three times: one line
+        print(error, file=sys.stderr, flush=True)
+        os._exit(STOPPED)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -167,6 +175,9 @@ def campaign(
         process.join()
         if process.exitcode == 0:
             return
+        if process.exitcode == STOPPED:
+            tally.stopped += 1
+            continue
         raise RuntimeError(
             f"life {attempt + 1} ended with {process.exitcode}: see {folder.with_suffix('.log')}"
         )
@@ -209,7 +220,7 @@ def main() -> None:
         expected, seconds = clean[method]
         folder = root / f"run-{tally.runs}"
         tally.runs += 1
-        before = tally.faults.total()
+        before, lost = tally.faults.total(), len(tally.lost)
         try:
             campaign(folder, keys, seconds, draw, tally, until)
             found, fault = result(folder), verify(folder).fault
@@ -220,8 +231,11 @@ def main() -> None:
         except (RuntimeError, OSError) as error:
             tally.lost.append(f"{method}: {error}")
         told = f"{keys[-1] if 'inline' in keys[-1] else 'engine=ray'}, {tally.faults.total() - before} faults"
-        print(f"run {tally.runs}: {method}, {told}, {'lost' if tally.lost else 'the same bits'}", flush=True)
-        if not tally.lost:
+        print(
+            f"run {tally.runs}: {method}, {told}, {'lost' if len(tally.lost) > lost else 'the same bits'}",
+            flush=True,
+        )
+        if len(tally.lost) == lost:
             shutil.rmtree(folder)
     _say(tally)
     sys.exit(1 if tally.lost else 0)
@@ -240,6 +254,7 @@ def _say(tally: Tally) -> None:
     print(f"runs: {tally.runs}\nruns lost: {len(tally.lost)}")
     for line in tally.lost:
         print(f"  {line}")
+    print(f"lives that ended in one line, as a client's workers were killed three times: {tally.stopped}")
     print("where drivers were killed:")
     for name, count in tally.places.most_common():
         print(f"  {name}: {count}")
