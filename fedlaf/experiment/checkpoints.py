@@ -30,8 +30,7 @@ from fedlaf.report import Point
 NO_HISTORY = HistorySpec()
 """What most stages keep for later requests: nothing."""
 
-ENDS = ("json", "safetensors", "curve.safetensors")
-"""Of the files of a stage."""
+ENDS = ("json", "safetensors", "curve.safetensors")  # of a stage's files
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
 """What reading a damaged file raises."""

@@ -19,6 +19,7 @@ from safetensors.numpy import load
 
 from fedlaf.core.safe_files import DRAFT, array_bytes, write_bytes, write_text
 from fedlaf.core.trees import put_together, taken_apart
+from fedlaf.method.history_writer import UNDO
 
 KEPT = 2
 """Checkpoints that stay: where the last is damaged, the one before is taken."""
@@ -141,6 +142,12 @@ class RoundCheckpoints:
 
     def _arrays(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
+
+
+def settle_all(stages: Path) -> None:
+    """Remove what only a run that goes back would need: all stages are finished."""
+    for place in (*stages.glob("*.rounds"), *stages.glob(f"*.history/{UNDO}")):
+        shutil.rmtree(place)
 
 
 def _files_of(path: Path) -> list[str]:

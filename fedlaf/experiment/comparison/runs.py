@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
@@ -27,6 +26,7 @@ from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.interruption import Interrupted, requested
 from fedlaf.experiment.plan import prepare, provenance_of
 from fedlaf.experiment.provenance import DEVICE, different
+from fedlaf.experiment.round_checkpoints import settle_all
 from fedlaf.experiment.run_record import goes_on
 
 REPORT = "report.json"
@@ -126,8 +126,7 @@ def _result(future: Future[Done], run: Run) -> Done:
         return Done(run, None, _line(error))
     save(done.files, run.folder)
     if done.report and done.files:  # made elsewhere, from what is here of it
-        for left in (run.folder / "stages").glob("*.rounds"):
-            rmtree(left)
+        settle_all(run.folder / "stages")
     return replace(done, files={})
 
 
