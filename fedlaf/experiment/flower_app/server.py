@@ -19,6 +19,7 @@ from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
 from fedlaf.experiment.pipeline import Pipeline
 from fedlaf.experiment.plan import Plan, prepare
+from fedlaf.experiment.run_record import RunRecord
 from fedlaf.simulation import PolledGrid, flower_compat
 
 
@@ -75,6 +76,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
+    RunRecord(plan.config, plan.method_name).write(folder)
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
     finished = Pipeline(plan, polled, CheckpointStore(folder, plan.resume, plan.provenance), Log()).run()
     finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
