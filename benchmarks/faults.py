@@ -38,6 +38,7 @@ from fedlaf.experiment.checkpoints import saved_stages
 from fedlaf.experiment.config import composed
 from fedlaf.experiment.ledger import verify
 from fedlaf.experiment.plan import prepare
+from fedlaf.simulation.ray.grid import ATTEMPTS
 
 LEAVES = "{{_target_: fedlaf.data.WithdrawClients, clients: [{}], round: {}}}"
 JOB = (
@@ -156,15 +157,18 @@ def campaign(
     """One run, killed again and again until it ends by itself; `seconds` is how long a clean one takes."""
     on_ray = "engine=ray" in keys
     for attempt in range(200):
-        process = started(folder, keys)
+        process, killed = started(folder, keys), 0
         over = monotonic() > until
         soonest, latest = (10.0, 30.0) if on_ray else (0.2, 0.6 * seconds)  # a Ray takes seconds to start
         limit = monotonic() + (600.0 if over else draw.uniform(soonest, latest))
         while process.is_alive() and monotonic() < limit:
             pause = draw.uniform(2.0, 5.0) if on_ray else 600.0
             process.join(min(pause, max(0.0, limit - monotonic())))
-            if on_ray and not over and process.is_alive() and (there := workers(process.pid)):
-                tally.faults["worker"] += kill(draw.choice(there))
+            # By policy a client whose workers died ATTEMPTS times has failed, which changes a result.
+            left = ATTEMPTS - 1 - killed if on_ray and not over else 0
+            if left and process.is_alive() and (there := workers(process.pid)):
+                killed += kill(draw.choice(there))
+        tally.faults["worker"] += killed
         if process.is_alive() and kill(process.pid):
             process.join()
             if process.exitcode == 0:
