@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fedlaf import report as reports
 from fedlaf.client.device import numerics
@@ -21,6 +21,7 @@ from fedlaf.experiment.config_errors import USER_ERRORS, InvalidConfiguration, e
 from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_folder import clear, leave_nothing, note
+from fedlaf.experiment.tracked import tracked
 from fedlaf.report import Report, load
 
 __all__ = ["Comparison", "Report", "compare", "execute", "load", "run", "unless_stopped"]
@@ -49,24 +50,27 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
         leave_nothing(place)
 
 
-def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = False) -> Report:
+def execute(
+    plan: Plan, folder: Path, command: str = "", *, multirun: bool = False, screen: TextIO | None = None
+) -> Report:
     """Run a plan and write its files, which name the `command` that makes them again; with `multirun`, held
-    against the runs beside its folder.
+    against the runs beside its folder. Progress is shown on `screen`, by default stderr.
 
     Raises RoundFailed.
     """
     clear(folder)
     # As in every worker: the same bits on any engine, and in a second run of this process.
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
-    with reports.watching() as watch, here:
+    with reports.watching(screen) as watch, tracked(plan, folder, watch, command) as tracking:
         try:
-            finished = pipeline.run(plan, folder, watch)
+            with here:
+                finished = pipeline.run(plan, folder, tracking)
         except RoundFailed as error:
             raise RoundFailed(f"{error}; {KEPT}") from error
-    if multirun:
-        finished = reports.compared(finished, folder)
-    finished = replace(finished, command=command)
-    reports.write(finished, folder)
+        if multirun:
+            finished = reports.compared(finished, folder)
+        finished = replace(finished, command=command)
+        tracking.finish(finished, folder)
     return finished
 
 

@@ -68,7 +68,7 @@ class Pipeline:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
-    answers: dict[str, Answers] = field(default_factory=dict)
+    rounds: dict[str, tuple[RoundRecord, ...]] = field(default_factory=dict)
     current: str = ""  # the stage whose weights the next one starts from
 
     def run(self) -> Report:
@@ -100,7 +100,8 @@ class Pipeline:
         plan = self.plan
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, self.answers, self.store.folder.parent, partition=plan.partition,
+            versions(), plan.config, {name: Answers.of(records) for name, records in self.rounds.items()},
+            self.store.folder.parent, partition=plan.partition, rounds=self.rounds,
         )  # fmt: skip
 
     def train(self, weights: Weights, registry: ClientRegistry, done: int, until: int) -> StageResult:
@@ -152,6 +153,7 @@ class Pipeline:
         saved |= {"retrained": name.replace("request", "retrain")} if "retrained" in stages else {}
         self.current = saved["unlearned"]
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
+        self.watch.measuring(name)
         judged = judge.judge(models | references)
         request = registry.request
         result = RequestResult(
@@ -212,11 +214,10 @@ class Pipeline:
         clock = perf_counter()
         if found is None:
             curve = Curve(name, self.plan, few, stage.skip, weights)
-            self.watch.stage(name, rounds - stage.skip)
+            self.watch.stage(name, rounds - stage.skip, len(stage.registry.present))
 
             def on_round(record: RoundRecord, now: Weights) -> None:
-                curve.follow(record, now)
-                self.watch.advance(name)
+                self.watch.advance(name, record, curve.follow(record, now))
 
             writer = self.store.history_writer(name, history)
             with Peak() as peak:
@@ -226,7 +227,7 @@ class Pipeline:
         result, points = found
         self.store.put(name, fingerprint, result, points)
         self.curves += points
-        self.answers[name] = Answers.of(result.records)
+        self.rounds[name] = result.records
         self.seconds[name] = perf_counter() - clock
         return result
 

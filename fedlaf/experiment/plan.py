@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
 from fedlaf.objectives import Fit
-from fedlaf.report import partition_view
+from fedlaf.report import Tracker, partition_view
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Plan:
     history: HistorySpec
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
+    tracker: Tracker = field(default_factory=Tracker)
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -123,7 +124,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
-        provenance(federation, plain(config), device_of(spec)),
+        provenance(federation, plain(config), device_of(spec)), made(config, "tracker"),
     )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from fedlaf import report
 from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment.comparison.plan import Run, job
+from fedlaf.experiment.comparison.progress import RunsProgress
 from fedlaf.experiment.comparison.runs import Done, Runner, run_all
 from fedlaf.experiment.config import composed, made, register
 from fedlaf.report.tables import markdown
@@ -33,7 +35,9 @@ def multirun(overrides: Sequence[str]) -> str:
     ]
     for run in runs:
         job(run)
-    done = run_all(runs, lambda _: [], runner, _quiet, lambda _: None)
+    with report.log_to(runs[0].folder.parent / report.LOG_FILE) as screen, report.display(screen) as lines:
+        progress = RunsProgress("multirun", len(runs), runner, lines)
+        done = run_all(runs, lambda _: [], progress, progress.ended, progress.say)
     by_folder = {one.run.folder: one for one in done}
     rows = [_row(by_folder[run.folder]) for run in runs]
     failed = [one for one in done if one.error]
@@ -74,7 +78,3 @@ def _row(done: Done) -> list[str]:
     models = done.report["requests"][-1]["models"] if done.report and not done.error else {}
     gap = models.get("unlearned", {}).get("gap")
     return [done.run.setting, "" if gap is None else f"{gap:.2f}", done.error or str(done.run.folder)]
-
-
-def _quiet(_: Done) -> None:
-    """The table comes at the end."""

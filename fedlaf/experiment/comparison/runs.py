@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import Progress
 
 from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
@@ -23,10 +21,9 @@ from fedlaf.experiment.comparison.plan import Run, job
 from fedlaf.experiment.config import plain
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
+from fedlaf.experiment.tracked import tracked
 
 REPORT = "report.json"
-SILENT = Progress(console=Console(quiet=True), disable=True)
-"""What a single run has to tell would drown what the comparison does."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +105,21 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     at, after = folder or run.folder, training or run.after
     config.resume = str(after) if after else config.resume
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
+    command = shlex.join(["fedlaf", *run.overrides])
     try:
-        at.mkdir(parents=True, exist_ok=True)
-        finished = pipeline.run(prepare(config, choice), at, report.Watch(SILENT))
+        plan = prepare(config, choice)
+        # What a single run has to tell would drown what the comparison does: it is in the run's own log.
+        watch = report.StageProgress(report.Lines())
+        with report.log_to(at / report.LOG_FILE, errors=False), tracked(plan, at, watch, command) as tracking:
+            finished = pipeline.run(plan, at, tracking)
+            at_home = {**finished.config, **({"resume": str(run.after)} if run.after else {})}
+            tracking.finish(replace(finished, config=at_home, command=command), at)
     except USER_ERRORS as error:
         return Done(run, None, explained(error))
     except RoundFailed as error:
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    at_home = {**finished.config, **({"resume": str(run.after)} if run.after else {})}
-    report.write(replace(finished, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 
