@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -16,21 +17,20 @@ class TellsRuns(Callback):
 
     def on_multirun_start(self, config: DictConfig, **more: Any) -> None:
         """Count the runs: only Hydra's own sweeper knows them beforehand."""
-        from rich.console import Console
+        from fedlaf.experiment.comparison.multirun import combinations, swept, title
+        from fedlaf.report import Job, Lines, console_on
 
-        from fedlaf.experiment.comparison.multirun import combinations
-        from fedlaf.report import Job, Lines
-
-        asked = OmegaConf.to_container(config.hydra.overrides.task)
+        asked: Any = OmegaConf.to_container(config.hydra.overrides.task)
         known = config.hydra.sweeper._target_.endswith(".BasicSweeper")
-        total = len(combinations(asked)) if known else 0  # type: ignore[arg-type]
+        total = len(combinations(asked)) if known else 0
         self._job = Job("multirun", total, "runs", each=True)
-        self._lines = Lines(Console(stderr=True))
+        self._title = lambda keys: title(keys, swept(asked))
+        self._lines = Lines(console_on(sys.stderr))
 
     def on_job_start(self, config: DictConfig, **more: Any) -> None:
         """Which run begins."""
         if self._job is not None:
-            now = " ".join(config.hydra.overrides.task)
+            now = self._title(config.hydra.overrides.task)
             self._job.told = lambda: f"now {now}"
             self._lines.update(self._job)
 

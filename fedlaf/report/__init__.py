@@ -5,7 +5,7 @@ from fedlaf.report.files import replace, write
 from fedlaf.report.loading import load
 from fedlaf.report.noise import LOG_FILE, log_to
 from fedlaf.report.page import board_page, comparison_page
-from fedlaf.report.progress import Job, Lines, StageProgress, display, watching
+from fedlaf.report.progress import Job, Lines, StageProgress, console_on, display, watching
 from fedlaf.report.report import Report
 from fedlaf.report.results import Point, RequestResult
 from fedlaf.report.scatter import compared
@@ -30,6 +30,7 @@ __all__ = [
     "board_page",
     "compared",
     "comparison_page",
+    "console_on",
     "display",
     "load",
     "log_to",

@@ -104,8 +104,8 @@ class Bars(Lines):
 
     def update(self, job: Job) -> None:
         """Draw it as far as it is."""
-        total = job.total or int(job.over) or None
-        self.progress.update(self._bars[id(job)], completed=job.total and job.done, total=total)
+        done, total = (job.done, job.total) if job.total else (1, 1)
+        self.progress.update(self._bars[id(job)], completed=done, total=total)
         if job.over:
             LOG.info("%s: %s", job.title, job.state())
 
@@ -117,15 +117,22 @@ class _State(ProgressColumn):
         return Text(task.fields["job"].state(), no_wrap=True, overflow="ellipsis")
 
 
+def console_on(stream: TextIO, width: int | None = None) -> Console:
+    """A console on the stream; plain text where that is no terminal, or one that cannot move its cursor, or
+    where the user has set NO_COLOR.
+    """
+    console = Console(file=stream, width=width)
+    if console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR"):
+        return console
+    return Console(file=stream, width=width, force_terminal=False)
+
+
 @contextmanager
 def display(screen: TextIO | None = None) -> Iterator[Lines]:
-    """Where progress is shown while the context lasts: on `screen`, or stderr.
-
-    Bars need a terminal that can move its cursor, and a user who has not set NO_COLOR.
-    """
-    console = Console(file=screen or sys.stderr)
-    if not console.is_terminal or console.is_dumb_terminal or os.environ.get("NO_COLOR"):
-        yield Lines(Console(file=screen or sys.stderr, no_color=True, force_terminal=False))
+    """Where progress is shown while the context lasts: on `screen`, or stderr."""
+    console = console_on(screen or sys.stderr)
+    if not console.is_terminal:
+        yield Lines(console)
         return
     bars = Bars(console)
     with bars.progress:
@@ -155,7 +162,7 @@ class StageProgress(Watch):
 
     def measuring(self, name: str) -> None:
         """A line while models are measured."""
-        self._begin(Job("measures", 0, "", lambda: name))
+        self._begin(Job(f"measures of {name}", 0, ""))
 
     def note(self, line: str) -> None:
         """The line, above the bars."""

@@ -29,14 +29,12 @@ def multirun(overrides: Sequence[str]) -> str:
     """
     own = [key for key in overrides if key.startswith(OF_RUNNER)]
     runner: Runner = made(composed(own, "compare"), "runner")
-    runs = [
-        _run(number, keys)
-        for number, keys in enumerate(combinations([key for key in overrides if key not in own]))
-    ]
+    asked = [key for key in overrides if key not in own]
+    runs = [_run(number, keys, swept(asked)) for number, keys in enumerate(combinations(asked))]
     for run in runs:
         job(run)
     with report.log_to(runs[0].folder.parent / report.LOG_FILE) as screen, report.display(screen) as lines:
-        progress = RunsProgress("multirun", len(runs), runner, lines)
+        progress = RunsProgress("multirun", len(runs), runner, lines, lambda run: run.setting)
         done = run_all(runs, lambda _: [], progress, progress.ended, progress.say)
     by_folder = {one.run.folder: one for one in done}
     rows = [_row(by_folder[run.folder]) for run in runs]
@@ -59,13 +57,24 @@ def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return list(product(*each))
 
 
-def _run(number: int, keys: tuple[str, ...]) -> Run:
+def swept(overrides: Sequence[str]) -> frozenset[str]:
+    """Keys that take several values."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return frozenset(override.get_key_element() for override in parsed if override.is_sweep_override())
+
+
+def title(keys: Sequence[str], of: frozenset[str]) -> str:
+    """What tells a run from the others: its values of the swept keys, or all where none is swept."""
+    return " ".join([key for key in keys if key.partition("=")[0] in of] or keys)
+
+
+def _run(number: int, keys: tuple[str, ...], of: frozenset[str]) -> Run:
     config = _with_hydra(keys)
     chosen = config.hydra.runtime.choices["forget"]
     asked = [key for key in keys if not key.startswith("hydra.")]
     others = [key for key in asked if not key.startswith("forget=")]
     folder = Path(config.hydra.sweep.dir) / str(number)
-    return Run(" ".join(asked), chosen, config.seed, (*others, f"forget={chosen}"), folder)
+    return Run(title(asked, of), chosen, config.seed, (*others, f"forget={chosen}"), folder)
 
 
 def _with_hydra(keys: Sequence[str]) -> DictConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -19,10 +19,12 @@ SHOWN = 2
 class RunsProgress:
     """One line for all runs, and one for each run that failed; `runner` is what is watched."""
 
-    def __init__(self, title: str, total: int, runner: Runner, shown: Lines) -> None:
-        self._runner, self._shown = runner, shown
+    def __init__(
+        self, title: str, total: int, runner: Runner, shown: Lines, named: Callable[[Run], str] | None = None
+    ) -> None:
+        self._runner, self._shown, self._named = runner, shown, named or in_words
         self._at_work: dict[str, Future[Done]] = {}
-        self._failed, self._last = 0, ""
+        self._failed = 0
         self._job = Job(title, total, "runs", self._told, each=True)
         shown.begin(self._job)
 
@@ -32,18 +34,17 @@ class RunsProgress:
         with self._runner.started() as submit:
 
             def watched(run: Run, config: DictConfig) -> Future[Done]:
-                future = self._at_work[named(run)] = submit(run, config)
+                future = self._at_work[self._named(run)] = submit(run, config)
                 return future
 
             yield watched
 
     def ended(self, done: Done) -> None:
         """A run ended, or was there already."""
-        name = named(done.run)
+        name = self._named(done.run)
         self._job.done += 1
         self._job.kept += self._at_work.pop(name, None) is None
         self._failed += bool(done.error)
-        self._last = f"{name}: {'failed' if done.error else 'done'}"
         if done.error:
             self._shown.line(f"{name}: {done.error}")
         self._shown.update(self._job)
@@ -62,6 +63,6 @@ class RunsProgress:
         return ", ".join(filter(None, (failed, work)))
 
 
-def named(run: Run) -> str:
+def in_words(run: Run) -> str:
     """Setting, method and seed, as far as there are any."""
     return ", ".join(filter(None, (run.setting, run.method, f"seed {run.seed}")))
