@@ -17,20 +17,22 @@ class TellsRuns(Callback):
 
     def on_multirun_start(self, config: DictConfig, **more: Any) -> None:
         """Count the runs: only Hydra's own sweeper knows them beforehand."""
-        from fedlaf.experiment.comparison.multirun import combinations, swept, title
+        from fedlaf.experiment.comparison.multirun import combinations, swept
         from fedlaf.report import Job, Lines, console_on
 
         asked: Any = OmegaConf.to_container(config.hydra.overrides.task)
         known = config.hydra.sweeper._target_.endswith(".BasicSweeper")
         total = len(combinations(asked)) if known else 0
         self._job = Job("multirun", total, "runs", each=True)
-        self._title = lambda keys: title(keys, swept(asked))
+        self._swept = swept(asked)
         self._lines = Lines(console_on(sys.stderr))
 
     def on_job_start(self, config: DictConfig, **more: Any) -> None:
         """Which run begins."""
         if self._job is not None:
-            now = self._title(config.hydra.overrides.task)
+            from fedlaf.experiment.comparison.multirun import title
+
+            now = title(config.hydra.overrides.task, self._swept)
             self._job.told = lambda: f"now {now}"
             self._lines.update(self._job)
 

@@ -3,6 +3,7 @@
 from fedlaf.report.console import tell, tell_briefly
 from fedlaf.report.files import replace, write
 from fedlaf.report.loading import load
+from fedlaf.report.metrics import Metric
 from fedlaf.report.noise import LOG_FILE, log_to
 from fedlaf.report.page import board_page, comparison_page
 from fedlaf.report.progress import Job, Lines, StageProgress, console_on, display, watching
@@ -18,6 +19,7 @@ __all__ = [
     "LOG_FILE",
     "Job",
     "Lines",
+    "Metric",
     "Point",
     "Report",
     "RequestResult",

@@ -33,7 +33,8 @@ def log_to(path: Path, *, errors: bool = True) -> Iterator[TextIO]:
         stack.enter_context(redirect_stderr(file))
         written = logging.StreamHandler(file)
         written.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-        for handler in (written, *([_Errors(screen, path)] if errors else [])):
+        handlers: list[logging.Handler] = [written, *([_Errors(screen, path)] if errors else [])]
+        for handler in handlers:
             root.addHandler(handler)
             stack.callback(root.removeHandler, handler)
         own.setLevel(logging.INFO)

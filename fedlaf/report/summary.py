@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
 
 from fedlaf.evaluation import CATALOGUE, Group
-from fedlaf.evaluation.verdict import Word
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.report import Report
-from fedlaf.report.results import COSTS, MODELS, RequestResult
+from fedlaf.report.results import COSTS, MODELS, RequestResult, or_none
 from fedlaf.report.tables import BETWEEN, Rows, cost_rows, failures, measure_rows, table, title
 
 WIDTH = 80
-MOST = 9
+MOST = 8
 """Measures that the screen has room for."""
 TITLES = 29
 """Characters that a title has."""
 LINES = 3
 """Lines of each kind, at most, on what else happened."""
+SENTENCES = 4
+"""Lines of the verdict, at most."""
 SPENT = ("passes", "client_seconds", "rounds", "labels_read")
 """Costs that the screen has."""
 
@@ -32,7 +34,7 @@ def summary(report: Report, folder: Path, console: Console) -> None:
     lines = [f"failed: {line}" for line in failures(report)]
     if report.results:
         *before, served = report.results
-        console.print(verdict(served), highlight=False, markup=False)
+        console.print(shorten(verdict(served), SENTENCES * WIDTH), highlight=False, markup=False)
         for line in _at_most([outcome(one) for one in before]):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         costs = {name.strip(): "cost" for name in COSTS.values()}
@@ -47,8 +49,8 @@ def summary(report: Report, folder: Path, console: Console) -> None:
 
 def verdict(served: RequestResult) -> str:
     """The verdict in plain words, and how to get one where there is none."""
-    unknown = served.verdict and served.verdict.words and _all_unknown(served)
-    hint = "evaluation.reference_seeds=1 retrains one." if unknown and not served.stopped else ""
+    unknown = served.verdict and "no reference seeds" in served.verdict.outcome and not served.stopped
+    hint = "evaluation.reference_seeds=1 retrains one." if unknown else ""
     return " ".join(filter(None, (sentence(served), reasons(served), hint)))
 
 
@@ -62,13 +64,13 @@ def outcome(served: RequestResult) -> str:
 
 def decisive(served: RequestResult) -> list[str]:
     """Names of the measures that the screen shows: the mean distance, then of those that decide all
-    accuracies, of divergences and of attacks the one farthest from retraining, and what a user has added.
+    accuracies, of attacks and of divergences the one farthest from retraining, and what a user has added.
     """
     deciding = [name for name, m in served.catalogue.items() if m.decides and _there(name, served)]
     of = {group: [n for n in deciding if n in CATALOGUE and CATALOGUE[n].group is group] for group in Group}
     farthest = [
         max(of[group], key=lambda name: _far(name, served))
-        for group in (Group.DISTANCE, Group.MEMBERSHIP)
+        for group in (Group.MEMBERSHIP, Group.DISTANCE)
         if of[group]
     ]
     added = [name for name in deciding if name not in CATALOGUE]
@@ -86,7 +88,7 @@ def rows(served: RequestResult) -> Rows:
         return found
     costs = [row for row in cost_rows(served) if row[0] in {COSTS[name] for name in SPENT}]
     width = len(found[0])
-    spent = [[name.strip(), "", ours, theirs, share] for name, ours, theirs, share in costs]
+    spent = [[name.strip(), "", _short(ours), _short(theirs), share] for name, ours, theirs, share in costs]
     return [*found, *([*row, ""][:width] for row in spent)]
 
 
@@ -94,20 +96,21 @@ def _brief(label: str) -> str:
     return label.replace(" to retrained", "")
 
 
+def _short(number: str) -> str:
+    """A number as it is, or in millions where it would be wider than its column."""
+    return number if len(number) <= len(MODELS[1]) else f"{float(number.replace(',', '')) / 1e6:,.1f} M"
+
+
 def _there(name: str, served: RequestResult) -> bool:
-    return any(served.measure(name, model) is not None for model in MODELS)
+    return any(or_none(served.measure(name, model)) is not None for model in MODELS)
 
 
 def _far(name: str, served: RequestResult) -> float:
     """The distance to the retrained model, in distances between retrainings where they are known."""
     if served.verdict is None:
         return 0.0
-    distance, limit = (d.get(name, 0.0) for d in (served.verdict.distances, served.verdict.limits))
-    return 0.0 if isnan(distance) else distance / limit if limit else distance
-
-
-def _all_unknown(served: RequestResult) -> bool:
-    return bool(served.verdict) and all(word is Word.UNKNOWN for word in served.verdict.words.values())
+    distance, limit = (d.get(name, nan) for d in (served.verdict.distances, served.verdict.limits))
+    return 0.0 if isnan(distance) else distance if isnan(limit) else distance / max(limit, 1e-9)
 
 
 def _at_most(lines: list[str]) -> list[str]:
