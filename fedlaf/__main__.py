@@ -13,7 +13,7 @@ from typing import NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.experiment import config as configuration
@@ -29,6 +29,8 @@ the folder, to list, filter, sort and compare them, with a link to each report.
 
   fedlaf board outputs
   fedlaf board multirun"""
+
+OUTPUT = "hydra.runtime.output_dir"
 
 COMMANDS = ("compare", "board")
 """Words that are no configuration of a run."""
@@ -143,8 +145,9 @@ def _explaining() -> Iterator[None]:
     try:
         yield
     except USER_ERRORS as error:
-        if HydraConfig.initialized():
-            leave_nothing(Path(HydraConfig.get().runtime.output_dir))
+        made = HydraConfig.initialized() and OmegaConf.select(HydraConfig.get(), OUTPUT)  # type: ignore[arg-type]
+        if made:
+            leave_nothing(Path(made))
         _fail(explained(error), 2)
     except OSError as error:  # a folder that cannot be written, a full disk
         _fail(f"{error.strerror or error}: {error.filename or 'no file named'}", 1)

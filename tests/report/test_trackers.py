@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan, nan
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -244,7 +245,12 @@ def test_wandb_offline_has_curves_a_summary_and_an_artefact(
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     played.again(WeightsAndBiases("mine", folder=str(tmp_path)))
-    records = list(read(next(tmp_path.rglob("run-*.wandb"))))
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    for _ in range(100):  # a process of wandb's own writes it
+        records = list(read(path))
+        if any(r.HasField("exit") for r in records):
+            break
+        sleep(0.2)
     history = [values(r.history.item) for r in records if r.HasField("history")]
     found = [(h["train/round"], h["train/accuracy_test"]) for h in history if "train/round" in h]
     assert found == curve(played, "train", "accuracy_test")

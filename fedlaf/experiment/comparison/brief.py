@@ -31,8 +31,9 @@ def brief(comparison: Comparison, found: Sequence[Row]) -> str:
     lines += ["", _line("", header), "-" * WIDTH, *(_line(name, cells) for name, cells in table[:MOST])]
     lines += [f"... {hidden} more lines"] if hidden > 0 else []
     failed = [f"{row.method}, seed {seed}: {error}" for row in found for seed, error in row.errors.items()]
-    lines += [shorten(f"{len(failed)} failed, the first: {failed[0]}", WIDTH)] if failed else []
+    lines += [f"{len(failed)} failed, the first: {failed[0]}"] if failed else []
     page = comparison.folder / comparison.name / "comparison.html"
+    lines = [line if len(line) <= WIDTH else shorten(line, WIDTH) for line in lines]
     return "\n".join([*lines, f"All columns: {page} (.md, .png, .json there); -v prints them."])
 
 
@@ -42,10 +43,9 @@ def _closest(setting: str, found: Sequence[Row]) -> str:
     if not good:
         return f"{before}no method has a result"
     best = min(good, key=lambda row: row.gap.mean)
-    beside = [f"{NOTHING} {row.gap.mean:.2f}" for row in found if row.original and not row.failed]
-    beside += [f"retrainings {r.spread.mean:.2f}" for r in found if r.original and not isnan(r.spread.mean)]
-    said = f" ({', '.join(beside)})" if beside else ""
-    return f"{before}closest is {best.method} with {interval_text(best.gap)} points{said}"
+    apart = [row.spread.mean for row in found if row.original and not isnan(row.spread.mean)]
+    beside = f" (retrainings {apart[0]:.2f})" if apart else ""
+    return f"{before}closest, {interval_text(best.gap)} points{beside}: {best.method}"
 
 
 def _one(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str]]]]:

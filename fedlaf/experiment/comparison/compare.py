@@ -30,9 +30,9 @@ retrained model: a table, a plot, a page. What exists is not computed again.
 
   fedlaf compare 'seeds=[3,4,5]' 'only=[laf,scrub]'
   fedlaf compare '+methods.mine=["forget=laf","forget.ridge=0.1"]'
-  fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4,1e-3]' jobs=4
-  fedlaf compare 'base=["engine=inline","evaluation.curve_rows=0","clients=20"]'
-  fedlaf compare runner=ray runner.address=HOST:6379     # tasks of a Ray cluster
+  fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4]' jobs=4
+  fedlaf compare 'base=["engine=inline","clients=20","tracker=mlflow"]'
+  fedlaf compare runner=ray runner.address=HOST:6379    # tasks of a Ray cluster
 
 As asked for here; `fedlaf compare --cfg job` shows every key:
 """
