@@ -129,6 +129,8 @@ def _complete() -> None:
     """Hydra's completion of a command line, which knows neither our commands nor our flags."""
     name, *words = os.environ.get("COMP_LINE", "").split(" ")
     words = [word for word in words if word not in VERBOSE]
+    for flag in {"--config-dir", "-cd"} & set(words[:-2]):
+        sys.argv += [flag, words[words.index(flag) + 1]]
     if len(words) == 1:
         print(*(command for command in COMMANDS if command.startswith(words[0])))
     elif words[:1] == ["board"]:

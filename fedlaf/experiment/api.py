@@ -33,8 +33,8 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
     """One run, described as on the command line; its files go to `folder`, by default where they go there.
 
     An object that is named like a section of the configuration stands in for it: `data`, `partition`,
-    `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `backdoor`, `wrong_labels`, and
-    a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
+    `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `tracker`, `backdoor`,
+    `wrong_labels`, and a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
     """
     with _explained(overrides):
         composed, hydra = configuration.composed_with_hydra(overrides)

@@ -15,6 +15,8 @@ from support.runs import SMALL, composed
 
 from fedlaf import __main__ as entry
 
+ROOT = Path(__file__).parents[2]
+
 
 def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What `fedlaf` prints for these words."""
@@ -77,6 +79,7 @@ def test_the_options_of_a_group_and_all_keys_are_shown_as_the_help_says(
         ("fedlaf compare comparison=back", {"comparison=backdoor"}),
         ("fedlaf compare comparison=backdoor job", {"jobs="}),
         ("fedlaf board out", set()),  # the shell completes folders
+        (f"fedlaf --config-dir {ROOT}/examples/conf tracker=c", {"tracker=csv"}),
     ],
 )
 def test_words_are_completed(
