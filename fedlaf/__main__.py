@@ -30,7 +30,7 @@ the folder, to list, filter, sort and compare them, with a link to each report.
   fedlaf board outputs
   fedlaf board multirun"""
 
-OUTPUT = "hydra.runtime.output_dir"
+OUTPUT = "runtime.output_dir"
 
 COMMANDS = ("compare", "board")
 """Words that are no configuration of a run."""

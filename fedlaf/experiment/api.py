@@ -34,7 +34,8 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
 
     An object that is named like a section of the configuration stands in for it: `data`, `partition`,
     `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `tracker`, `backdoor`,
-    `wrong_labels`, and a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
+    `wrong_labels`, and a list of `measures`. Raises InvalidValue with the command line's text, and
+    RoundFailed.
     """
     with _explained(overrides):
         composed, hydra = configuration.composed_with_hydra(overrides)
