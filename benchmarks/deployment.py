@@ -97,7 +97,6 @@ def observed(lab: Lab, overrides: str, folder: Path) -> Seen:
 
 def inline(overrides: str, clients: int, folder: Path) -> None:
     """The same run on the inline engine."""
-    from rich.progress import Progress
 
     from fedlaf import report
     from fedlaf.experiment import pipeline
@@ -105,7 +104,7 @@ def inline(overrides: str, clients: int, folder: Path) -> None:
     from fedlaf.experiment.plan import prepare
 
     config, _ = composed(f"{overrides} clients={clients} engine=inline")
-    pipeline.run(prepare(config), folder, report.Watch(Progress(disable=True)))
+    pipeline.run(prepare(config), folder, report.Watch())
 
 
 def differing(one: Path, other: Path) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fedlaf import report as reports
 from fedlaf.client.device import numerics
@@ -22,6 +22,7 @@ from fedlaf.experiment.objects import with_objects
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_folder import clear, leave_nothing, note
 from fedlaf.experiment.run_record import RunRecord
+from fedlaf.experiment.tracked import tracked
 from fedlaf.report import Report, load
 
 __all__ = ["Comparison", "Report", "compare", "execute", "load", "resume", "run", "unless_stopped"]
@@ -33,8 +34,9 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
     """One run, described as on the command line; its files go to `folder`, by default where they go there.
 
     An object that is named like a section of the configuration stands in for it: `data`, `partition`,
-    `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `backdoor`, `wrong_labels`, and
-    a list of `measures`. Raises InvalidValue with the command line's text, and RoundFailed.
+    `model`, `train`, `request` or a list of `requests`, `forget`, `engine`, `tracker`, `backdoor`,
+    `wrong_labels`, and a list of `measures`. Raises InvalidValue with the command line's text, and
+    RoundFailed.
     """
     with _explained(overrides):
         composed, hydra = configuration.composed_with_hydra(overrides)
@@ -50,11 +52,12 @@ def run(*overrides: str, folder: str | Path | None = None, **objects: Any) -> Re
         leave_nothing(place)
 
 
-def resume(folder: str | Path, **objects: Any) -> Report:
+def resume(folder: str | Path, *, screen: TextIO | None = None, **objects: Any) -> Report:
     """Go on with a run whose process has ended, in its own folder: the same bits as if it had not.
 
     A finished run is only read. `objects` are those that `run` was given and no file describes. Raises
     InvalidValue for a folder that holds no run or one that another process works on, and RoundFailed.
+    Progress is shown on `screen`, by default stderr.
     """
     place = Path(folder)
     record = RunRecord.of(place)
@@ -65,32 +68,37 @@ def resume(folder: str | Path, **objects: Any) -> Report:
         expected = f"the object that the run was made with: fedlaf.resume(folder, {(missing or [''])[0]}=...)"
         require(not missing, (missing or [""])[0], expected, None)
         plan = prepare(with_objects(record.composed(), objects), record.method)
-    finished = execute(plan, place, record.command, multirun=record.multirun, go_on=True)
+    finished = execute(plan, place, record.command, multirun=record.multirun, go_on=True, screen=screen)
     return unless_stopped(finished)
 
 
 def execute(
-    plan: Plan, folder: Path, command: str = "", *, multirun: bool = False, go_on: bool = False
-) -> Report:
+    plan: Plan, folder: Path, command: str = "", *,
+    multirun: bool = False, go_on: bool = False, screen: TextIO | None = None,
+) -> Report:  # fmt: skip
     """Run a plan and write its files, which name the `command` that makes them again; with `multirun`, held
-    against the runs beside its folder; with `go_on`, as the run that was begun there.
+    against the runs beside its folder; with `go_on`, as the run that was begun there. Progress is shown on
+    `screen`, by default stderr.
 
     Raises RoundFailed.
     """
     clear(folder)
     # As in every worker: the same bits on any engine, and in a second run of this process.
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
-    with reports.watching() as watch, here:
+    with reports.watching(screen) as watch, tracked(plan, folder, watch, command) as tracking:
         for limit in plan.limits:
             watch.note(f"{plan.method_name}: {limit}")
         try:
-            finished = pipeline.run(plan, folder, watch, command=command, multirun=multirun, go_on=go_on)
+            with here:
+                finished = pipeline.run(
+                    plan, folder, tracking, command=command, multirun=multirun, go_on=go_on
+                )
         except RoundFailed as error:
             raise RoundFailed(f"{error}; {KEPT}; goes on with: fedlaf resume {folder}") from error
-    if multirun:
-        finished = reports.compared(finished, folder)
-    finished = replace(finished, command=command)
-    reports.write(finished, folder)
+        if multirun:
+            finished = reports.compared(finished, folder)
+        finished = replace(finished, command=command)
+        tracking.finish(finished, folder)
     return finished
 
 

@@ -96,6 +96,7 @@ class Config:
     forget: Any = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     engine: Any = MISSING
+    tracker: Any = MISSING
 
 
 ROOT = frozenset(f.name for f in fields(Config))

@@ -44,14 +44,16 @@ class Curve:
         """Begin after a round that an earlier process has followed, with `weights`."""
         self.points, self.round, self.passes, self.last = list(points), round_, passes, weights
 
-    def follow(self, record: RoundRecord, weights: Weights) -> None:
-        """A round ended with `weights`."""
+    def follow(self, record: RoundRecord, weights: Weights) -> Point | None:
+        """A round ended with `weights`: its point, where it has one."""
         self.passes += record.cost.passes
+        self.round += 1
         if self.followed is None or weights is self.last:
-            return
+            return None
         self.last = weights
         network = measured_model(self.plan.spec)
         found = evaluate(predict(network, weights, self.followed.few), self.followed.few)
         inner = represent(network, self.followed.drawn).astype(np.float16)
-        self.round += 1
-        self.points.append(Point(self.stage, self.round, self.passes, found.measures, found.by_class, inner))
+        point = Point(self.stage, self.round, self.passes, found.measures, found.by_class, inner)
+        self.points.append(point)
+        return point

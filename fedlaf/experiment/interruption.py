@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, current_thread, main_thread
@@ -55,12 +54,12 @@ def listening() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    count = 0
+    count, screen = 0, _Screen()
 
     def received(_signal: int, _frame: FrameType | None) -> None:
         nonlocal count
         count += 1
-        _say(FIRST if count == 1 else SECOND)
+        screen.say(FIRST if count == 1 else SECOND)
         if count > 1:
             os._exit(EXIT_CODE)  # files are whole or not there, and processes of ours end with this one
 
@@ -71,6 +70,7 @@ def listening() -> Iterator[None]:
     finally:
         if count == 0:  # else this process is about to end: a second one may still come
             signal.signal(signal.SIGINT, before)
+            screen.close()
 
 
 @contextmanager
@@ -93,7 +93,17 @@ def passed_on(tell: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def _say(line: str) -> None:
-    # Not by print: the signal may come in the middle of one. Progress bars hide the cursor.
-    cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-    os.write(2, f"{cursor}fedlaf: {line}\n".encode())
+class _Screen:
+    """The stderr that there is now, whatever its descriptor is pointed to later."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.dup(2)
+        self._terminal = os.isatty(2)
+
+    def say(self, line: str) -> None:
+        # Not by print: the signal may come in the middle of one. Progress bars hide the cursor.
+        cursor = "\x1b[?25h" if self._terminal else ""
+        os.write(self._descriptor, f"{cursor}fedlaf: {line}\n".encode())
+
+    def close(self) -> None:
+        os.close(self._descriptor)

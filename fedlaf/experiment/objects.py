@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "request": ("request", ("resolve",)),
     "forget": ("forget", ("run", "check")),
     "engine": ("engine", ("run",)),
+    "tracker": ("tracker", ("start", "log", "finish", "stop")),
 }
 """By keyword: the section that an object stands in for, and what such an object can do."""
 

@@ -147,6 +147,7 @@ class Pipeline(StagedRun):
         saved |= {"retrained": again} if "retrained" in stages else {}
         self.current = saved["unlearned"]
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
+        self.watch.measuring(name)
         judged = judge.judge(models | references)
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),

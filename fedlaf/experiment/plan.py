@@ -32,7 +32,7 @@ from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
 from fedlaf.objectives import Fit
-from fedlaf.report import partition_view
+from fedlaf.report import Tracker, partition_view
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Plan:
     checkpoint_every: int = 1
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     erase: bool = False
+    tracker: Tracker = field(default_factory=Tracker)
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -130,7 +131,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation.dataset, plain(config), device_of(spec)), limits,
-        config.checkpoints.every, _ledger(config), config.erase,
+        config.checkpoints.every, _ledger(config), config.erase, made(config, "tracker"),
     )  # fmt: skip
 
 

@@ -34,8 +34,8 @@ def versions() -> dict[str, str]:
 
 def provenance(dataset: Dataset, config: Mapping[str, Any], device: torch.device) -> dict[str, str]:
     """Hashes of the source code, the libraries' versions, the kind of device, and the data."""
-    # What measures a model has no part in what it becomes.
-    names = set(_targets({section: node for section, node in config.items() if section != "evaluation"}))
+    # What measures or follows a model has no part in what it becomes.
+    names = set(_targets({key: node for key, node in config.items() if key not in ("evaluation", "tracker")}))
     names |= set(config.get("client", {}).get("steps", ()))
     return {
         "source code": _source(tuple(sorted(name for name in names if name.split(".")[0] != "fedlaf"))),

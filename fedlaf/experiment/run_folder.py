@@ -9,9 +9,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-LEFT = ("report.json", "report.md", "report.html", "page.json", "curves.png", "drift.png")
-"""Files that speak of a whole run: those of an earlier one go before another begins."""
-
 _there: list[Path] = []
 """The nearest folder above each run's that was there before Hydra made the run's."""
 
@@ -44,5 +41,7 @@ def leave_nothing(folder: Path) -> None:
 
 def clear(folder: Path) -> None:
     """Remove what an earlier run left in the folder that would speak for this one."""
-    for name in LEFT:
+    from fedlaf.report.files import FILES  # later than Hydra's callback needs this module
+
+    for name in (*FILES, "page.json"):
         (folder / name).unlink(missing_ok=True)

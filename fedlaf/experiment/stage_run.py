@@ -59,13 +59,13 @@ class StageRun:
         made_from |= {"rows of the curve": self.fingerprint.curve, **self.store.provenance}
         self.checkpoints = self.store.rounds(self.name, made_from)
         progress, self.writer = self._found(stage, needs_states=getattr(method, "clients_keep_state", True))
-        self.watch.stage(self.name, self.rounds - stage.skip)
-        for _ in range(progress.done if progress else 0):
-            self.watch.advance(self.name)
+        self.watch.stage(self.name, self.rounds - stage.skip, len(stage.registry.present))
+        points = {point.round: point for point in curve.points}
+        for number, record in enumerate(progress.records if progress else (), stage.skip + 1):
+            self.watch.advance(self.name, record, points.get(number))
 
         def on_round(record: RoundRecord, now: Weights) -> None:
-            curve.follow(record, now)
-            self.watch.advance(self.name)
+            self.watch.advance(self.name, record, curve.follow(record, now))
 
         here = replace(
             stage, on_round=on_round, history_writer=self.writer, resumed=progress,

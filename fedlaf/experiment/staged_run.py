@@ -27,7 +27,7 @@ from fedlaf.experiment.request_records import of_failure
 from fedlaf.experiment.stage_run import StageRun
 from fedlaf.experiment.withdrawals import Refused, Withdrawals
 from fedlaf.method.answers import Answers
-from fedlaf.method.contract import ClientRegistry, Method, Stage, StageResult
+from fedlaf.method.contract import ClientRegistry, Method, RoundRecord, Stage, StageResult
 from fedlaf.method.update_history import HistoryHandle, HistorySpec
 from fedlaf.protocol.enrolment import check_rows, enrol
 from fedlaf.protocol.row_counts import TaggedGrid
@@ -48,7 +48,7 @@ class StagedRun:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
-    answers: dict[str, Answers] = field(default_factory=dict)
+    rounds: dict[str, tuple[RoundRecord, ...]] = field(default_factory=dict)
     current: str = ""
     taken_up: str = ""
     withdrawals: Withdrawals = field(init=False)
@@ -120,7 +120,7 @@ class StagedRun:
         """Delete what holds the influence of a request's rows, and note in the ledger what that was."""
         left = {name, name.replace("request", "retrain")}
         references = f"{name.replace('request', REFERENCE)}-"
-        before = [stage for stage in self.answers if stage not in left and not stage.startswith(references)]
+        before = [stage for stage in self.rounds if stage not in left and not stage.startswith(references)]
         stages = erasure.erase(self.store.folder, name, before, registry.request.withdrawn)
         self.curves = [replace(point, represented=None) for point in self.curves]
         names = sorted(map(self.ledger.names.of_client, registry.request.withdrawn))
@@ -155,8 +155,8 @@ class StagedRun:
         ledger = {"entries": len(self.ledger.entries), "head": self.ledger.head}
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, self.answers, self.folder, partition=shown, ledger=ledger,
-            provenance=plan.provenance,
+            versions(), plan.config, {name: Answers.of(records) for name, records in self.rounds.items()},
+            self.folder, partition=shown, ledger=ledger, provenance=plan.provenance, rounds=self.rounds,
         )  # fmt: skip
 
     def _retrain(
@@ -208,7 +208,7 @@ class StagedRun:
         else:
             client_states.only(self.store.folder, name)
         self.curves += points
-        self.answers[name] = Answers.of(result.records)
+        self.rounds[name] = result.records
         self.seconds[name] = perf_counter() - clock
         return result
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: report.json, report.md, curves.png, drift.png, report.html, page.json."""
+"""What a run leaves in its folder when it has ended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from fedlaf.core.whole_file import write_text
 from fedlaf.report.drift import plot_drift, section
+from fedlaf.report.metrics import json_lines
 from fedlaf.report.page import has_assets, page_data, run_page
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
@@ -24,6 +25,9 @@ from fedlaf.report.tables import (
     title,
 )
 
+FILES = ("report.html", "report.json", "report.md", "curves.png", "drift.png", "metrics.jsonl")
+"""What there is to read of a run, in its folder; `page.json` has the values of its page."""
+
 
 def write(report: Report, folder: Path) -> None:
     """Write the files; a file is complete or not there.
@@ -34,6 +38,7 @@ def write(report: Report, folder: Path) -> None:
     drawn = plot(report, folder / "curves.png")
     plot_drift(report, folder / "drift.png")
     replace(folder / "report.md", document(report, picture=drawn))
+    replace(folder / "metrics.jsonl", json_lines(report))
     data = page_data(report)
     replace(folder / "page.json", json.dumps(data, allow_nan=False) + "\n")
     if has_assets():

@@ -14,6 +14,7 @@ from fedlaf.core.types import Weights
 from fedlaf.evaluation import Verdict
 from fedlaf.evaluation.catalogue import CATALOGUE
 from fedlaf.method.answers import Answers
+from fedlaf.method.contract import RoundRecord
 from fedlaf.report.records import Record, records
 from fedlaf.report.results import COSTS, MODELS, Point, RequestResult, or_none
 
@@ -21,9 +22,9 @@ from fedlaf.report.results import COSTS, MODELS, Point, RequestResult, or_none
 @dataclass(frozen=True)
 class Report:
     """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
-    weights of its stages are; `command` makes the run again, `partition`, which only the page shows, has
-    rows by client and class, and `provenance` hashes of what the run was made with; `ledger` has the number
-    of its entries and the hash of the last.
+    weights of its stages are; `command` makes the run again, and `provenance` has hashes of what it was made
+    with; `ledger` has the number of its entries and the hash of the last. `partition`, which only the page
+    shows, has rows by client and class; `rounds`, for metrics.jsonl and trackers, the rounds of each stage.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Report:
     partition: Mapping[str, Any] = field(default_factory=dict, compare=False)
     provenance: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    rounds: Mapping[str, tuple[RoundRecord, ...]] = field(default_factory=dict, compare=False)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isnan
 
 from rich import box
@@ -26,11 +26,10 @@ WIDEST = 11
 MEGABYTE = 1e6
 
 
-def measure_rows(served: RequestResult, *, brief: bool = False) -> Rows:
-    """A header, then one row a measure that any model has.
+def measure_rows(served: RequestResult, names: Iterable[str] | None = None) -> Rows:
+    """A header, then one row a measure that any model has, of those called `names` (None: of all).
 
-    The distance to the retrained model, the spread and the verdict come last, where there are any;
-    `brief` leaves out what only the files show.
+    The distance to the retrained model, the spread and the verdict come last, where there are any.
     """
     verdict, spread = served.verdict, served.spread
     judges = bool(verdict and any(w is not Word.UNKNOWN for w in verdict.words.values()))
@@ -38,9 +37,9 @@ def measure_rows(served: RequestResult, *, brief: bool = False) -> Rows:
     header += [DISTANCE] if verdict and verdict.distances else []
     header += [BETWEEN] if spread else []
     rows = [[*header, *([VERDICT] if judges else [])]]
-    for name, measure in served.catalogue.items():
-        values = [served.measure(name, model) for model in MODELS]
-        if (brief and not measure.brief) or all(value is None for value in values):
+    for name in served.catalogue if names is None else names:
+        measure, values = served.catalogue[name], [served.measure(name, model) for model in MODELS]
+        if all(value is None for value in values):
             continue
         values += [verdict.distances.get(name)] if verdict and verdict.distances else []
         values += [spread.get(name)] if spread else []
@@ -122,9 +121,10 @@ def show(report: Report, console: Console) -> None:
         console.print(f"failed: {line}", soft_wrap=True)
     for served in report.results:
         groups = {measure.label: measure.group for measure in served.catalogue.values()}
-        console.print(_table(title(served), measure_rows(served, brief=True), groups))
+        brief = [name for name, measure in served.catalogue.items() if measure.brief]
+        console.print(table(title(served), measure_rows(served, brief), groups))
         if served.costs:
-            console.print(_table(None, cost_rows(served), {}))
+            console.print(table(None, cost_rows(served), {}))
         for line in remarks(served):
             console.print(line, soft_wrap=True)
 
@@ -164,11 +164,14 @@ def _who_took_part(served: RequestResult) -> str:
     return f"asked while forgetting: {named} ({forgetting} of those that forget)"
 
 
-def _table(heading: str | None, rows: Rows, groups: Mapping[str, str]) -> Table:
+def table(heading: str | None, rows: Rows, groups: Mapping[str, str], titles: int = TITLES) -> Table:
+    """Rows as a table of the console, with so many characters for `titles`; a line parts those whose first
+    cells are of different `groups`.
+    """
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for place, name in enumerate(rows[0]):
         if place == 0:
-            table.add_column(name, min_width=TITLES)
+            table.add_column(name, min_width=titles)
         else:
             table.add_column(name, justify="right", no_wrap=name == VERDICT, max_width=WIDEST)
     for row, after in zip(rows[1:], [*rows[2:], [""]], strict=True):

@@ -62,6 +62,12 @@ def test_nothing_but_failures_exits_with_1_and_one_success_with_0(
     )
     monkeypatch.setattr("sys.argv", ["fedlaf", "compare", *common, "only=[lost,not]"])
     entry.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines[:-1])) <= 80
+    assert "1 failed, the first: lost, seed 7: server_rows: expected at least 1" in "\n".join(lines)
+    monkeypatch.setattr("sys.argv", ["fedlaf", "compare", "-v", *common, "only=[lost,not]"])
+    entry.main()
     assert "| lost |" in capsys.readouterr().out
 
 

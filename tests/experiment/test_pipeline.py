@@ -22,14 +22,16 @@ def test_the_shipped_main_job_in_brief(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no progress bars, no warnings, where there is no terminal
-    for word in ("original", "unlearned", "retrained", "backdoor success", "client passes", "bytes up"):
+    names = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    # A line a stage, no bars, no warnings, where there is no terminal.
+    assert names == ["train", "request-1", "retrain-1", "measures of request-1"]
+    for word in ("original", "unlearned", "retrained", "backdoor success", "client passes"):
         assert word in done.stdout
     left = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     stages = {f"stages/{s}.{e}" for s in ("train", "request-1", "retrain-1") for e in ("json", "safetensors")}
     seen = {f"stages/request-1-{model}.predictions.safetensors" for model in ("original", "retrained")}
     stages |= {f"stages/{s}.curve.safetensors" for s in ("train", "request-1", "retrain-1")}
-    shown = {"report.json", "report.md", "curves.png", "report.html", "page.json"}
+    shown = {"report.json", "report.md", "curves.png", "metrics.jsonl", "run.log", "report.html", "page.json"}
     shown |= {"run.json", "withdrawn.json", "ledger.jsonl", "ledger.key", "stages/request-1.result.json"}
     assert left == shown | stages | seen
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -121,10 +123,9 @@ def test_a_failed_run_says_so_and_keeps_what_it_has(
     with pytest.raises(SystemExit) as ended:
         run_command(monkeypatch, tmp_path / "a", "forget=laf_adam")
     assert ended.value.code == 1
-    error = capsys.readouterr().err
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "rounds, " not in line]
     assert error.startswith("fedlaf: error: request-1, warmup round 1: 1 clients asked, 0 answered")
     assert "ValueError: out of luck" in error
-    assert error.count("\n") == 1
     assert (tmp_path / "a" / "stages" / "train.safetensors").is_file()
     assert not (tmp_path / "a" / "report.json").exists()
     monkeypatch.undo()

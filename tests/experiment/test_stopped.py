@@ -26,7 +26,8 @@ def test_a_stopped_request_is_reported_and_leaves_the_model_as_it_was(
         entry.main()
     assert ended.value.code == 1
     told = capsys.readouterr()
-    (line,) = told.err.strip().splitlines()
+    *_, line = told.err.splitlines()
+    assert told.err.count("error") == 1
     assert "request-1 stopped" in line
     assert "diverged" in line
     assert "The request was not served" in told.out

@@ -74,7 +74,7 @@ def test_the_table_has_a_row_a_request() -> None:
 def test_the_picture_is_written_and_whole(tmp_path: Path) -> None:
     write(THREE, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "report.json", "report.md", "drift.png", "page.json", "report.html",
+        "report.json", "report.md", "drift.png", "page.json", "report.html", "metrics.jsonl",
     }  # fmt: skip
     image = imread(tmp_path / "drift.png")
     assert image.shape[1] > image.shape[0] > 400

@@ -19,7 +19,7 @@ from fedlaf.core.cost import Cost
 from fedlaf.evaluation import Evaluation, Verdict
 from fedlaf.evaluation.verdict import Word
 from fedlaf.method.answers import Answers, ClientFailures
-from fedlaf.report import Point, Report, RequestResult, tell, watching, write
+from fedlaf.report import Point, Report, RequestResult, tell, write
 from fedlaf.report.files import document
 from fedlaf.report.plot import curves_of, plot
 from fedlaf.report.report import as_json
@@ -364,19 +364,14 @@ def test_the_console_shows_both_tables_and_failed_answers() -> None:
     assert "unlearning" not in silent.getvalue()
 
 
-def test_tell_ends_with_where_the_files_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_tell_verbose_has_all_tables_and_ends_with_where_the_files_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     folder = tmp_path / ("long" * 40)
-    tell(REPORT, folder)
-    assert capsys.readouterr().out.endswith(f"{folder}\n")
-
-
-def test_progress_is_silent_when_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
-    with watching() as watch:
-        watch.stage("train", 2)
-        watch.advance("train")
-        with pytest.raises(KeyError):
-            watch.advance("a stage that never began")
-    assert capsys.readouterr() == ("", "")
+    tell(REPORT, folder, verbose=True)
+    out = capsys.readouterr().out
+    assert out.endswith(f"{folder}\n")
+    assert "peak memory, server" in out
 
 
 # ---- the plot
@@ -454,7 +449,7 @@ def test_the_dotted_line_is_the_retrained_model_of_the_request_that_is_drawn(
 
 def test_the_files_are_written_and_nothing_else(tmp_path: Path) -> None:
     write(REPORT, tmp_path)
-    names = ["curves.png", "page.json", "report.html", "report.json", "report.md"]
+    names = ["curves.png", "metrics.jsonl", "page.json", "report.html", "report.json", "report.md"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
     assert json.loads((tmp_path / "report.json").read_text()) == parsed(REPORT)
     assert (tmp_path / "report.md").read_text() == document(REPORT)

@@ -21,7 +21,7 @@ from fedlaf import __main__ as entry
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment import pipeline
 from fedlaf.experiment.plan import Plan
-from fedlaf.report import Report
+from fedlaf.report import Report, Watch
 from fedlaf.simulation import InlineGrid
 from support.federations import same_bits
 
@@ -29,23 +29,14 @@ SMALL = ["data=digits", "model=small_cnn", "corruption.backdoor.patch=2", "engin
          "train.rounds=2", "evaluation.curve_rows=20"]  # fmt: skip
 
 
-class StagesRun:
+class StagesRun(Watch):
     """A watch that notes which stages of a run were run, not taken up."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def stage(self, name: str, rounds: int) -> None:
+    def stage(self, name: str, rounds: int, clients: int) -> None:
         self.names.append(name)
-
-    def advance(self, name: str) -> None:
-        pass
-
-    def note(self, line: str) -> None:
-        pass
-
-    def withdrawn(self, nodes: dict[int, int]) -> None:
-        pass
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -59,7 +50,7 @@ def composed(*overrides: str) -> DictConfig:
 def run_plan(plan: Plan, folder: Path) -> tuple[list[str], Report]:
     """The stages that a run of the plan had to run itself, and its report."""
     watch = StagesRun()
-    report = pipeline.run(plan, folder, watch)  # type: ignore[arg-type]
+    report = pipeline.run(plan, folder, watch)
     return watch.names, report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill, shorten
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -12,28 +13,29 @@ from omegaconf import OmegaConf
 from fedlaf import report
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.safe_files import write_text
+from fedlaf.experiment.comparison.brief import WIDTH, brief
 from fedlaf.experiment.comparison.plan import Comparison, job
 from fedlaf.experiment.comparison.plot import plot
+from fedlaf.experiment.comparison.progress import RunsProgress
+from fedlaf.experiment.comparison.records import write_records
 from fedlaf.experiment.comparison.rows import Row, as_json, rows
 from fedlaf.experiment.comparison.runs import Done, Runner, run_all
 from fedlaf.experiment.comparison.sweep_plot import plot_sweep
 from fedlaf.experiment.comparison.table import table
 from fedlaf.experiment.config import composed, made
 
-USAGE = """fedlaf compare [comparison=NAME] [key=value ...]
+USAGE = """fedlaf compare [-v] [comparison=NAME] [key=value ...]
 
-Trains once a seed, runs every method from there, and compares all with one retrained model: a table, a
-plot and a JSON. Results that exist are not computed again. comparison is one of those in conf/comparison;
-study/... are ablations and sweeps of LAF.
+Trains once a seed, runs every method from there, and compares all with one
+retrained model: a table, a plot, a page. What exists is not computed again.
 
-fedlaf compare 'seeds=[3,4,5]' 'only=[laf]'                     # of the methods below
-fedlaf compare '+methods.brief=["forget=laf","forget.ridge=0.1"]'
-fedlaf compare 'base=["engine=inline","data.train_rows=5000"]'   # keys of all jobs
-fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4,1e-3]'
-fedlaf compare runner=ray runner.address=HOST:6379              # runs are tasks of a Ray cluster
-fedlaf -m runner=ray engine=inline forget=laf,scrub seed=0,1    # and so are those of a multirun
+  fedlaf compare 'seeds=[3,4,5]' 'only=[laf,scrub]'
+  fedlaf compare '+methods.mine=["forget=laf","forget.ridge=0.1"]'
+  fedlaf compare comparison=study/align_lr 'sweep.values=[1e-4]' jobs=4
+  fedlaf compare 'base=["engine=inline","clients=20","tracker=mlflow"]'
+  fedlaf compare runner=ray runner.address=HOST:6379    # tasks of a Ray cluster
 
-What runs as it is asked for here:
+As asked for here; `fedlaf compare --cfg job` shows every key:
 """
 
 ASKED = "asked.json"
@@ -45,11 +47,13 @@ READ = (
     "measure's difference to it in points; JS is the divergence of predictions in bits. Costs are in percent "
     "of retraining's. Bold is the closest of each column."
 )
+LINES = 2
+"""Lines of the screen for all methods, or all settings."""
 PAIRED = " Against default is the mean distance minus the default's, seed by seed: below 0 is closer."
 
 
-def compare(overrides: Sequence[str]) -> str:
-    """Run what has not been run, write the three files, and return the Markdown.
+def compare(overrides: Sequence[str], *, in_brief: bool = False) -> str:
+    """Run what has not been run, write the files, and return the Markdown, or what fits one screen.
 
     Raises one of USER_ERRORS for a wrong configuration, before anything runs, and RoundFailed
     when not one run of a method succeeded.
@@ -59,12 +63,14 @@ def compare(overrides: Sequence[str]) -> str:
     folder = comparison.folder / comparison.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / ASKED, json.dumps(list(overrides)) + "\n")
-    found = _in_order(comparison, _rows(comparison, runner))
+    done = _done(comparison, runner, folder)
+    found = _in_order(comparison, rows(done))
     text = write(comparison, found)
+    write_records(done, folder)
     if all(row.failed for row in found if not row.original):
         first = next(error for row in found for error in row.errors.values())
-        raise RoundFailed(f"{comparison.folder / comparison.name}: all runs failed, the first: {first}")
-    return text
+        raise RoundFailed(f"{folder}: all runs failed, the first: {first}")
+    return brief(comparison, found) if in_brief else text
 
 
 def overrides_of(folder: Path) -> list[str] | None:
@@ -77,8 +83,19 @@ def overrides_of(folder: Path) -> list[str] | None:
 
 
 def usage(overrides: Sequence[str]) -> str:
-    """How to ask for a comparison, and what these overrides compose to."""
-    return f"{USAGE}\n{OmegaConf.to_yaml(composed(overrides, 'compare'))}"
+    """How to ask for a comparison, and what these overrides come to, on one screen."""
+    comparison = Comparison.of(composed(overrides, "compare"))
+    about = {
+        "comparison": comparison.title, "settings": ", ".join(filter(None, comparison.settings)) or "one",
+        "methods": ", ".join(comparison.methods), "seeds": ", ".join(map(str, comparison.seeds)),
+    }  # fmt: skip
+    lines = [shorten(f"{name}: {value}", LINES * WIDTH - 20) for name, value in about.items()]
+    return USAGE + "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in lines)
+
+
+def shown(overrides: Sequence[str]) -> str:
+    """The whole configuration of a comparison, as YAML."""
+    return OmegaConf.to_yaml(composed(overrides, "compare"))
 
 
 def write(comparison: Comparison, found: Sequence[Row]) -> str:
@@ -109,24 +126,14 @@ def write(comparison: Comparison, found: Sequence[Row]) -> str:
     return f"{text}\n{folder}/comparison.md, .png, .json, .html"
 
 
-def _rows(comparison: Comparison, runner: Runner) -> list[Row]:
+def _done(comparison: Comparison, runner: Runner, folder: Path) -> list[Done]:
     for base in comparison.bases():
         for run in (base, *comparison.runs(base)):
             job(run)  # a misspelt key stops here
-    with report.bars() as progress:
-
-        def say(line: str) -> None:
-            progress.console.print(line, soft_wrap=True, highlight=False)
-
-        total = len(comparison.bases()) * (1 + len(comparison.methods))
-        bar = progress.add_task(comparison.name, total=total)
-
-        def ended(done: Done) -> None:
-            progress.advance(bar)
-            name = ", ".join(filter(None, (done.run.setting, done.run.method, f"seed {done.run.seed}")))
-            say(f"{name}: {done.error or 'done'}")
-
-        return rows(run_all(comparison.bases(), comparison.runs, runner, ended, say))
+    total = len(comparison.bases()) * (1 + len(comparison.methods))
+    with report.log_to(folder / report.LOG_FILE) as screen, report.display(screen) as lines:
+        progress = RunsProgress(comparison.name, total, runner, lines)
+        return run_all(comparison.bases(), comparison.runs, progress, progress.ended, progress.say)
 
 
 def _in_order(comparison: Comparison, found: Sequence[Row]) -> list[Row]:

@@ -11,8 +11,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from fedlaf import report
 from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment.comparison.plan import Run, job
+from fedlaf.experiment.comparison.progress import RunsProgress
 from fedlaf.experiment.comparison.runs import Done, Runner, run_all
 from fedlaf.experiment.config import composed, made, register
 from fedlaf.experiment.interruption import Interrupted
@@ -30,18 +32,18 @@ def multirun(overrides: Sequence[str]) -> str:
     """
     own = [key for key in overrides if key.startswith(OF_RUNNER)]
     runner: Runner = made(composed(own, "compare"), "runner")
-    runs = [
-        _run(number, keys)
-        for number, keys in enumerate(combinations([key for key in overrides if key not in own]))
-    ]
+    asked = [key for key in overrides if key not in own]
+    runs = [_run(number, keys, swept(asked)) for number, keys in enumerate(combinations(asked))]
     for run in runs:
         job(run)
-    try:
-        done = run_all(runs, lambda _: [], runner, _quiet, lambda _: None)
-    except Interrupted as stopped:
-        others = [key for key in overrides if not key.startswith(SWEEP)]
-        command = shlex.join(["fedlaf", "-m", *others, f"{SWEEP}{runs[0].folder.parent}"])
-        raise Interrupted(f"{stopped}; go on with: {command}") from stopped
+    with report.log_to(runs[0].folder.parent / report.LOG_FILE) as screen, report.display(screen) as lines:
+        progress = RunsProgress("multirun", len(runs), runner, lines, lambda run: run.setting)
+        try:
+            done = run_all(runs, lambda _: [], progress, progress.ended, progress.say)
+        except Interrupted as stopped:
+            others = [key for key in overrides if not key.startswith(SWEEP)]
+            command = shlex.join(["fedlaf", "-m", *others, f"{SWEEP}{runs[0].folder.parent}"])
+            raise Interrupted(f"{stopped}; go on with: {command}") from stopped
     by_folder = {one.run.folder: one for one in done}
     rows = [_row(by_folder[run.folder]) for run in runs]
     failed = [one for one in done if one.error]
@@ -63,13 +65,24 @@ def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return list(product(*each))
 
 
-def _run(number: int, keys: tuple[str, ...]) -> Run:
+def swept(overrides: Sequence[str]) -> frozenset[str]:
+    """Keys that take several values."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return frozenset(override.get_key_element() for override in parsed if override.is_sweep_override())
+
+
+def title(keys: Sequence[str], of: frozenset[str]) -> str:
+    """What tells a run from the others: its values of the swept keys, or all where none is swept."""
+    return " ".join([key for key in keys if key.partition("=")[0] in of] or keys)
+
+
+def _run(number: int, keys: tuple[str, ...], of: frozenset[str]) -> Run:
     config = _with_hydra(keys)
     chosen = config.hydra.runtime.choices["forget"]
     asked = [key for key in keys if not key.startswith("hydra.")]
     others = [key for key in asked if not key.startswith("forget=")]
     folder = Path(config.hydra.sweep.dir) / str(number)
-    return Run(" ".join(asked), chosen, config.seed, (*others, f"forget={chosen}"), folder)
+    return Run(title(asked, of), chosen, config.seed, (*others, f"forget={chosen}"), folder)
 
 
 def _with_hydra(keys: Sequence[str]) -> DictConfig:
@@ -82,7 +95,3 @@ def _row(done: Done) -> list[str]:
     models = done.report["requests"][-1]["models"] if done.report and not done.error else {}
     gap = models.get("unlearned", {}).get("gap")
     return [done.run.setting, "" if gap is None else f"{gap:.2f}", done.error or str(done.run.folder)]
-
-
-def _quiet(_: Done) -> None:
-    """The table comes at the end."""

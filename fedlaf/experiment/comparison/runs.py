@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import Progress
 
 from fedlaf import report
 from fedlaf.core.errors import InvalidValue, RoundFailed
@@ -28,11 +26,10 @@ from fedlaf.experiment.plan import prepare, provenance_of
 from fedlaf.experiment.provenance import DEVICE, different
 from fedlaf.experiment.round_checkpoints import settle_all
 from fedlaf.experiment.run_record import goes_on
+from fedlaf.experiment.tracked import tracked
 
 REPORT = "report.json"
 NOT_STARTED = "not started: interrupted"
-SILENT = Progress(console=Console(quiet=True), disable=True)
-"""What a single run has to tell would drown what the comparison does."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +133,17 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     resume = config.resume
     config.resume = str(after) if after else resume
     choice = next(key.removeprefix("forget=") for key in run.overrides[::-1] if key.startswith("forget="))
+    command = shlex.join(["fedlaf", *run.overrides])
     try:
         at.mkdir(parents=True, exist_ok=True)
         plan = prepare(config, choice)
         again = goes_on(at, plan.config)  # it was begun, and its process has ended
-        finished = pipeline.run(plan, at, report.Watch(SILENT), go_on=again)
+        # What a single run has to tell would drown what the comparison does: it is in the run's own log.
+        watch = report.StageProgress(report.Lines())
+        with report.log_to(at / report.LOG_FILE, errors=False), tracked(plan, at, watch, command) as tracking:
+            finished = pipeline.run(plan, at, tracking, go_on=again)
+            at_home = {**finished.config, "resume": str(run.after) if run.after else resume}
+            tracking.finish(replace(finished, config=at_home, command=command), at)
     except Interrupted as error:
         return Done(run, None, f"interrupted {error}", interrupted=True)
     except USER_ERRORS as error:
@@ -149,8 +152,6 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
         return Done(run, None, str(error))
     except Exception as error:  # one faulty method must not take the others along
         return Done(run, None, _line(error))
-    at_home = {**finished.config, "resume": str(run.after) if run.after else resume}
-    report.write(replace(finished, config=at_home, command=shlex.join(["fedlaf", *run.overrides])), at)
     kept = json.loads((at / REPORT).read_text())
     return Done(run, kept, _stopped(kept))
 

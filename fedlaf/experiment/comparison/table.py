@@ -25,12 +25,12 @@ def table(found: Sequence[Row], default: str | None = None) -> str:
     lines: Rows = [[*header, "notes"]]
     best = _Best([row for row in found if not (row.original or row.failed)])
     for row in found if own else sorted(found, key=lambda row: (row.failed, _finite(row.gap.mean))):
-        cells = [best.of(row, lambda r: r.gap, _interval(row.gap))]
-        cells += [_interval(against(row, own), "+") if row is not own else ""] if own else []
-        cells += [best.of(row, partial(_apart, n), _interval(row.apart[n], "+")) for n in used]
-        cells += [best.of(row, partial(_js, n), _interval(row.js[n], digits=4)) for n in JS]
-        cells += [_plain(row.shares[name], 1) for name in SHARES]
-        cells += [_plain(row.stored_mb, 0)] if stored else []
+        cells = [best.of(row, lambda r: r.gap, interval_text(row.gap))]
+        cells += [interval_text(against(row, own), "+") if row is not own else ""] if own else []
+        cells += [best.of(row, partial(_apart, n), interval_text(row.apart[n], "+")) for n in used]
+        cells += [best.of(row, partial(_js, n), interval_text(row.js[n], digits=4)) for n in JS]
+        cells += [plain_text(row.shares[name], 1) for name in SHARES]
+        cells += [plain_text(row.stored_mb, 0)] if stored else []
         name = "original (doing nothing)" if row.original else row.method
         lines.append([f"{name} (default)" if row is own else name, *cells, _notes(row)])
     return markdown(lines) + _spread(found)
@@ -39,7 +39,7 @@ def table(found: Sequence[Row], default: str | None = None) -> str:
 def _spread(found: Sequence[Row]) -> str:
     known = [row.spread for row in found if row.original and not isnan(row.spread.mean)]
     line = "\n\nModels retrained from other seeds have a mean distance of {} to each other."
-    return line.format(_interval(known[0])) if known else ""
+    return line.format(interval_text(known[0])) if known else ""
 
 
 class _Best:
@@ -71,14 +71,16 @@ def _notes(row: Row) -> str:
     return "; ".join(marks).replace("|", r"\|")
 
 
-def _interval(value: Interval, sign: str = "", digits: int = 2) -> str:
+def interval_text(value: Interval, sign: str = "", digits: int = 2) -> str:
+    """A mean and its half-width; empty for none."""
     if isnan(value.mean):
         return ""
     half = "" if isnan(value.half) else f" ± {value.half:.{digits}f}"
     return f"{value.mean:{sign}.{digits}f}{half}"
 
 
-def _plain(value: float, digits: int) -> str:
+def plain_text(value: float, digits: int) -> str:
+    """A number; empty for NaN."""
     return "" if isnan(value) else f"{value:.{digits}f}"
 
 

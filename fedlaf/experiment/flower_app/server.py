@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
@@ -20,6 +21,7 @@ from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
 from fedlaf.experiment.pipeline import Pipeline
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_record import RunRecord
+from fedlaf.experiment.tracked import tracked
 from fedlaf.simulation import PolledGrid, flower_compat
 
 
@@ -36,18 +38,15 @@ class Log(report.Watch):
     def __init__(self) -> None:
         self._log = logging.getLogger("flwr")
 
-    def stage(self, name: str, rounds: int) -> None:
-        """A stage of `rounds` rounds begins."""
-        self._log.info("fedlaf: %s, %d rounds", name, rounds)
+    def stage(self, name: str, rounds: int, clients: int) -> None:
+        """A stage begins; Flower's own strategies tell of each round."""
+        self._log.info("fedlaf: %s, %d rounds, %d clients", name, rounds, clients)
 
     def note(self, line: str) -> None:
         """A line of news."""
         self._log.info("fedlaf: %s", line)
 
-    def advance(self, name: str) -> None:
-        """Nothing: Flower's own strategies tell of each round."""
-
-    def withdrawn(self, nodes: dict[ClientId, int]) -> None:
+    def withdrawn(self, nodes: Mapping[ClientId, int]) -> None:
         """These clients have been forgotten: who runs the federation may unregister their nodes."""
         for client, node in nodes.items():
             self._log.info("fedlaf: client %d is forgotten, its node is asked no more: %d", client, node)
@@ -78,9 +77,11 @@ def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
     RunRecord(plan.config, plan.method_name).write(folder)
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
-    finished = Pipeline(plan, polled, CheckpointStore(folder, plan.resume, plan.provenance), Log()).run()
-    finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
-    report.write(finished, folder)
+    with tracked(plan, folder, Log()) as tracking:
+        store = CheckpointStore(folder, plan.resume, plan.provenance)
+        finished = Pipeline(plan, polled, store, tracking).run()
+        finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
+        tracking.finish(finished, folder)
     report.tell(finished, folder)
     return finished
 
