@@ -81,6 +81,7 @@ def default_of(of: Field[Any]) -> Any:
     return "???" if of.default_factory is MISSING else of.default_factory()
 
 
+@cache
 def groups() -> dict[str, list[Option]]:
     """The options of each group of `conf/`, by the group's name, in the order of their names."""
     found: dict[str, list[Option]] = {}
@@ -141,6 +142,7 @@ def flat(stated: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{name}", value
 
 
+@cache
 def classes() -> list[type]:
     """Every class that a file names or that such a class holds, each once, those of files first."""
     named = [
