@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent / "extension"), str(Path(__file__).parents[1])]
 
-from fedlaf.core.version import VERSION
+from fedlaf.core.version import VERSION  # noqa: E402 (from this checkout)
 
 project = "fedlaf"
 author = "The fedlaf developers"

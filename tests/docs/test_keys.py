@@ -43,7 +43,9 @@ def test_a_key_that_nobody_explains_says_what_to_do() -> None:
     class Other:
         unheard_of: int = 1
 
-    with pytest.raises(keys.MissingMeaning, match=r"docs/keys\.toml: say under \[Other\] what unheard_of means"):
+    with pytest.raises(
+        keys.MissingMeaning, match=r"docs/keys\.toml: say under \[Other\] what unheard_of means"
+    ):
         keys.keys(Other)
 
 
@@ -79,7 +81,9 @@ def test_defaults_are_those_of_the_composed_job() -> None:
     rows = dict(row(line) for line in pages.schema_page(Config, "config.yaml").splitlines()[2:])
     assert set(rows) == {field.name for field in dataclasses.fields(Config)}
     scalars = ("seed", "clients", "server_rows", "device", "precision", "deterministic", "timeout", "history")
-    assert {name: rows[name] for name in scalars} == {name: pages.value(shown(config[name])) for name in scalars}
+    assert {name: rows[name] for name in scalars} == {
+        name: pages.value(shown(config[name])) for name in scalars
+    }
 
 
 def shown(value: Any) -> Any:

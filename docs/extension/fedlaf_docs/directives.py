@@ -1,4 +1,4 @@
-"""Directives of the site: keys of the configuration, drawings, and what a table was made with."""
+"""Directives of the site: keys of the configuration, and drawings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
-from docutils.parsers.rst import Directive, directives
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -40,7 +40,7 @@ class Keys(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
-class Drawing(Directive):
+class Drawing(SphinxDirective):
     """An SVG of `docs/drawings`, in the page itself: so it has the page's colours, in light and in dark."""
 
     required_arguments = 1

@@ -57,7 +57,7 @@ def meanings() -> Mapping[str, Mapping[str, str]]:
 
 
 def meaning_of(of: type, name: str) -> tuple[str, str]:
-    """The section of docs/keys.toml that explains this key of `of`, and what it says. Raises MissingMeaning."""
+    """The section of docs/keys.toml that explains a key of `of`, and its words. Raises MissingMeaning."""
     for base in of.__mro__:
         for section in (f"{base.__module__.rpartition('.')[2]}.{base.__name__}", base.__name__):
             if name in meanings().get(section, {}):
