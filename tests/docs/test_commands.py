@@ -17,7 +17,7 @@ from support.doc_commands import ROOT, Command, commands, pages
 from fedlaf import __main__ as entry
 from fedlaf.core.errors import require
 from fedlaf.experiment import config as configuration
-from fedlaf.experiment.comparison.plan import Comparison
+from fedlaf.experiment.comparison.plan import Comparison, job
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
 
@@ -70,7 +70,10 @@ def checked(words: Sequence[str], conf: Path) -> None:
         option = words[1].removeprefix("comparison=")
         require((ROOT / "conf" / "comparison" / f"{option}.yaml").is_file(), "comparison", "a file", option)
     elif words[:1] == ["compare"]:
-        Comparison.of(configuration.composed(words[1:], "compare"))
+        comparison = Comparison.of(configuration.composed(words[1:], "compare"))
+        base = comparison.bases()[0]
+        for run in (base, comparison.runs(base)[0]):
+            job(run)
     elif words[:1] == ["board"]:
         assert len(words) == 2
     else:

@@ -14,7 +14,7 @@ from hydra.utils import get_class
 from fedlaf_docs.keys import CONF, Key, Option, classes, groups, keys
 
 PLAIN = {"str": "string", "bool": "true or false", "int": "integer", "float": "number",
-         "ClientId": "client id", "Any": "section",
+         "ClientId": "client id", "Any": "value",
          "CorruptionConfig": "section", "EvaluationConfig": "section", "ClientConfig": "section"}  # fmt: skip
 
 
@@ -43,7 +43,12 @@ def schema_page(schema: type, file: str, prefix: str = "", *, within: str | None
     }
     stated = {**chosen, **whole, **(whole[within] if within else {})}
     rows = [
-        (f"`{prefix}{key.name}`", type_of(key.type), value(stated.get(key.name, key.default)), key.meaning)
+        (
+            f"`{prefix}{key.name}`",
+            "group" if chosen.get(key.name) else type_of(key.type),
+            value(stated.get(key.name, key.default)),
+            key.meaning,
+        )
         for key in keys(schema)
     ]
     return table(("key", "type", "default", "meaning"), rows)
