@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import ClientId, Weights
-from fedlaf.method.contract import ClientRegistry, Finding, Need, RoundRecord
+from fedlaf.method.contract import ClientRegistry, Finding, Need
 from fedlaf.models.arrays import as_tensors, load_weights
 from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form
 from fedlaf.objectives.laf_closed_form import unpacked
@@ -141,9 +141,24 @@ class Laf(ForgetStrategy):
         }
         return replace(state, weights=with_extractor(state.weights, extractor))
 
-    def findings(self, records: Sequence[RoundRecord]) -> Sequence[Finding]:
-        """Nothing yet."""
-        return ()
+    def limits(self, registry: ClientRegistry) -> Sequence[Finding]:
+        """Wrong labels, which nothing without labels can see; rows of clients with too few of them."""
+        found = []
+        if registry.request.wrong_labels and Need.LABELS not in self.needs:
+            message = (
+                "the rows to forget have wrong labels, and LAF reads none: what they taught is removed only "
+                "where representations show it; forget=laf_repair reads a share of the remaining labels"
+            )
+            found.append(Finding("labels unseen", "features", 0, message))
+        for kind, held in _held(registry).items():
+            few = {k: rows for k, rows in held.items() if rows < self.rule.floor}
+            if few and len(few) < len(held):
+                message = (
+                    f"{sum(few.values())} {kind} rows of {len(few)} clients are left out: fewer than "
+                    f"rule.min_rows={self.rule.min_rows} each"
+                )
+                found.append(Finding("rows left out", "features", 0, message))
+        return found
 
 
 def _head(state: ServerState) -> nn.Module:
@@ -153,9 +168,13 @@ def _head(state: ServerState) -> nn.Module:
 
 
 def _contributing(registry: ClientRegistry, rule: ClosedForm) -> dict[str, list[ClientId]]:
-    forget = {k: len(registry.request.of(k)) for k in registry.forget_clients}
-    retain = {k: registry.retain_rows(k) for k in registry.retain_clients}
     return {
-        kind: [k for k, rows in held.items() if rows >= rule.floor]
-        for kind, held in (("retain", retain), ("forget", forget))
+        kind: [client for client, rows in held.items() if rows >= rule.floor]
+        for kind, held in _held(registry).items()
     }
+
+
+def _held(registry: ClientRegistry) -> dict[str, dict[ClientId, int]]:
+    """Rows of each kind by client, where there are any."""
+    retain = {client: registry.retain_rows(client) for client in registry.retain_clients}
+    return {"retain": retain, "forget": {k: len(registry.request.of(k)) for k in registry.forget_clients}}

@@ -62,7 +62,7 @@ def _peak() -> int:
     Linux's VmHWM is of this program alone; `ru_maxrss` also counts what the process was before exec, and what
     its parent was before fork.
     """
-    with suppress(OSError, StopIteration), open("/proc/self/status") as status:
-        line = next(line for line in status if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    with suppress(OSError, ValueError), open("/proc/self/status", "rb", buffering=0) as status:
+        text = status.read()
+        return int(text[text.index(b"VmHWM:") + len(b"VmHWM:") :].split(None, 1)[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT

@@ -7,7 +7,7 @@ knows the normal form only. `fedlaf.data.request_specs` has what a user writes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +49,14 @@ class Holdings:
 class ForgetRequest:
     """Rows to forget: `rows[k]` are sorted positions among client k's rows; `withdrawn` leave whole.
 
-    When they are `offline`, no client of the request answers any more.
+    When they are `offline`, no client of the request answers any more. `wrong_labels` says that the rows were
+    named because their labels are wrong.
     """
 
     rows: Mapping[ClientId, tuple[int, ...]] = field(default_factory=dict)
     withdrawn: frozenset[ClientId] = frozenset()
     offline: bool = False
+    wrong_labels: bool = False
 
     @classmethod
     def of_samples(
@@ -107,7 +109,8 @@ class ForgetRequest:
     @classmethod
     def of_wrong_labels(cls, holdings: Holdings, clients: Iterable[ClientId] | None = None) -> ForgetRequest:
         """The request for the rows whose labels were planted wrong."""
-        return cls._marked({k: holdings.wrong[k] for k in holdings.known(clients)})
+        marked = cls._marked({k: holdings.wrong[k] for k in holdings.known(clients)})
+        return replace(marked, wrong_labels=True)
 
     @classmethod
     def _marked(cls, marks: Mapping[ClientId, npt.NDArray[np.bool_]]) -> ForgetRequest:
@@ -131,7 +134,8 @@ class ForgetRequest:
     def without(self, removed: ForgetRequest) -> ForgetRequest:
         """What is left of this request without the rows `removed`; a client left with none has left it."""
         rows = {k: tuple(sorted(set(v) - set(removed.of(k)))) for k, v in self.rows.items()}
-        return ForgetRequest({k: v for k, v in rows.items() if v}, self.withdrawn - removed.withdrawn)
+        left = {k: v for k, v in rows.items() if v}
+        return replace(self, rows=left, withdrawn=self.withdrawn - removed.withdrawn)
 
 
 def _repeats(named: Sequence[int]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -165,7 +165,7 @@ def schedule(
         stays = sorted(asked.rows.keys() - withdrawing)
         expected = "online where clients stay with other rows"
         require(not (offline and stays), "availability", expected, spec.availability)
-        served.append((at, ForgetRequest(asked.rows, withdrawing, offline)))
+        served.append((at, replace(asked, withdrawn=withdrawing, offline=offline)))
     return tuple(served)
 
 

@@ -59,6 +59,8 @@ def execute(plan: Plan, folder: Path, command: str = "", *, multirun: bool = Fal
     # As in every worker: the same bits on any engine, and in a second run of this process.
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
     with reports.watching() as watch, here:
+        for limit in plan.limits:
+            watch.note(f"{plan.method_name}: {limit}")
         try:
             finished = pipeline.run(plan, folder, watch)
         except RoundFailed as error:

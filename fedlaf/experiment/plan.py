@@ -57,6 +57,7 @@ class Plan:
     history: HistorySpec
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
+    limits: tuple[str, ...] = ()
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -113,7 +114,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
     import_steps(spec.steps)
-    _check_methods(train, method, scheduled, federation, name)
+    limits = _check_methods(train, method, scheduled, federation, name)
     dataset = federation.dataset
     check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
     return Plan(
@@ -123,7 +124,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         _measures(config), made(config, "evaluation.gate"),
         name, Path(config.resume) if config.resume else None,
         history_spec_for(method, plain(config)["history"]), plain(config),
-        provenance(federation, plain(config), device_of(spec)),
+        provenance(federation, plain(config), device_of(spec)), limits,
     )  # fmt: skip
 
 
@@ -177,8 +178,9 @@ def _check_methods(
     scheduled: tuple[tuple[int, ForgetRequest], ...],
     federation: Federation,
     name: str,
-) -> None:
-    registry = ClientRegistry({}, federation.sizes)
+) -> tuple[str, ...]:
+    """What the method cannot do for the requests. Raises InvalidValue for what it cannot serve at all."""
+    registry, limits = ClientRegistry({}, federation.sizes), []
     _located(lambda: train.check(registry), "train")
     _check_steps(train, registry, "train")
     removed = ForgetRequest()
@@ -187,7 +189,9 @@ def _check_methods(
         check_needs(method, asked, name, server_rows=len(federation.on_server()))
         _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
         _check_steps(method, asked, "forget")
+        limits += [limit.message for limit in method.limits(asked)]
         removed = removed.joined(request, federation.sizes)
+    return tuple(dict.fromkeys(limits))
 
 
 def _check_inputs(value: object, shape: Shape, section: str) -> None:

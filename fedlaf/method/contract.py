@@ -6,7 +6,7 @@ method plugs in by its name in conf/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -193,6 +193,9 @@ class Method(Protocol):
 
     def check(self, registry: ClientRegistry) -> None:
         """Raise InvalidValue when the method cannot serve the roster's request."""
+
+    def limits(self, registry: ClientRegistry) -> Sequence[Finding]:
+        """What it cannot do for the request, as far as that is known before anything is paid for."""
 
     def run(self, grid: Grid, weights: Weights, stage: Stage) -> StageResult:
         """Run all phases. Raises RoundFailed."""

@@ -31,7 +31,8 @@ def features(extractor: nn.Module, x: Tensor) -> Tensor:
     with _inputs_of(last) as seen:
         out = extractor(batch)
     (phi,) = seen
-    if not torch.equal(last(phi), out):
+    # Two rows tell; the whole layer need not be computed twice.
+    if not torch.allclose(last(phi[:2]), out[:2], rtol=1e-3, atol=1e-5 * float(out.abs().max())):
         raise LookupError("the extractor's last module is not what it computes last")
     return phi[: len(x)]
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from fedlaf.core.errors import require_count, require_number
@@ -87,9 +89,12 @@ def gram(rows: Tensor) -> Tensor:
     Its last number is the number of rows.
     """
     extended = with_one(rows)
-    whole = extended.T @ extended
-    upper = torch.triu_indices(*whole.shape)
-    return whole[upper[0], upper[1]]
+    if extended.is_cuda:
+        whole = extended.T @ extended
+        return torch.cat([row[place:] for place, row in enumerate(whole)])
+    # BLAS's product for symmetric matrices computes one triangle only: half the work.
+    columns = dsyrk(1.0, extended.detach().numpy().T, lower=1).T
+    return torch.from_numpy(np.concatenate([column[place:] for place, column in enumerate(columns)]))
 
 
 def unpacked(triangle: Tensor) -> Tensor:

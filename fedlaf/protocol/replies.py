@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite, isnan
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord, Message
 
 from fedlaf.core.cost import NAMES as COSTS
 from fedlaf.core.types import ClientId, Numbers, Weights
-from fedlaf.protocol.exact_mean import Mean, TooLarge
+from fedlaf.protocol.exact_mean import Mean, TooLarge, largest_of
 from fedlaf.protocol.messages import (
     SUMMED,
     MeanRequest,
@@ -74,21 +74,15 @@ def _array_fault(array: npt.NDArray[Any], like: npt.NDArray[Any] | None) -> str 
         return f"of dtype {array.dtype}, expected {'numbers' if like is None else like.dtype}"
     if array.dtype.kind != "f" or array.size == 0:
         return None
-    largest = _largest(array)
+    largest = largest_of(array)
     if not isfinite(largest):
         return NOT_FINITE
     if (
         largest < ABSURD
     ):  # below either limit: the model that was sent need not be looked through for each reply
         return None
-    most = 1e15 if like is None else ABSURD * max(1.0, _largest(like))
+    most = 1e15 if like is None else ABSURD * max(1.0, largest_of(like))
     return f"holds numbers of {largest:.1e}, an absurd size" if largest >= most else None
-
-
-def _largest(array: npt.NDArray[Any]) -> float:
-    """The largest absolute number, NaN where there is one; without a copy of the array."""
-    low, high = float(array.min()), float(array.max())
-    return high if isnan(high) else max(-low, high)
 
 
 def unlike_others(replies: Sequence[Reply]) -> dict[ClientId, str]:

@@ -63,6 +63,10 @@ class PhasedMethod(ABC):
         """Names of the client steps that its phases call."""
         return frozenset(phase.step for phase in self.phases(registry))
 
+    def limits(self, registry: ClientRegistry) -> Sequence[Finding]:
+        """What the method cannot do for the registry's request, known beforehand; by default nothing."""
+        return ()
+
     def check(self, registry: ClientRegistry) -> None:
         """Raise InvalidValue when the method cannot serve the registry's request."""
         clients = len(registry.sizes)

@@ -57,6 +57,8 @@ class Rounds(Strategy):
 
     def run(self, grid: Grid) -> StageResult:
         """All rounds of the plan, by Flower's own loop. Raises RoundFailed, RequestStopped among them."""
+        for limit in self.method.limits(self.registry):
+            self._add_finding(limit)
         self.state = self.method.server_init(self.state, self.registry)
         self.cost += self.state.cost
         if self.plan:

@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.federations import RecordingGrid, enrolled, furthest, initial_weights, same_bits, small_spec
+from support.federations import (
+    GarbageLabels,
+    RecordingGrid,
+    enrolled,
+    furthest,
+    initial_weights,
+    same_bits,
+    small_spec,
+)
 
 from fedlaf.client import ClientSpec
 from fedlaf.core.errors import InvalidValue, RoundFailed
@@ -214,10 +222,15 @@ def test_a_request_of_too_few_rows_is_refused_beforehand() -> None:
 
 
 def test_labels_are_unread(trained: Weights) -> None:
-    """The same rows under other labels give the same bits."""
-    spec = small_spec(4, rows=600, backdoor=None, source=Digits(train_rows=600, test_rows=100))
-    result = run(Laf(), spec, trained, ForgetRequest.of_clients([1], build(spec.federation).sizes))
-    assert result.cost.labels_read == 0
+    """The same rows under garbage labels give the same bits."""
+    found = []
+    for source in (Digits(train_rows=400, test_rows=100), GarbageLabels(1), GarbageLabels(2)):
+        spec = small_spec(4, backdoor=None, source=source)
+        found.append(run(Laf(), spec, trained, ForgetRequest.of_clients([1], build(spec.federation).sizes)))
+    assert same_bits(found[0].weights, found[1].weights)
+    assert same_bits(found[0].weights, found[2].weights)
+    assert not same_bits(found[0].weights, trained)
+    assert all(result.cost.labels_read == 0 for result in found)
 
 
 @pytest.mark.parametrize(
@@ -226,3 +239,26 @@ def test_labels_are_unread(trained: Weights) -> None:
 def test_settings_are_checked(key: str, value: float) -> None:
     with pytest.raises(InvalidValue, match=key):
         ClosedForm(**{key: value})  # type: ignore[arg-type]
+
+
+def test_what_it_cannot_do_is_said_before() -> None:
+    sizes = {0: 100, 1: 4, 2: 50}
+    registry = ClientRegistry({}, sizes, ForgetRequest.of_samples({0: range(20), 2: [3, 4]}, sizes))
+    messages = [limit.message for limit in Laf().limits(registry)]
+    assert messages == [
+        "4 retain rows of 1 clients are left out: fewer than rule.min_rows=10 each",
+        "2 forget rows of 1 clients are left out: fewer than rule.min_rows=10 each",
+    ]
+    (unseen,) = Laf(ClosedForm(min_rows=1)).limits(
+        replace(registry, request=replace(registry.request, wrong_labels=True))
+    )
+    assert "forget=laf_repair" in unseen.message
+    assert not unseen.fatal
+
+
+def test_the_limits_are_findings_of_the_request(trained: Weights) -> None:
+    spec = small_spec(1, rows=600)
+    grid, registry = enrolled(spec)
+    request = replace(ForgetRequest.of_samples({0: range(200)}, registry.sizes), wrong_labels=True)
+    found = Laf().run(grid, trained, stage(spec, registry, request)).findings
+    assert [finding.name for finding in found] == ["labels unseen"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -69,7 +72,8 @@ class Ray:
             return guest.work(server, client, clients)
         workers = min(self.workers or len(os.sched_getaffinity(0)), clients)
         grid = RayGrid(client, clients, self.pool(workers), sums=self.sums)
-        server(grid, server_context())
+        with _collector_at_rest():
+            server(grid, server_context())
 
     def pool(self, workers: int) -> Pool:
         """A pool of workers: the one of an earlier job, where it fits."""
@@ -170,7 +174,8 @@ class RayCluster:
         """Run a server app on workers that end with it, in the Ray that this process has joined."""
         pool = self.pool(clients)
         try:
-            server(RayGrid(client, clients, pool, sums=self.sums), server_context())
+            with _collector_at_rest():
+                server(RayGrid(client, clients, pool, sums=self.sums), server_context())
         finally:
             pool.close()
 
@@ -205,6 +210,16 @@ class RayCluster:
         if memory:
             options["memory"] = memory
         return Pool(options, places[:wanted])
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Spare what is there already the garbage collector: each pass over all of torch stops the workers."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_share(gpus: float) -> None:
