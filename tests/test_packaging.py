@@ -144,16 +144,15 @@ def test_the_wheel_claims_one_name_and_lacks_nothing(tree: Path, wheel: Path) ->
 @pytest.fixture(scope="module")
 def unpacked(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source archive, which holds no links."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "packed").mkdir()
-    shutil.unpack_archive(built(tree, "sdist", folder / "packed"), folder / "unpacked", filter="data")
-    (archive,) = (folder / "unpacked").iterdir()
+    packed, folder = (tmp_path_factory.mktemp(name) for name in ("packed", "unpacked"))
+    shutil.unpack_archive(built(tree, "sdist", packed), folder, filter="data")
+    (archive,) = folder.iterdir()
     return archive
 
 
 def test_the_source_archive_makes_the_same_wheel(unpacked: Path, wheel: Path, tmp_path: Path) -> None:
-    (tmp_path / "again").mkdir()
     source = shutil.copytree(unpacked, tmp_path / "source")  # building leaves files behind
+    (tmp_path / "again").mkdir()
     assert files_of(built(source, "wheel", tmp_path / "again")) == files_of(wheel)
 
 
