@@ -18,7 +18,7 @@ NAMED = {of.__name__: of for of in keys.classes()}
 
 
 def every_class() -> list[type]:
-    return [*keys.SCHEMAS, *keys.classes()]
+    return [*keys.schemas(), *keys.classes()]
 
 
 @pytest.mark.parametrize("of", every_class(), ids=lambda of: of.__name__)
@@ -79,10 +79,13 @@ def test_the_page_has_every_group_and_option() -> None:
 def test_defaults_are_those_of_the_composed_job() -> None:
     config = composed()
     rows = dict(row(line) for line in pages.schema_page(Config, "config.yaml").splitlines()[2:])
-    assert set(rows) == {field.name for field in dataclasses.fields(Config)}
+    top = {field.name for field in dataclasses.fields(Config)}
+    within = {f"{name}.{key}" for name in ("corruption", "client", "evaluation") for key in config[name]}
+    assert set(rows) == top | within
     scalars = ("seed", "clients", "server_rows", "device", "precision", "deterministic", "timeout", "history")
+    scalars += tuple(f"evaluation.{name}" for name in ("curve_rows", "reference", "asr", "reference_seeds"))
     assert {name: rows[name] for name in scalars} == {
-        name: pages.value(shown(config[name])) for name in scalars
+        name: pages.value(shown(OmegaConf.select(config, name))) for name in scalars
     }
 
 

@@ -15,11 +15,6 @@ from fedlaf_docs import keys, pages
 
 SCHEMAS = {
     "job": lambda: pages.schema_page(config.Config, "config.yaml"),
-    "corruption": lambda: pages.schema_page(config.CorruptionConfig, "corruption/none.yaml", "corruption."),
-    "evaluation": lambda: pages.schema_page(
-        config.EvaluationConfig, "evaluation/default.yaml", "evaluation."
-    ),
-    "client": lambda: pages.schema_page(config.ClientConfig, "config.yaml", "client.", within="client"),
     "compare": lambda: pages.schema_page(config.CompareConfig, "compare.yaml"),
     "shared": pages.shared_page,
 }

@@ -18,11 +18,10 @@ import yaml
 from hydra.utils import get_class
 
 from fedlaf.core.settings import is_key
-from fedlaf.experiment.config import ClientConfig, CompareConfig, Config, CorruptionConfig, EvaluationConfig
+from fedlaf.experiment.config import CompareConfig, Config
 
 ROOT = Path(__file__).parents[3]
 CONF = ROOT / "conf"
-SCHEMAS = (Config, CorruptionConfig, EvaluationConfig, ClientConfig, CompareConfig)
 Values = dict[str, Any]
 
 
@@ -157,6 +156,11 @@ def classes() -> list[type]:
         found.setdefault(of)
         waiting += [type(key) for key in held(of) if type(key) not in found]
     return list(found)
+
+
+def schemas() -> list[type]:
+    """Those of a job, its sections' among them, and that of a comparison."""
+    return [Config, *(type(section) for section in held(Config)), CompareConfig]
 
 
 def held(of: type) -> list[Any]:

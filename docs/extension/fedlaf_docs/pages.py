@@ -14,8 +14,7 @@ from hydra.utils import get_class
 from fedlaf_docs.keys import CONF, Key, Option, classes, groups, keys
 
 PLAIN = {"str": "string", "bool": "true or false", "int": "integer", "float": "number",
-         "ClientId": "client id", "Any": "value",
-         "CorruptionConfig": "section", "EvaluationConfig": "section", "ClientConfig": "section"}  # fmt: skip
+         "ClientId": "client id", "Any": "value",}  # fmt: skip
 
 
 def group_page(name: str) -> str:
@@ -32,26 +31,42 @@ def shared_page() -> str:
     return "\n\n".join(class_section(of) for of in classes() if of not in direct and keys_of(of))
 
 
-def schema_page(schema: type, file: str, prefix: str = "", *, within: str | None = None) -> str:
-    """Keys of a schema, with the values of the file that completes it."""
-    whole: dict[str, Any] = yaml.safe_load((CONF / file).read_text()) or {}
-    chosen = {
-        key: value
-        for entry in whole.get("defaults", [])
-        if isinstance(entry, dict)
-        for key, value in entry.items()
-    }
-    stated = {**chosen, **whole, **(whole[within] if within else {})}
-    rows = [
+def schema_page(schema: type, file: str) -> str:
+    """Keys of a schema and of its sections, with the values of the files that complete them."""
+    whole: dict[str, Any] = yaml.safe_load((CONF / file).read_text())
+    chosen = choices(whole)
+    rows = []
+    for key in keys(schema):
+        stated = whole.get(key.name, chosen.get(key.name, key.default))
+        kind = "group" if chosen.get(key.name) else type_of(key.type)
+        if is_dataclass(key.default):
+            file = f"{key.name}/{chosen[key.name]}.yaml" if key.name in chosen else ""
+            within = yaml.safe_load((CONF / file).read_text()) if file else stated
+            option = value(chosen[key.name]) if key.name in chosen else ""
+            rows += [(f"`{key.name}`", kind, option, key.meaning)]
+            rows += section_rows(key, {**choices(within), **within})
+        else:
+            rows.append((f"`{key.name}`", kind, value(stated), key.meaning))
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def section_rows(section: Key, stated: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The keys of a section that has a schema of its own, by their dotted names."""
+    return [
         (
-            f"`{prefix}{key.name}`",
-            "group" if chosen.get(key.name) else type_of(key.type),
+            f"`{section.name}.{key.name}`",
+            type_of(key.type),
             value(stated.get(key.name, key.default)),
             key.meaning,
         )
-        for key in keys(schema)
+        for key in keys(type(section.default))
     ]
-    return table(("key", "type", "default", "meaning"), rows)
+
+
+def choices(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by group, of a file's list of defaults."""
+    named = [entry for entry in whole.get("defaults", []) if isinstance(entry, dict)]
+    return {group: option for entry in named for group, option in entry.items()}
 
 
 def options_table(options: Iterable[Option]) -> str:
@@ -109,7 +124,7 @@ def type_of(written: str) -> str:
         return f"list of {plural(type_of(many[1]))}"
     if re.match(r"(?:Mapping|dict)\[", written):
         return "mapping"
-    return PLAIN.get(written, f"`{written}`")
+    return "section" if written.endswith("Config") else PLAIN.get(written, f"`{written}`")
 
 
 def plural(word: str) -> str:
