@@ -215,3 +215,9 @@ def test_the_search_finds_a_key(opened: Any) -> None:
     page.goto(page.url + "?q=outlier_quantile")
     page.wait_for_selector("#search-results li a")
     assert "Configuration" in page.locator("#search-results").inner_text()
+
+
+def test_a_group_has_its_options_before_the_keys_of_their_classes(site: Path) -> None:
+    page = (site / "configuration.html").read_text()
+    places = [page.index(part) for part in ('id="model-options"', 'id="keys-cnn"', 'id="train-options"')]
+    assert places == sorted(places)

@@ -21,7 +21,12 @@ def group_page(name: str) -> str:
     """A group: its options in a table, then the keys of each of their classes."""
     options = groups()[name]
     shown = dict.fromkeys(option.target for option in options if option.target is not None)
-    parts = [options_table(options), *(class_section(of) for of in shown if keys_of(of))]
+    # Under a heading of its own: what has none would come after all that has one.
+    parts = [
+        f"### {name}: options",
+        options_table(options),
+        *(class_section(of) for of in shown if keys_of(of)),
+    ]
     return "\n\n".join(parts)
 
 
