@@ -24,7 +24,11 @@ from mypy.options import Options
 
 pytestmark = pytest.mark.xdist_group("packaging")
 ROOT = Path(__file__).parent.parent
-TREE = ("LICENSE", "README.md", "pyproject.toml", "fedlaf", "conf", "strategies", "tests", "benchmarks")
+TREE = (
+    "LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "MANIFEST.in", "Makefile",
+    "pyproject.toml", "requirements.lock", ".ci", "benchmarks", "conf", "docs", "examples", "fedlaf",
+    "strategies", "tests",
+)  # fmt: skip
 BRIEF = ("experiment=smoke", "clients=3", "train.rounds=1", "data.train_rows=400", "data.test_rows=100",
          "evaluation.curve_rows=0")  # fmt: skip
 COMMANDS = {
@@ -137,13 +141,27 @@ def test_the_wheel_claims_one_name_and_lacks_nothing(tree: Path, wheel: Path) ->
     assert {"fedlaf/conf/config.yaml", "fedlaf/strategies/laf_adam.py", "fedlaf/py.typed"} <= names
 
 
-def test_the_source_archive_makes_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
-    """It holds no links."""
-    (tmp_path / "archive").mkdir()
-    shutil.unpack_archive(built(tree, "sdist", tmp_path / "archive"), tmp_path / "unpacked", filter="data")
-    (unpacked,) = (tmp_path / "unpacked").iterdir()
+@pytest.fixture(scope="module")
+def unpacked(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive, which holds no links."""
+    packed, folder = (tmp_path_factory.mktemp(name) for name in ("packed", "unpacked"))
+    shutil.unpack_archive(built(tree, "sdist", packed), folder, filter="data")
+    (archive,) = folder.iterdir()
+    return archive
+
+
+def test_the_source_archive_makes_the_same_wheel(unpacked: Path, wheel: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(unpacked, tmp_path / "source")  # building leaves files behind
     (tmp_path / "again").mkdir()
-    assert files_of(built(unpacked, "wheel", tmp_path / "again")) == files_of(wheel)
+    assert files_of(built(source, "wheel", tmp_path / "again")) == files_of(wheel)
+
+
+def test_the_source_archive_holds_the_checkout_and_nothing_else(tree: Path, unpacked: Path) -> None:
+    """What a build leaves behind stays out: `tree` has some of that by now."""
+    assert {path.name for path in unpacked.iterdir()} == {*TREE, "PKG-INFO", "setup.cfg", "fedlaf.egg-info"}
+    held, kept = ({p.relative_to(top) for p in top.rglob("*") if p.is_file()} for top in (unpacked, tree))
+    assert {path for path in kept if path.parts[0] in {*TREE} - {"fedlaf"}} <= held
+    assert [path for path in held if path.suffix == ".pyc" or "build" in path.parts] == []
 
 
 @pytest.mark.parametrize(("command", "engine"), COMMANDS.values(), ids=COMMANDS.keys())
