@@ -6,6 +6,7 @@ BatchNorm's running statistics are means of what was seen: a variance that is ex
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,13 @@ def norm(weights: Weights) -> float:
     """The Euclidean norm over all trainable arrays."""
     squares = (np.square(array, dtype=np.float64).sum() for array in trainable(weights).values())
     return float(np.sqrt(sum(squares)))
+
+
+def weights_digest(weights: Weights) -> str:
+    """A SHA-256 over the names, dtypes, shapes and bytes of all arrays, by name; the order is no part of it."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.asarray(weights[name], order="C")
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
