@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from fedlaf.core.errors import require, require_count, require_one_of
+from fedlaf.core.request_record import RequestStatus
 from fedlaf.core.types import ClientId
 
 SCOPES = ("client", "classes", "rows", "wrong_labels")
@@ -100,35 +100,27 @@ class Return:
 Event = Arrival | Cancel | Return
 
 
-class Status(StrEnum):
-    """What became of a request."""
-
-    PENDING = "pending"
-    SERVED = "served"
-    REFUSED = "refused"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 @dataclass(frozen=True)
-class RequestRecord:
-    """What became of one request: one such record is made when it is served, refused, failed or cancelled.
+class RequestOutcome:
+    """What became of one request of a stream, from when it was issued until it was served, refused, failed, stopped
+    or cancelled.
 
-    `issued`, `started` and `completed` count elapsed rounds, of training and of services; `issued_round` and
-    `completed_round` count training rounds. `service` are the rounds of the stage that served it, which is
+    `issued`, `started` and `completed` count elapsed rounds, of training and of services; `issued_round`,
+    `started_round` and `completed_round` count training rounds. `service` are the rounds of the stage that served it, which is
     named `stage` and was run by `method`; `cost` is that stage's, over all requests `together` in it.
     `check_seconds` is how long its result was looked at before it was published. `held` says whether the
-    published model had been trained on its rows when it was issued.
+    published model had been trained on its rows when it was issued, `phases` who answered in each phase.
     """
 
     request: Arrival
-    status: Status
+    status: RequestStatus
     rows: int
     issued: int
     issued_round: int
     completed: int
     completed_round: int
     started: int | None = None
+    started_round: int | None = None
     service: int = 0
     check_seconds: float = 0.0
     stage: str = ""
@@ -137,7 +129,7 @@ class RequestRecord:
     together: tuple[str, ...] = ()
     reason: str = ""
     held: bool = True
-    took_part: tuple[ClientId, ...] = ()
+    phases: Mapping[str, tuple[ClientId, ...]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -148,23 +140,60 @@ class RequestRecord:
     @property
     def time(self) -> int | None:
         """Elapsed rounds until a model without its rows was published; None where none was."""
-        return self.completed - self.issued if self.status is Status.SERVED else None
+        return self.completed - self.issued if self.status is RequestStatus.COMPLETED else None
 
     def exposure(self, end: int) -> int:
         """Elapsed rounds, up to `end`, in which the published model still held its rows."""
-        if not self.held or self.status is Status.CANCELLED:
+        if not self.held or self.status is RequestStatus.CANCELLED:
             return 0
-        return (self.completed if self.status is Status.SERVED else end) - self.issued
+        return (self.completed if self.status is RequestStatus.COMPLETED else end) - self.issued
 
     def missed(self, end: int) -> bool:
         """Whether its deadline passed before it was served, as seen at `end`."""
         allowed = self.request.allowance
-        if allowed is None or self.status is Status.CANCELLED:
+        if allowed is None or self.status is RequestStatus.CANCELLED:
             return False
-        return (self.completed if self.status is Status.SERVED else max(end, self.issued + allowed + 1)) > (
-            self.issued + allowed
-        )
+        return (
+            self.completed if self.status is RequestStatus.COMPLETED else max(end, self.issued + allowed + 1)
+        ) > (self.issued + allowed)
 
 
 def _require_id(name: str) -> None:
     require(bool(name.strip()), "id", "a name", name)
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What became of one stage of service: which requests it served together, by which method, when (elapsed
+    rounds, and the training rounds `started_round` and `round`, in which it ended), what it cost, and accuracies in percent on a few test rows (`test_before`,
+    `test_after`) and on all rows to forget.
+    """
+
+    stage: str
+    method: str
+    fallback: bool
+    status: RequestStatus
+    requests: tuple[str, ...]
+    rows: int
+    round: int
+    started: int
+    completed: int
+    started_round: int
+    cost: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    check_seconds: float = 0.0
+    measures: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Elapsed rounds that one stage took: of `training` or of a `service`; `round` and `elapsed` are those when
+    it began.
+    """
+
+    stage: str
+    kind: str
+    round: int
+    elapsed: int
+    rounds: int

@@ -15,6 +15,7 @@ from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import weights_digest
 from fedlaf.evaluation import splits_for
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
 from fedlaf.experiment.curve import Curve, Followed
@@ -48,13 +49,21 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        reports.append(
-            Pipeline(plan, grid, CheckpointStore(folder, plan.resume, plan.provenance), watch).run()
-        )
+        store = CheckpointStore(folder, plan.resume, plan.provenance)
+        reports.append(_kind_of(plan)(plan, grid, store, watch).run())
 
     plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
     (report,) = reports
     return replace(report, seconds={**report.seconds, "total": perf_counter() - clock})
+
+
+def _kind_of(plan: Plan) -> type[Pipeline]:
+    """The pipeline for the plan: requests are scheduled, or come as a stream."""
+    if plan.stream is None:
+        return Pipeline
+    from fedlaf.experiment.stream.pipeline import StreamPipeline
+
+    return StreamPipeline
 
 
 @dataclass
@@ -205,13 +214,13 @@ class Pipeline:
     ) -> StageResult:  # fmt: skip
         """One stage: from the store when an earlier run finished the same, else run and saved."""
         rounds = method.total_rounds(stage.registry)
-        fingerprint = self._fingerprint(kind, stage, rounds)
+        fingerprint = self._fingerprint(kind, stage, rounds, weights)
         found = self.store.get(name, fingerprint, history)
         if name in self.store.notes:
             self.watch.note(f"{name}: {self.store.notes[name]}")
         clock = perf_counter()
         if found is None:
-            curve = Curve(name, self.plan, few, stage.skip, weights)
+            curve = self._curve(name, few, stage.skip, weights)
             self.watch.stage(name, rounds - stage.skip)
 
             def on_round(record: RoundRecord, now: Weights) -> None:
@@ -230,7 +239,10 @@ class Pipeline:
         self.seconds[name] = perf_counter() - clock
         return result
 
-    def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int) -> StageFingerprint:
+    def _curve(self, name: str, few: Followed | None, skip: int, weights: Weights) -> Curve:
+        return Curve(name, self.plan, few, skip, weights)
+
+    def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int, start: Weights) -> StageFingerprint:
         plan = self.plan
         curve = plan.fingerprint(*FEDERATION, "train", "requests", rows=plan.curve_rows)
         depends: dict[str, object] = {}
@@ -238,6 +250,8 @@ class Pipeline:
             # Training does not depend on how rows are forgotten: only on which are removed, rounds and seed.
             removed = {str(k): rows for k, rows in stage.registry.removed.rows.items()}
             depends = {"removed": removed, "rounds": rounds, "stage_seed": stage.seed}
+        if stage.skip or kind is StageKind.FORGETTING:  # earlier requests decide what it starts from
+            depends["start"] = weights_digest(start)
         return StageFingerprint(plan.fingerprint(*FEDERATION, *kind.sections, **depends), curve)
 
     def _curve_splits(self, registry: ClientRegistry, until: int) -> Followed | None:

@@ -57,6 +57,7 @@ class Plan:
     history: HistorySpec
     config: Mapping[str, Any]
     provenance: Mapping[str, str]
+    stream: Any = None
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -116,7 +117,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     _check_methods(train, method, scheduled, federation, name)
     dataset = federation.dataset
     check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
-    return Plan(
+    plan = Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
@@ -125,6 +126,16 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation, plain(config), device_of(spec)),
     )  # fmt: skip
+    return _with_stream(plan, config)
+
+
+def _with_stream(plan: Plan, config: DictConfig) -> Plan:
+    """The plan with the stream of the configuration, where it has one."""
+    if OmegaConf.select(config, "stream") is None:
+        return plan
+    from fedlaf.experiment.stream.planning import with_stream
+
+    return with_stream(plan, made(config, "stream"))
 
 
 def _measures(config: DictConfig) -> tuple[MeasureFunction, ...]:

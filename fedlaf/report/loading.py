@@ -38,7 +38,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
     return Report(
         found["seed"], found["method"], tuple(map(_result, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
-        found["command"],
+        found["command"], stream=found.get("stream", {}),
     )  # fmt: skip
 
 

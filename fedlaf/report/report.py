@@ -22,7 +22,7 @@ from fedlaf.report.results import COSTS, MODELS, Point, RequestResult, or_none
 class Report:
     """A whole run; `answers` says for each stage how often clients were asked and failed, `folder` where the
     weights of its stages are; `command` makes the run again, and `partition`, which only the page shows, has
-    rows by client and class.
+    rows by client and class. `stream` has what became of a stream of requests, as plain values.
     """
 
     seed: int
@@ -37,6 +37,7 @@ class Report:
     folder: Path | None = field(default=None, compare=False)
     command: str = ""
     partition: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    stream: Mapping[str, Any] = field(default_factory=dict)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
@@ -85,6 +86,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "curves": [_point(point) for point in report.curves],
         "answers": {stage: _answers(answers) for stage, answers in report.answers.items()},
         "config": dict(report.config),
+        **({"stream": dict(report.stream)} if report.stream else {}),
     }
 
 

@@ -145,7 +145,9 @@ class Rounds(Strategy):
         self.cost += cost
         if self.stage.history_writer is not None:
             self.stage.history_writer.end(number)
-        self._end_round(RoundRecord(phase.name, number, tuple(self._sent), collector.failed, numbers, cost))
+        asked, by_client = tuple(self._sent), {r.client: r.cost.passes for r in collector.replies}
+        passes = tuple(by_client.get(client, 0.0) for client in asked)
+        self._end_round(RoundRecord(phase.name, number, asked, collector.failed, numbers, cost, passes))
         return pack(self.state.weights), MetricRecord(numbers)  # type: ignore[arg-type]
 
     def _aggregated(self, phase: Phase, number: int, collector: ReplyCollector) -> ServerState:

@@ -116,7 +116,8 @@ class Mix:
     def _request(self, now: Moment, name: str, client: ClientId, stream: np.random.Generator) -> Arrival:
         scope, leaver = _one_of(self.scopes, stream), _one_of(self.leavers, stream)
         labels = now.holdings.labels[client]
-        classes, rows = (), ()
+        classes: tuple[int, ...] = ()
+        rows: tuple[int, ...] = ()
         if scope == "classes":
             classes = (int(stream.choice(np.unique(labels))),)
         if scope == "rows":

@@ -46,7 +46,7 @@ def rows_of(request: Arrival, holdings: Holdings) -> ForgetRequest:
     clients = None if request.client is None else holdings.known([request.client], "client")
     meant: Mapping[str, Callable[[], ForgetRequest]] = {
         "client": lambda: ForgetRequest.of_clients(clients or [], sizes),
-        "rows": lambda: ForgetRequest.of_samples({k: request.rows for k in clients or []}, sizes),
+        "rows": lambda: ForgetRequest.of_samples(dict.fromkeys(clients or [], request.rows), sizes),
         "classes": lambda: ForgetRequest.of_classes(request.classes, holdings, clients),
         "wrong_labels": lambda: ForgetRequest.of_wrong_labels(holdings, clients),
     }

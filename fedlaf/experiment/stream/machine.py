@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fedlaf.core.errors import require
-from fedlaf.core.stream import Arrival, Cancel, Event, RequestRecord, Return, Status
+from fedlaf.core.request_record import RequestStatus
+from fedlaf.core.stream import Arrival, Cancel, Event, RequestOutcome, Return
 from fedlaf.core.types import ClientId
 from fedlaf.experiment.stream.service import Window
 from fedlaf.experiment.stream.state import Pending, StreamState
 
-RowsOf = Callable[[Arrival], int]
+RowsOf = Callable[[StreamState, Arrival], int]
 Rounds = Callable[[Sequence[Pending]], int]
 Waits = Callable[[Pending, StreamState], bool]
 
@@ -32,27 +33,27 @@ def issued(state: StreamState, events: Sequence[Event], rows_of: RowsOf, clients
         else:
             require(event.id not in known, "id", "an id that no earlier request has", event.id)
         if isinstance(event, Arrival):
-            state = _asked(state, event, rows_of(event))
+            state = _asked(state, event, rows_of(state, event))
         elif isinstance(event, Return):
             state = _returned(state, event, clients)
         state = replace(state, events=(*state.events, event))
     return replace(state, heard=state.round)
 
 
-def ended(state: StreamState, pending: Pending, status: Status, reason: str) -> RequestRecord:
-    """The record of a request that ends now without having been served."""
-    return RequestRecord(
+def ended(state: StreamState, pending: Pending, status: RequestStatus, reason: str) -> RequestOutcome:
+    """The outcome of a request that ends now without having been served."""
+    return RequestOutcome(
         pending.request, status, pending.rows, pending.issued, pending.request.issued, state.elapsed,
         state.round, reason=reason, held=pending.held,
     )  # fmt: skip
 
 
-def without(state: StreamState, gone: Sequence[Pending], records: Sequence[RequestRecord]) -> StreamState:
-    """The state in which these requests no longer wait, with the records of what became of them."""
+def without(state: StreamState, gone: Sequence[Pending], outcomes: Sequence[RequestOutcome]) -> StreamState:
+    """The state in which these requests no longer wait, with the outcomes of what became of them."""
     ids = {pending.request.id for pending in gone}
     pending = tuple(p for p in state.pending if p.request.id not in ids)
     closed = tuple(name for name in state.closed if name not in ids)
-    return replace(state, pending=pending, closed=closed, records=(*state.records, *records))
+    return replace(state, pending=pending, closed=closed, outcomes=(*state.outcomes, *outcomes))
 
 
 def closing(
@@ -106,13 +107,15 @@ def _asked(state: StreamState, request: Arrival, rows: int) -> StreamState:
     held = request.client is None or request.client in state.trained
     pending = Pending(request, rows, state.elapsed, held)
     if rows == 0:
-        return without(state, (), [replace(ended(state, pending, Status.REFUSED, NO_ROWS), held=False)])
+        return without(
+            state, (), [replace(ended(state, pending, RequestStatus.REFUSED, NO_ROWS), held=False)]
+        )
     return replace(state, pending=(*state.pending, pending))
 
 
 def _cancelled(state: StreamState, name: str) -> StreamState:
     gone = [p for p in state.pending if p.request.id == name]
-    return without(state, gone, [ended(state, p, Status.CANCELLED, TAKEN_BACK) for p in gone])
+    return without(state, gone, [ended(state, p, RequestStatus.CANCELLED, TAKEN_BACK) for p in gone])
 
 
 def _returned(state: StreamState, event: Return, clients: int) -> StreamState:

@@ -7,7 +7,7 @@ from fedlaf.core.weights import in_dtype
 
 
 def merged(unlearned: Weights, trained: Weights, original: Weights) -> Weights:
-    """unlearned + (trained - original) for each array, in double precision, in the dtype of `unlearned`.
+    """Unlearned + (trained - original) for each array, in double precision, in the dtype of `unlearned`.
 
     `original` are the weights when the service began, `trained` those that training has reached since. Counts
     are rounded; running variances do not fall below zero.

@@ -43,16 +43,24 @@ class Servants:
         reached = request.reachable(round_)
         asked = replace(registry, request=replace(registry.request, offline=not reached))
         stays = set(asked.request.clients) - asked.request.withdrawn
-        # Whoever leaves whole is asked by no method but those that need it: then it is all the same.
-        alike = reached or not stays
         why = self._refuses(self.method, self.name, asked)
         if why is None:
-            return Choice(self.method, self.name, False, reached if Need.ONLINE in self.method.needs else alike)
-        if self.fallback is not None and self._refuses(self.fallback, self.fallback_name, asked) is None:
-            return Choice(self.fallback, self.fallback_name, True, alike, why)
-        if self.fallback is not None:
-            why = f"{why}; the fallback: {self._refuses(self.fallback, self.fallback_name, asked)}"
-        return Choice(None, reason=why)
+            # Whoever leaves whole is asked by no method that does not need it: batches need not be split.
+            counted = reached or (Need.ONLINE not in self.method.needs and not stays)
+            return Choice(self.method, self.name, False, counted)
+        return self.instead(request, registry, round_, why)
+
+    def instead(self, request: Arrival, registry: ClientRegistry, round_: int, why: str) -> Choice:
+        """The fallback, where there is one that can serve the request; `why` the run's own method does not."""
+        if self.fallback is None:
+            return Choice(None, reason=why)
+        reached = request.reachable(round_)
+        asked = replace(registry, request=replace(registry.request, offline=not reached))
+        stays = set(asked.request.clients) - asked.request.withdrawn
+        refused = self._refuses(self.fallback, self.fallback_name, asked)
+        if refused is not None:
+            return Choice(None, reason=f"{why}; {refused}")
+        return Choice(self.fallback, self.fallback_name, True, reached or not stays, why)
 
     def waits(self, request: Arrival, round_: int, slack: float) -> bool:
         """Whether the request is better served later: the method needs its client, which is offline and will be

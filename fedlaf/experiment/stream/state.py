@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fedlaf.core.stream import Arrival, Event, RequestRecord, Status
+from fedlaf.core.request_record import RequestStatus
+from fedlaf.core.stream import Arrival, BatchOutcome, Event, RequestOutcome, Segment
 from fedlaf.core.types import ClientId
 
 
@@ -40,27 +41,17 @@ class Pending:
 
 @dataclass(frozen=True)
 class Serving:
-    """A batch whose service has begun while training goes on: when it began and when it ends, in elapsed rounds,
-    which training weights it began from and which weights it ends in, by the names of their stages.
+    """A batch that is being served while training goes on, and what will have become of it at `ends`, in
+    elapsed rounds. `original` and `unlearned` name the stages with the weights that its service began from and
+    ends in.
     """
 
     batch: tuple[Pending, ...]
-    started: int
     ends: int
     original: str
     unlearned: str
-    record: RequestRecord
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Elapsed rounds that one stage took: of `training` or of a `service`."""
-
-    stage: str
-    kind: str
-    round: int
-    elapsed: int
-    rounds: int
+    outcome: BatchOutcome
+    phases: dict[str, tuple[ClientId, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,8 +59,8 @@ class StreamState:
     """`round` training rounds and `elapsed` rounds in all are over; events up to round `heard` were issued.
 
     `events` is the trace so far, `pending` waits, `closed` are the ids of a window that is being served,
-    `records` what became of all others. `batches` counts stages of service, `weights` names the stage that the
-    published model comes from, `identities` has the client that each new identity was, `trained` the clients
+    `outcomes` what became of all others. `batches` are the stages of service, `weights` names the stage that
+    the published model comes from, `identities` has the client that each new identity was, `trained` the clients
     whose rows the model was trained on.
     """
 
@@ -80,8 +71,8 @@ class StreamState:
     pending: tuple[Pending, ...] = ()
     closed: tuple[str, ...] = ()
     serving: Serving | None = None
-    records: tuple[RequestRecord, ...] = ()
-    batches: int = 0
+    outcomes: tuple[RequestOutcome, ...] = ()
+    batches: tuple[BatchOutcome, ...] = ()
     weights: str = ""
     identities: dict[ClientId, ClientId] = field(default_factory=dict)
     trained: frozenset[ClientId] = frozenset()
@@ -90,12 +81,12 @@ class StreamState:
     @property
     def resolved(self) -> list[Arrival]:
         """Requests whose rows nobody touches any more: served, refused or failed."""
-        return [r.request for r in self.records if r.status is not Status.CANCELLED]
+        return [r.request for r in self.outcomes if r.status is not RequestStatus.CANCELLED]
 
     @property
-    def served(self) -> list[RequestRecord]:
+    def served(self) -> list[RequestOutcome]:
         """Records of the requests that were served."""
-        return [record for record in self.records if record.status is Status.SERVED]
+        return [outcome for outcome in self.outcomes if outcome.status is RequestStatus.COMPLETED]
 
     @property
     def waiting(self) -> tuple[Pending, ...]:

@@ -13,7 +13,7 @@ from fedlaf.core.errors import InvalidValue, require
 from fedlaf.core.stream import Arrival, Cancel, Event, Return
 from fedlaf.experiment.stream.arrivals import Moment
 
-KINDS: dict[str, type[Event]] = {"request": Arrival, "cancel": Cancel, "return": Return}  # type: ignore[dict-item]
+KINDS: dict[str, Any] = {"request": Arrival, "cancel": Cancel, "return": Return}
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,16 @@ def event_of(found: Any) -> Event:
     for key in {"id", "issued"} - found.keys():
         raise InvalidValue(key, f"a value in each {kind}", None)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return KINDS[kind](**values)
+    event: Event = KINDS[kind](**values)
+    return event
 
 
 def as_json(event: Event) -> dict[str, Any]:
     """An event as a JSON object, without what it leaves at its default."""
     kept = {f.name: getattr(event, f.name) for f in fields(event)}
     usual = {f.name: f.default for f in fields(event)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in kept.items()
-            if k in ("id", "issued", "client", "scope") or (k == "event" and v != "request") or v != usual[k]}
+    return {
+        k: list(v) if isinstance(v, tuple) else v
+        for k, v in kept.items()
+        if k in ("id", "issued", "client", "scope") or (k == "event" and v != "request") or v != usual[k]
+    }
