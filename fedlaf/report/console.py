@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fedlaf.core.types import ClientId
 from fedlaf.report.report import Report
+from fedlaf.report.stream_console import show_stream
 from fedlaf.report.tables import show
 
 
@@ -54,5 +56,7 @@ def bars() -> Progress:
 def tell(report: Report, folder: Path) -> None:
     """Print the tables and where the files are."""
     console = Console(width=None if Console().is_terminal else 100)
-    show(report, console)
+    if report.stream:
+        show_stream(report.stream, console)
+    show(report if not report.stream else replace(report, results=report.results[-1:]), console)
     console.print(f"report, weights and curves: {folder}", soft_wrap=True)
