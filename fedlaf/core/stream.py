@@ -126,11 +126,17 @@ class RequestOutcome:
     stage: str = ""
     method: str = ""
     fallback: bool = False
+    forgotten: bool = True
     together: tuple[str, ...] = ()
     reason: str = ""
     held: bool = True
     phases: Mapping[str, tuple[ClientId, ...]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether a model that has forgotten its rows was published."""
+        return self.status is RequestStatus.COMPLETED and self.forgotten
 
     @property
     def wait(self) -> int | None:
@@ -140,22 +146,21 @@ class RequestOutcome:
     @property
     def time(self) -> int | None:
         """Elapsed rounds until a model without its rows was published; None where none was."""
-        return self.completed - self.issued if self.status is RequestStatus.COMPLETED else None
+        return self.completed - self.issued if self.done else None
 
     def exposure(self, end: int) -> int:
         """Elapsed rounds, up to `end`, in which the published model still held its rows."""
         if not self.held or self.status is RequestStatus.CANCELLED:
             return 0
-        return (self.completed if self.status is RequestStatus.COMPLETED else end) - self.issued
+        return (self.completed if self.done else end) - self.issued
 
-    def missed(self, end: int) -> bool:
-        """Whether its deadline passed before it was served, as seen at `end`."""
+    @property
+    def missed(self) -> bool:
+        """Whether it was not forgotten by its deadline."""
         allowed = self.request.allowance
         if allowed is None or self.status is RequestStatus.CANCELLED:
             return False
-        return (
-            self.completed if self.status is RequestStatus.COMPLETED else max(end, self.issued + allowed + 1)
-        ) > (self.issued + allowed)
+        return not self.done or self.completed > self.issued + allowed
 
 
 def _require_id(name: str) -> None:
@@ -166,7 +171,7 @@ def _require_id(name: str) -> None:
 class BatchOutcome:
     """What became of one stage of service: which requests it served together, by which method, when (elapsed
     rounds, and the training rounds `started_round` and `round`, in which it ended), what it cost, and accuracies in percent on a few test rows (`test_before`,
-    `test_after`) and on all rows to forget.
+    `test_after`) and on all rows to forget. It has `forgotten` nothing where no weight changed.
     """
 
     stage: str
@@ -184,6 +189,7 @@ class BatchOutcome:
     check_seconds: float = 0.0
     measures: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    forgotten: bool = True
 
 
 @dataclass(frozen=True)

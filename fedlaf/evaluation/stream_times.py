@@ -69,7 +69,7 @@ def backlog(outcomes: Sequence[RequestOutcome], end: int) -> list[int]:
     return waiting
 
 
-def counts(outcomes: Sequence[RequestOutcome], end: int) -> dict[str, int]:
+def counts(outcomes: Sequence[RequestOutcome]) -> dict[str, int]:
     """How many requests were issued, how many ended in each way, missed their deadline, were served by the
     fallback, and were served together with another.
     """
@@ -77,7 +77,8 @@ def counts(outcomes: Sequence[RequestOutcome], end: int) -> dict[str, int]:
     return {
         "issued": len(outcomes),
         **{str(status): by_status[status] for status in RequestStatus},
-        "missed_deadline": sum(outcome.missed(end) for outcome in outcomes),
+        "not_forgotten": sum(o.status is RequestStatus.COMPLETED and not o.forgotten for o in outcomes),
+        "missed_deadline": sum(outcome.missed for outcome in outcomes),
         "by_fallback": sum(outcome.fallback and outcome.time is not None for outcome in outcomes),
         "served_together": sum(bool(outcome.together) for outcome in outcomes),
     }

@@ -77,7 +77,7 @@ class StreamResult:
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many requests ended in which way."""
-        return counts(self.outcomes, self.elapsed)
+        return counts(self.outcomes)
 
     @cached_property
     def costs(self) -> dict[str, dict[str, list[float]]]:
@@ -119,4 +119,4 @@ class StreamResult:
 def outcome_values(outcome: RequestOutcome, end: int) -> dict[str, Any]:
     """One request as plain values, with its times."""
     known = {name: time_of(outcome, name, end) for name in TIMES}
-    return {**asdict(outcome), **known, "missed_deadline": outcome.missed(end)}
+    return {**asdict(outcome), **known, "missed_deadline": outcome.missed}

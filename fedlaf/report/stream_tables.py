@@ -12,7 +12,7 @@ Values = Mapping[str, Any]
 
 COUNTS = {
     "issued": "issued", "completed": "served", "stopped": "stopped", "failed": "failed",
-    "refused": "refused", "cancelled": "cancelled", "missed_deadline": "missed their deadline",
+    "refused": "refused", "cancelled": "cancelled", "not_forgotten": "of these without forgetting anything", "missed_deadline": "missed their deadline",
     "by_fallback": "served by the fallback", "served_together": "served with others",
 }  # fmt: skip
 
@@ -139,7 +139,9 @@ def _break_even(number: int | None) -> str:
 
 
 def _ended(found: Values) -> str:
-    return "served" if found["status"] == "completed" else str(found["status"])
+    if found["status"] != "completed":
+        return str(found["status"])
+    return "served" if found["forgotten"] else "nothing forgotten"
 
 
 def _who(asked: Values) -> str:

@@ -44,15 +44,18 @@ def _bars(axis: Any, requests: Sequence[Values], end: int) -> None:
     axis.set_ylim(len(requests) - 0.4, -0.6)
     few = len(requests) <= MOST_ROWS
     axis.set_yticks(range(len(requests)) if few else [], [_name(r) for r in requests] if few else [], fontsize=8)
-    axis.set_title("requests: waiting, being served; x where nobody served it", fontsize=10, loc="left")
+    axis.set_title("requests", fontsize=10, loc="left")
     handles = [_patch(WAIT, "waits"), _patch(SERVICE, "is served"), _patch("0.6", "not served")]
-    axis.legend(handles=handles, fontsize=8, loc="lower left", ncols=3, frameon=False)
+    if any(found["request"]["deadline"] for found in requests):
+        (mark,) = axis.plot([], [], "D", color="0.3", markersize=4, label="deadline")
+        handles.append(mark)
+    axis.legend(handles=handles, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
 
 
 def _bar(axis: Any, place: int, found: Values, end: int) -> None:
     began, ended = found["issued"], found["completed"]
     started = found["started"] if found["started"] is not None else ended
-    served = found["status"] == "completed"
+    served = found["status"] == "completed" and found["forgotten"]
     axis.barh(place, started - began, left=began, color=WAIT if served else "0.6", height=0.7)
     if served:
         axis.barh(place, ended - started, left=started, color=SERVICE, height=0.7)
@@ -78,7 +81,7 @@ def _backlog(axis: Any, backlog: Sequence[int]) -> None:
 def _quality(axis: Any, stream: Values) -> None:
     points = stream["quality"]
     x, y = [p["elapsed"] for p in points], [p["accuracy"] for p in points]
-    axis.plot(x, y, color="0.45", marker=".", label="published model, some test rows")
+    axis.plot(x, y, color="0.45", marker=".", drawstyle="steps-post", label="published model, some test rows")
     prefixes = stream["prefixes"]
     for model, marker in (("unlearned", "o"), ("retrained", "^")):
         at = [p["elapsed"] for p in prefixes]

@@ -67,9 +67,9 @@ class ServingRun(MeasuredRun):
         elif self.stream.goes_on and not self.last:
             self._begin(batch, attempt, delay)
         else:
-            before, self.weights, self.current = self.weights, attempt.result.weights, attempt.name
             moved = self.state.moved(attempt.name, "service", rounds)
             outcome = self._outcome(batch, attempt, self.state.elapsed, moved.elapsed)
+            before, self.weights, self.current = self.weights, attempt.result.weights, attempt.name
             self._complete(moved, batch, outcome, before, _phases(attempt.result))
 
     def complete_serving(self) -> None:
@@ -122,6 +122,7 @@ class ServingRun(MeasuredRun):
             tuple(p.request.id for p in batch), sum(map(len, attempt.registry.request.rows.values())),
             self.state.round, began, ends, self.state.round, attempt.result.cost.numbers(), attempt.seconds,
             self.seconds.get(f"{attempt.name}, check", 0.0), reason=attempt.reason,
+            forgotten=weights_digest(attempt.result.weights) != weights_digest(self.weights),
         )  # fmt: skip
 
     def _not_served(self, batch: Sequence[Pending], attempt: Attempt, lost: int) -> None:
@@ -191,9 +192,10 @@ def _phases(result: StageResult) -> Phases:
 def _served(
     pending: Pending, batch: BatchOutcome, together: Sequence[Pending], phases: Phases
 ) -> RequestOutcome:
+    others = tuple(p.request.id for p in together if p is not pending)
     return RequestOutcome(
-        pending.request, batch.status, pending.rows, pending.issued, pending.request.issued, batch.completed,
-        batch.round, batch.started, batch.started_round, batch.completed - batch.started, batch.check_seconds, batch.stage,
-        batch.method, batch.fallback, tuple(p.request.id for p in together if p is not pending), batch.reason,
-        pending.held, phases, batch.cost,
+        pending.request, batch.status, pending.rows, pending.issued, pending.request.issued,
+        batch.completed, batch.round, batch.started, batch.started_round, batch.completed - batch.started,
+        batch.check_seconds, batch.stage, batch.method, batch.fallback, batch.forgotten, others,
+        batch.reason, pending.held, phases, batch.cost,
     )  # fmt: skip

@@ -1,9 +1,11 @@
 // A stream of requests: bars from issued to forgotten, the published model below, and what it took.
 const WAYS = { method: "services of the method", each: "retraining after each request", window: "retraining after each batch", once: "retraining once, at the end" };
 const SPENT = { passes: "client passes", bytes: "bytes down and up", client_seconds: "client seconds" };
-const TIMED = { wait: "wait until its service (rounds)", service: "service (rounds)", time: "time to forget (rounds)", exposure: "exposure (rounds)", check_seconds: "check of the result (seconds)", client_seconds: "client seconds of its service", bytes: "bytes of its service, down and up" };
+const TIMED = { wait: "wait until its service (rounds)", service: "service (rounds)", time: "time to forget (rounds)", exposure: "exposure (rounds)", check_seconds: "check of the result (seconds)", client_seconds: "client seconds of its service", bytes: "MB of its service, down and up" };
 const askedOf = (asked) => (asked.client === null ? "all clients" : `client ${asked.client}`);
-const few = (value) => (known(value) ? number(value, Number.isInteger(value) ? 0 : 1) : "");
+const served = (r) => r.status === "completed" && r.forgotten;
+const few = (value, digits = 1) => (known(value) ? number(value, Number.isInteger(value) ? 0 : digits) : "");
+const shownTime = (name, value) => (name === "bytes" ? number(value / 1e6, 1) : few(value, name.endsWith("seconds") ? 2 : 1));
 
 function streamSections() {
   const stream = DATA.stream;
@@ -30,7 +32,6 @@ function timelineSection(stream) {
 
 function timeline(stream) {
   const names = stream.requests.map((r) => `${r.request.id} (${askedOf(r.request)})`);
-  const served = (r) => r.status === "completed";
   const part = (name, shown, colourName, base, length, pattern) => ({
     type: "bar", orientation: "h", name, y: names, base: stream.requests.map((r) => (shown(r) ? base(r) : null)), x: stream.requests.map((r) => (shown(r) ? length(r) : null)),
     marker: { color: colour(colourName), pattern: { shape: pattern, fillmode: "overlay", fgcolor: colour("back"), size: 6, solidity: 0.25 } },
@@ -52,7 +53,7 @@ function published(stream) {
   const at = stream.prefixes.map((p) => p.elapsed);
   const point = (model) => ({ type: "scatter", mode: "markers", ...marks(model), x: at, y: stream.prefixes.map((p) => p[model]), hovertemplate: `${model}, after %{x} rounds: %{y:.1f} %<extra></extra>` });
   const data = [
-    { type: "scatter", mode: "lines+markers", name: "published model, some test rows", x: stream.quality.map((q) => q.elapsed), y: stream.quality.map((q) => q.accuracy), line: { color: colour("original") }, marker: { size: 4 }, hovertemplate: "after %{x} rounds: %{y:.1f} %<extra></extra>" },
+    { type: "scatter", mode: "lines+markers", name: "published model, some test rows", x: stream.quality.map((q) => q.elapsed), y: stream.quality.map((q) => q.accuracy), line: { color: colour("original"), shape: "hv" }, marker: { size: 4 }, hovertemplate: "after %{x} rounds: %{y:.1f} %<extra></extra>" },
     point("unlearned"), point("retrained"),
     { type: "scatter", mode: "lines", name: "requests not served yet", x: range(stream.backlog.length), y: stream.backlog, yaxis: "y2", line: { shape: "hv", color: colour("soft"), dash: "dot" }, hovertemplate: "%{y} not served yet<extra></extra>" },
   ];
@@ -62,10 +63,10 @@ function published(stream) {
 function requestsSection(stream) {
   const rows = stream.requests.map((r) => {
     const last = stream.sightings[r.request.id]?.at(-1);
-    return [r.request.id, askedOf(r.request), r.request.scope.replace("_", " "), String(r.issued_round), few(r.wait), few(r.service), few(r.time), few(r.exposure), r.missed_deadline ? "missed" : known(r.request.deadline) ? "met" : "", r.status, `${r.method}${r.fallback ? " (fallback)" : ""}`, number(stream.sightings[r.request.id]?.[0].unlearned), number(last?.unlearned), number(last?.retrained), number(stream.resurfaced[r.request.id])];
+    return [r.request.id, askedOf(r.request), r.request.scope.replace("_", " "), String(r.issued_round), few(r.wait), few(r.service), few(r.time), few(r.exposure), r.missed_deadline ? "missed" : known(r.request.deadline) && served(r) ? "met" : "", r.status !== "completed" ? r.status : served(r) ? "served" : "nothing forgotten", `${r.method}${r.fallback ? " (fallback)" : ""}`, number(stream.sightings[r.request.id]?.[0].unlearned), number(last?.unlearned), number(last?.retrained), number(stream.resurfaced[r.request.id])];
   });
   const header = ["request", "of", "scope", "issued", "wait", "service", "time", "exposure", "deadline", "outcome", "by", "accuracy on its rows just after", "at the end", "retrained to the end", "resurfaced"];
-  const timed = Object.entries(TIMED).filter(([name]) => known(stream.times[name]?.median)).map(([name, title]) => [title, ...["median", "p95", "max"].map((key) => few(stream.times[name][key]))]);
+  const timed = Object.entries(TIMED).filter(([name]) => known(stream.times[name]?.median)).map(([name, title]) => [title, ...["median", "p95", "max"].map((key) => shownTime(name, stream.times[name][key]))]);
   return section("requests", "Each request", "Exposure counts the rounds after the request in which a model with its data was published. Resurfaced are points by which the model is right more often on forgotten rows at the end than just after, and than the retrained model.",
     rowsTable("Requests", header, rows), rowsTable("Times", ["", "median", "95th percentile", "largest"], timed));
 }
