@@ -21,8 +21,8 @@ LEAVERS = ("helps", "refuses", "offline", "gone")
 class Arrival:
     """A request: which rows of which client (None: of all that are there), issued after a training round.
 
-    It is due within `deadline - issued` rounds. A leaver that is `offline` is so from one training round until
-    another, the last excluded.
+    It is due within `deadline - issued` rounds. A leaver that is `offline` is so from one training round
+    until another, the last excluded.
     """
 
     id: str
@@ -42,18 +42,18 @@ class Arrival:
         require_count("issued", self.issued)
         require_one_of("scope", self.scope, SCOPES)
         require_one_of("leaver", self.leaver, LEAVERS)
-        require(bool(self.classes) == (self.scope == "classes"), "classes", "classes with scope classes alone",
-                list(self.classes))  # fmt: skip
-        require(bool(self.rows) == (self.scope == "rows"), "rows", "positions with scope rows alone",
-                list(self.rows))  # fmt: skip
+        named = {"classes": self.classes, "rows": self.rows}
+        for key, values in named.items():
+            fits = bool(values) == (self.scope == key)
+            require(fits, key, f"{key} with scope {key}, and with no other", list(values))
         one = self.client is not None or self.scope in ("classes", "wrong_labels")
         require(one, "client", f"a client with scope {self.scope}", self.client)
         if self.deadline is not None:
             require_count("deadline", self.deadline, at_least=self.issued)
+        away, spans = self.leaver == "offline", self.offline is not None
+        ordered = self.offline is None or self.offline[0] < self.offline[1]
         expected = "two training rounds, the first before the second, with leaver offline alone"
-        held = self.offline is not None and self.offline[0] < self.offline[1]
-        require(held == (self.leaver == "offline") and held == (self.offline is not None), "offline", expected,
-                self.offline)  # fmt: skip
+        require(away == spans and ordered, "offline", expected, self.offline)
 
     @property
     def allowance(self) -> int | None:
@@ -82,7 +82,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Return:
-    """A client that has withdrawn comes back, with its consent: as a new identity that holds the same rows."""
+    """A client that has withdrawn comes back, with its consent: a new identity that holds the same rows."""
 
     id: str
     issued: int
@@ -102,14 +102,15 @@ Event = Arrival | Cancel | Return
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What became of one request of a stream, from when it was issued until it was served, refused, failed, stopped
-    or cancelled.
+    """What became of one request of a stream, from when it was issued until it was served, refused, failed,
+    stopped or cancelled.
 
     `issued`, `started` and `completed` count elapsed rounds, of training and of services; `issued_round`,
-    `started_round` and `completed_round` count training rounds. `service` are the rounds of the stage that served it, which is
-    named `stage` and was run by `method`; `cost` is that stage's, over all requests `together` in it.
-    `check_seconds` is how long its result was looked at before it was published. `held` says whether the
-    published model had been trained on its rows when it was issued, `phases` who answered in each phase.
+    `started_round` and `completed_round` count training rounds. `service` are the rounds of the stage that
+    served it, which is named `stage` and was run by `method`; `cost` is that stage's, over all requests
+    `together` in it. `check_seconds` is how long its result was looked at before it was published. `held`
+    says whether the published model had been trained on its rows when it was issued, `phases` who answered in
+    each phase.
     """
 
     request: Arrival
@@ -170,8 +171,9 @@ def _require_id(name: str) -> None:
 @dataclass(frozen=True)
 class BatchOutcome:
     """What became of one stage of service: which requests it served together, by which method, when (elapsed
-    rounds, and the training rounds `started_round` and `round`, in which it ended), what it cost, and accuracies in percent on a few test rows (`test_before`,
-    `test_after`) and on all rows to forget. It has `forgotten` nothing where no weight changed.
+    rounds, and the training rounds `started_round` and `round`, in which it ended), what it cost, and
+    accuracies in percent on a few test rows (`test_before`, `test_after`) and on all rows to forget. It has
+    `forgotten` nothing where no weight changed.
     """
 
     stage: str
@@ -194,8 +196,8 @@ class BatchOutcome:
 
 @dataclass(frozen=True)
 class Segment:
-    """Elapsed rounds that one stage took: of `training` or of a `service`; `round` and `elapsed` are those when
-    it began.
+    """Elapsed rounds that one stage took: of `training` or of a `service`; `round` and `elapsed` are those
+    when it began.
     """
 
     stage: str

@@ -41,7 +41,7 @@ def norm(weights: Weights) -> float:
 
 
 def weights_digest(weights: Weights) -> str:
-    """A SHA-256 over the names, dtypes, shapes and bytes of all arrays, by name; the order is no part of it."""
+    """A SHA-256 over names, dtypes, shapes and bytes of all arrays; their order is no part of it."""
     found = hashlib.sha256()
     for name in sorted(weights):
         array = np.asarray(weights[name], order="C")

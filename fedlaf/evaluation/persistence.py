@@ -19,8 +19,9 @@ class Sighting:
 
 
 def resurfaced(sightings: Sequence[Sighting]) -> float | None:
-    """Points by which the accuracy on forgotten rows lies, at the last sighting, above both the first one (just
-    after the service) and the retrained model's; 0 where it does not. None without a retrained model at last.
+    """Points by which the accuracy on forgotten rows lies, at the last sighting, above both the first one
+    (just after the service) and the retrained model's; 0 where it does not. None without a retrained model at
+    last.
 
     Rows that later training makes the model generalise to are right in the retrained model too.
 

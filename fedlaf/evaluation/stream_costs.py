@@ -15,8 +15,8 @@ COMPARED = {"passes": "client passes", "bytes": "bytes down and up", "client_sec
 
 @dataclass(frozen=True)
 class TrainingRound:
-    """One round of training: its cost, the rows that were there to be trained on, and whether all clients that
-    had some were asked.
+    """One round of training: its cost, the rows that were there to be trained on, and whether all clients
+    that had some were asked.
     """
 
     cost: Cost
@@ -54,8 +54,8 @@ def cumulative(
     batches: Sequence[BatchOutcome], left: Sequence[int], asked: Sequence[int], retraining: Retraining,
     *, rounds: int,
 ) -> dict[str, dict[str, list[float]]]:  # fmt: skip
-    """For each of COMPARED, after each batch: what services have cost so far (`method`), retraining after each
-    request (`each`), after each batch (`window`), and once, after the last training round (`once`).
+    """For each of COMPARED, after each batch: what services have cost so far (`method`), retraining after
+    each request (`each`), after each batch (`window`), and once, after the last training round (`once`).
 
     `left` are the rows that remain after each batch, `asked` how many requests it ended.
     """
@@ -77,9 +77,6 @@ def break_even(costs: Mapping[str, Sequence[float]], asked: Sequence[int], other
     number = 0
     found: int | None = None
     for own, theirs, n in zip(costs["method"], costs[other], asked, strict=True):
-        if own > theirs:
-            found = found or number + 1
-        else:
-            found = None
+        found = (found or number + 1) if own > theirs else None
         number += n
     return found

@@ -15,13 +15,13 @@ from fedlaf.core.memory import Peak
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
-from fedlaf.core.weights import weights_digest
 from fedlaf.evaluation import splits_for
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
 from fedlaf.experiment.curve import Curve, Followed
+from fedlaf.experiment.fingerprints import stage_fingerprint
 from fedlaf.experiment.judge import REFERENCE, Judge
 from fedlaf.experiment.needs import inputs_for
-from fedlaf.experiment.plan import FEDERATION, Plan
+from fedlaf.experiment.plan import Plan
 from fedlaf.experiment.provenance import versions
 from fedlaf.method.answers import Answers, clients_answered
 from fedlaf.method.contract import (
@@ -49,21 +49,14 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Report:
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
+        from fedlaf.experiment.stream.kind import pipeline_of
+
         store = CheckpointStore(folder, plan.resume, plan.provenance)
-        reports.append(_kind_of(plan)(plan, grid, store, watch).run())
+        reports.append(pipeline_of(plan)(plan, grid, store, watch).run())
 
     plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
     (report,) = reports
     return replace(report, seconds={**report.seconds, "total": perf_counter() - clock})
-
-
-def _kind_of(plan: Plan) -> type[Pipeline]:
-    """The pipeline for the plan: requests are scheduled, or come as a stream."""
-    if plan.stream is None:
-        return Pipeline
-    from fedlaf.experiment.stream.pipeline import StreamPipeline
-
-    return StreamPipeline
 
 
 @dataclass
@@ -243,16 +236,7 @@ class Pipeline:
         return Curve(name, self.plan, few, skip, weights)
 
     def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int, start: Weights) -> StageFingerprint:
-        plan = self.plan
-        curve = plan.fingerprint(*FEDERATION, "train", "requests", rows=plan.curve_rows)
-        depends: dict[str, object] = {}
-        if kind is StageKind.TRAINING:
-            # Training does not depend on how rows are forgotten: only on which are removed, rounds and seed.
-            removed = {str(k): rows for k, rows in stage.registry.removed.rows.items()}
-            depends = {"removed": removed, "rounds": rounds, "stage_seed": stage.seed}
-        if stage.skip or kind is StageKind.FORGETTING:  # earlier requests decide what it starts from
-            depends["start"] = weights_digest(start)
-        return StageFingerprint(plan.fingerprint(*FEDERATION, *kind.sections, **depends), curve)
+        return stage_fingerprint(self.plan, kind, stage, rounds=rounds, start=start)
 
     def _curve_splits(self, registry: ClientRegistry, until: int) -> Followed | None:
         """Rows to follow training on: those that the next request will ask to forget."""

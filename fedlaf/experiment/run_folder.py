@@ -9,8 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-LEFT = ("report.json", "report.md", "report.html", "page.json", "curves.png", "drift.png",
-        "timeline.png")
+LEFT = ("report.json", "report.md", "report.html", "page.json", "curves.png", "drift.png", "timeline.png")
 """Files that speak of a whole run: those of an earlier one go before another begins."""
 
 _there: list[Path] = []

@@ -16,8 +16,8 @@ from fedlaf.report.page.html import plain
 
 @dataclass(frozen=True)
 class Prefix:
-    """The model after the first `requests` requests that ended, held against the one that was retrained to the
-    same round without their rows.
+    """The model after the first `requests` requests that ended, held against the one that was retrained to
+    the same round without their rows.
 
     `gap` is their mean distance and `unlearned`, `retrained` and `before` are test accuracies in percent;
     `fairness` has the differences over remaining clients, `by_client` accuracies of both models.
@@ -50,8 +50,8 @@ class StreamResult:
     each prefix, sightings of forgotten rows by request, and client passes asked of each client, in training
     and in services.
 
-    `left` are the rows that remained after each batch, `ended` how many requests each ended; `retraining` says
-    what retraining costs.
+    `left` are the rows that remained after each batch, `ended` how many requests each ended; `retraining`
+    says what retraining costs.
     """
 
     outcomes: tuple[RequestOutcome, ...]

@@ -12,7 +12,8 @@ Values = Mapping[str, Any]
 
 COUNTS = {
     "issued": "issued", "completed": "served", "stopped": "stopped", "failed": "failed",
-    "refused": "refused", "cancelled": "cancelled", "not_forgotten": "of these without forgetting anything", "missed_deadline": "missed their deadline",
+    "refused": "refused", "cancelled": "cancelled", "not_forgotten": "of these without forgetting anything",
+    "missed_deadline": "missed their deadline",
     "by_fallback": "served by the fallback", "served_together": "served with others",
 }  # fmt: skip
 
@@ -117,8 +118,8 @@ def asked_rows(stream: Values) -> Rows:
 def section(stream: Values, *, picture: bool) -> list[str]:
     """The report's part on the stream, in Markdown."""
     read = (
-        "Times are in elapsed rounds: those of training and those of services. Retraining's costs are those of "
-        "this run's own rounds, scaled to the rows that remain. Resurfaced are the points by which a model is "
+        "Times are in elapsed rounds: those of training and those of services. Retraining's costs are those "
+        "of this run's own rounds, scaled to the rows that remain. Resurfaced are points by which a model is "
         "right more often on forgotten rows at the end than just after, and than the retrained model."
     )
     parts = ["## The stream of requests", counts_line(stream), read]
@@ -156,7 +157,9 @@ def _who(asked: Values) -> str:
 def _note(found: Values) -> str:
     asked = found["request"]
     notes = [] if asked["leaver"] == "helps" else [asked["leaver"]]
-    notes += [f"offline in rounds {asked['offline'][0]} to {asked['offline'][1] - 1}"] if asked["offline"] else []
+    notes += (
+        [f"offline in rounds {asked['offline'][0]} to {asked['offline'][1] - 1}"] if asked["offline"] else []
+    )
     notes += ["missed its deadline"] if found["missed_deadline"] else []
     notes += [f"with {', '.join(found['together'])}"] if found["together"] else []
     notes += [found["reason"]] if found["reason"] and found["status"] != "completed" else []

@@ -43,7 +43,9 @@ def _bars(axis: Any, requests: Sequence[Values], end: int) -> None:
         _bar(axis, place, found, end)
     axis.set_ylim(len(requests) - 0.4, -0.6)
     few = len(requests) <= MOST_ROWS
-    axis.set_yticks(range(len(requests)) if few else [], [_name(r) for r in requests] if few else [], fontsize=8)
+    axis.set_yticks(
+        range(len(requests)) if few else [], [_name(r) for r in requests] if few else [], fontsize=8
+    )
     axis.set_title("requests", fontsize=10, loc="left")
     handles = [_patch(WAIT, "waits"), _patch(SERVICE, "is served"), _patch("0.6", "not served")]
     if any(found["request"]["deadline"] for found in requests):
@@ -85,7 +87,9 @@ def _quality(axis: Any, stream: Values) -> None:
     prefixes = stream["prefixes"]
     for model, marker in (("unlearned", "o"), ("retrained", "^")):
         at = [p["elapsed"] for p in prefixes]
-        axis.plot(at, [p[model] for p in prefixes], marker, color=COLOURS[model], label=f"{model}, all test rows")
+        axis.plot(
+            at, [p[model] for p in prefixes], marker, color=COLOURS[model], label=f"{model}, all test rows"
+        )
     axis.set_title("test accuracy (%)", fontsize=10, loc="left")
     axis.legend(fontsize=8, loc="lower right")
     axis.grid(alpha=0.3)

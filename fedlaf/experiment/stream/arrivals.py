@@ -22,8 +22,9 @@ K = TypeVar("K", bound=str)
 class Moment:
     """A training round that has ended: what was asked so far, and what is known to everybody.
 
-    For arrivals that see the published model, `weights` are its weights, `published` makes the network that holds
-    them, and `accuracy` is its share of right answers on the rows of a client, as that client can measure it.
+    For arrivals that see the published model, `weights` are its weights, `published` makes the network that
+    holds them, and `accuracy` is its share of right answers on the rows of a client, as that client can
+    measure it.
     """
 
     round: int
@@ -59,8 +60,9 @@ class Mix:
     """Of what kinds requests are: shares of `scopes` and of `leavers`, which need not sum to 1.
 
     A request for rows is for a `share` of a client's, one for classes for one class. Each is due `deadline`
-    rounds after it is issued, and an offline leaver is back after `offline` rounds. At least `stay` clients never ask. The share `cancels` is taken
-    back a round after it was issued; of clients that withdraw, the share `returns` is back `after` rounds later.
+    rounds after it is issued, and an offline leaver is back after `offline` rounds. At least `stay` clients
+    never ask. The share `cancels` is taken back a round after it was issued; of clients that withdraw, the
+    share `returns` is back `after` rounds later.
     """
 
     scopes: Mapping[str, float] = field(default_factory=lambda: {"client": 1.0})

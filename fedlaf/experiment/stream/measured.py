@@ -79,8 +79,9 @@ class MeasuredRun(StreamRun):
         judge = Judge(self.plan, self.store, "request-end", splits)
         judged = judge.judge(models)
         spent = total(Cost.of(dict(batch.cost)) for batch in self.state.batches)
+        costs = {"unlearned": spent, RETRAINED: retrained.cost}
         self.results.append(RequestResult(
-            "end", self.state.round, (), 0, (), judged.models, {"unlearned": spent, RETRAINED: retrained.cost},
+            "end", self.state.round, (), 0, (), judged.models, costs,
             spread=judged.spread.mean, verdict=judged.verdict,
             stages={"unlearned": self.current, RETRAINED: "retrain-end"}, view=judged.view,
         ))  # fmt: skip

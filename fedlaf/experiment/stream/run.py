@@ -36,7 +36,8 @@ def unheard(record: RequestRecord) -> None:
 class StreamRun(Pipeline):
     """A run over a stream in progress: the plan's servants, who is there, and what has been done.
 
-    `tell` is the ledger's ear. `weights` are those of the published model; `state` says all else that decides what happens next.
+    `tell` is the ledger's ear. `weights` are those of the published model; `state` says all else that decides
+    what happens next.
     """
 
     state: StreamState = field(default_factory=StreamState)
@@ -87,7 +88,7 @@ class StreamRun(Pipeline):
         return self.following
 
     def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int, start: Weights) -> StageFingerprint:
-        """What a stage of service depends on beside the configuration: what it is asked, and who serves it."""
+        """A service depends on what it is asked and who serves it, beside the configuration."""
         of = super()._fingerprint(kind, stage, rounds, start)
         if kind is StageKind.TRAINING:
             return of

@@ -12,8 +12,9 @@ def record_of(
     outcome: RequestOutcome, batch: BatchOutcome | None, rows: ForgetRequest, digests: tuple[str, str],
     before: str,
 ) -> RequestRecord:  # fmt: skip
-    """The record of a request: `rows` are those that it meant, `digests` those of the weights before and after
-    its batch (of the published model, where it was not served), `before` the stage of the weights before.
+    """The record of a request: `rows` are those that it meant, `digests` those of the weights before and
+    after its batch (of the published model, where it was not served), `before` the stage of the weights
+    before.
     """
     asked = outcome.request
     details = {

@@ -32,8 +32,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Service:
-    """`training` pauses or goes on while a batch is served; `until_served`, a leaver's rows rest or are trained
-    on.
+    """`training` pauses or goes on while a batch is served; `until_served`, a leaver's rows rest or are
+    trained on.
     """
 
     window: Window = field(default_factory=Window)

@@ -121,7 +121,7 @@ class ServingRun(MeasuredRun):
             attempt.name, attempt.choice.name, attempt.choice.fallback, attempt.status,
             tuple(p.request.id for p in batch), sum(map(len, attempt.registry.request.rows.values())),
             self.state.round, began, ends, self.state.round, attempt.result.cost.numbers(), attempt.seconds,
-            self.seconds.get(f"{attempt.name}, check", 0.0), reason=attempt.reason,
+            self.seconds.get(f"{attempt.name}, check", 0.0), reason=attempt.reason or attempt.choice.reason,
             forgotten=weights_digest(attempt.result.weights) != weights_digest(self.weights),
         )  # fmt: skip
 

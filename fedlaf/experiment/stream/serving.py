@@ -51,7 +51,7 @@ class Servants:
         return self.instead(request, registry, round_, why)
 
     def instead(self, request: Arrival, registry: ClientRegistry, round_: int, why: str) -> Choice:
-        """The fallback, where there is one that can serve the request; `why` the run's own method does not."""
+        """The fallback, if there is one that can serve the request; `why` the run's own method does not."""
         if self.fallback is None:
             return Choice(None, reason=why)
         reached = request.reachable(round_)
@@ -63,8 +63,8 @@ class Servants:
         return Choice(self.fallback, self.fallback_name, True, reached or not stays, why)
 
     def waits(self, request: Arrival, round_: int, slack: float) -> bool:
-        """Whether the request is better served later: the method needs its client, which is offline and will be
-        back before the deadline, `slack` rounds from now.
+        """Whether the request is better served later: the method needs its client, which is offline and will
+        be back before the deadline, `slack` rounds from now.
         """
         if request.offline is None or Need.ONLINE not in self.method.needs or request.reachable(round_):
             return False

@@ -18,8 +18,8 @@ from fedlaf.core.types import ClientId
 
 @dataclass(frozen=True)
 class Pending:
-    """A request that waits: how many rows it asks to forget, the elapsed rounds when it was issued, and whether
-    the published model had been trained on its rows then.
+    """A request that waits: how many rows it asks to forget, the elapsed rounds when it was issued, and
+    whether the published model had been trained on its rows then.
     """
 
     request: Arrival
@@ -42,8 +42,8 @@ class Pending:
 @dataclass(frozen=True)
 class Serving:
     """A batch that is being served while training goes on, and what will have become of it at `ends`, in
-    elapsed rounds. `original` and `unlearned` name the stages with the weights that its service began from and
-    ends in.
+    elapsed rounds. `original` and `unlearned` name the stages with the weights that its service began from
+    and ends in.
     """
 
     batch: tuple[Pending, ...]
@@ -60,8 +60,8 @@ class StreamState:
 
     `events` is the trace so far, `pending` waits, `closed` are the ids of a window that is being served,
     `outcomes` what became of all others. `batches` are the stages of service, `weights` names the stage that
-    the published model comes from, `identities` has the client that each new identity was, `trained` the clients
-    whose rows the model was trained on.
+    the published model comes from, `identities` has the client that each new identity was, `trained` the
+    clients whose rows the model was trained on.
     """
 
     round: int = 0

@@ -27,8 +27,8 @@ def summary(run: MeasuredRun) -> StreamResult:
 
 
 def quality(run: MeasuredRun) -> tuple[Quality, ...]:
-    """Test accuracy of the published model by elapsed rounds: after rounds of training, where curves are drawn,
-    and after each service.
+    """Test accuracy of the published model by elapsed rounds: after rounds of training, where curves are
+    drawn, and after each service.
     """
     began = {segment.stage: segment for segment in run.state.segments}
     found = []
