@@ -14,8 +14,8 @@ def stage_fingerprint(
 ) -> StageFingerprint:
     """The sections of the configuration that a stage of this kind depends on, and what it is given.
 
-    Training does not depend on how rows are forgotten: only on which are removed, rounds and seed, and after a
-    request on the weights that its method left.
+    Training does not depend on how rows are forgotten: only on which are removed, rounds and seed, and after
+    a request on the weights that its method left.
     """
     curve = plan.fingerprint(*FEDERATION, "train", "requests", rows=plan.curve_rows)
     later = bool(stage.skip) or kind is StageKind.FORGETTING

@@ -89,8 +89,8 @@ def test_each_request_is_served_by_the_method_that_can(mixed: Ran) -> None:
 
 
 def test_rows_of_requests_that_have_ended_are_never_touched_again(mixed: Ran) -> None:
-    """Whatever is sent to a client after its request ended leaves out the rows: in training, in the services of
-    others, and in retraining; only the identity that came back is trained on again.
+    """Whatever is sent to a client after its request ended leaves out the rows: in training, in the services
+    of others, and in retraining; only the identity that came back is trained on again.
     """
     state, seen = mixed.pipeline.state, Counter[str]()
     for client, order, ended in mixed.sent_when():

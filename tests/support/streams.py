@@ -25,7 +25,8 @@ from support.runs import StagesRun, composed
 
 SMALL = (
     "data=digits", "data.train_rows=240", "data.test_rows=60", "model=small_cnn", "clients=6",
-    "corruption=none", "engine=inline", "train.rounds=4", "train.fit.batch_size=20", "evaluation.curve_rows=0",
+    "corruption=none", "engine=inline", "train.rounds=4", "train.fit.batch_size=20",
+    "evaluation.curve_rows=0",
     "forget.rule.min_rows=1", "evaluation.most_rows=100", "stream.prefixes=[]", "stream.arrivals.file=FILE",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fedlaf.core.stream import Event
 from fedlaf.core.types import ClientId, Weights
@@ -11,6 +12,7 @@ from fedlaf.data.federation import Federation
 from fedlaf.experiment.plan import Plan
 from fedlaf.experiment.stream.arrivals import Arrivals, Moment
 from fedlaf.experiment.stream.quality import accuracy_on, model_of
+from fedlaf.experiment.stream.trace import Trace, read
 
 
 def moment(plan: Plan, federation: Federation, round_: int, asked: Sequence[Event]) -> Moment:
@@ -32,6 +34,8 @@ def whole_trace(plan: Plan, arrivals: Arrivals) -> tuple[Event, ...]:
     events: tuple[Event, ...] = ()
     if arrivals.sees_model:
         return events
+    if isinstance(arrivals, Trace):  # those of rounds past the last, too
+        return read(Path(arrivals.file).absolute())
     for round_ in range(1, plan.train.rounds + 1):
         events += tuple(arrivals.events(moment(plan, plan.federation, round_, events)))
     return events

@@ -12,7 +12,6 @@ from fedlaf.evaluation.stream_costs import TrainingRound
 from fedlaf.experiment.checkpoints import StageKind
 from fedlaf.experiment.stream import machine
 from fedlaf.experiment.stream.moments import moment, seen
-from fedlaf.experiment.stream.roll import Roll
 from fedlaf.experiment.stream.services import ServingRun
 from fedlaf.experiment.stream.state import Pending, StreamState
 from fedlaf.experiment.stream.summary import summary
@@ -67,11 +66,8 @@ class StreamPipeline(ServingRun):
         heard = machine.issued(state, events, self._rows_left, clients)
         self.become(heard)
 
-    def _at(self, state: StreamState) -> Roll:
-        return Roll(self.stream, self.plan.federation, self.enrolled, state)
-
     def _rows_left(self, state: StreamState, request: Arrival) -> int:
-        return self._at(state).rows_left(request)
+        return self.roll_of(state).rows_left(request)
 
     def _closing(self, state: StreamState, *, last: bool) -> tuple[str, ...]:
         servants = self.servants
@@ -81,7 +77,7 @@ class StreamPipeline(ServingRun):
 
         def rounds_of(pending: Sequence[Pending]) -> int:
             method = self.choice(pending[0], state).method
-            return method.total_rounds(self._at(state).asked(pending)) if method is not None else 0
+            return method.total_rounds(self.roll_of(state).asked(pending)) if method is not None else 0
 
         return machine.closing(state, self.stream.service.window, waits, rounds_of, last=last)
 

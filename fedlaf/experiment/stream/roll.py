@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -21,12 +21,15 @@ from fedlaf.method.contract import ClientRegistry
 
 @dataclass(frozen=True)
 class Roll:
-    """The clients of a state. `enrolled` is the registry of those that were there at the start."""
+    """The clients of a state. `enrolled` is the registry of those that were there at the start,
+    `meanings` the rows of requests that were looked up before.
+    """
 
     stream: Stream
     original: Federation
     enrolled: ClientRegistry
     state: StreamState
+    meanings: dict[tuple[Arrival, int], ForgetRequest] = field(default_factory=dict, compare=False)
 
     @cached_property
     def federation(self) -> Federation:
@@ -104,8 +107,13 @@ class Roll:
         return joined(parts, self.sizes)
 
     def _rows(self, requests: Sequence[Arrival]) -> ForgetRequest:
-        found = [rows_of(request, self.federation.holdings) for request in requests]
-        return joined(found, self.sizes)
+        return joined([self._meaning(request) for request in requests], self.sizes)
+
+    def _meaning(self, request: Arrival) -> ForgetRequest:
+        key = request, len(self.state.identities)  # all clients are more, once one is back
+        if key not in self.meanings:
+            self.meanings[key] = rows_of(request, self.federation.holdings)
+        return self.meanings[key]
 
     @cached_property
     def sizes(self) -> dict[ClientId, int]:

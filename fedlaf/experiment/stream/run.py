@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fedlaf.core.cost import Cost
+from fedlaf.core.request import ForgetRequest
 from fedlaf.core.request_record import RequestRecord
+from fedlaf.core.stream import Arrival
 from fedlaf.core.types import Weights
 from fedlaf.evaluation.stream_costs import TrainingRound
 from fedlaf.experiment.checkpoints import StageFingerprint, StageKind
@@ -51,6 +53,8 @@ class StreamRun(Pipeline):
     method: Method | None = None
     results: list[RequestResult] = field(default_factory=list)
     tell: Tell = unheard
+    meanings: dict[tuple[Arrival, int], ForgetRequest] = field(default_factory=dict)
+    _roll: Roll | None = None
 
     @property
     def stream(self) -> Stream:
@@ -61,7 +65,13 @@ class StreamRun(Pipeline):
     @property
     def roll(self) -> Roll:
         """Who is there now."""
-        return Roll(self.stream, self.plan.federation, self.enrolled, self.state)
+        return self.roll_of(self.state)
+
+    def roll_of(self, state: StreamState) -> Roll:
+        """Who is there in a state."""
+        if self._roll is None or self._roll.state is not state:
+            self._roll = Roll(self.stream, self.plan.federation, self.enrolled, state, self.meanings)
+        return self._roll
 
     @property
     def servants(self) -> Servants:
@@ -78,8 +88,7 @@ class StreamRun(Pipeline):
     def choice(self, pending: Pending, state: StreamState | None = None) -> Choice:
         """Who serves a pending request."""
         now = state or self.state
-        roll = Roll(self.stream, self.plan.federation, self.enrolled, now)
-        return self.servants.chosen(pending.request, roll.asked([pending]), now.round)
+        return self.servants.chosen(pending.request, self.roll_of(now).asked([pending]), now.round)
 
     def _curve(self, name: str, few: Followed | None, skip: int, weights: Weights) -> Curve:
         followed = self.plan.curve_rows > 0 and name.startswith("train")
