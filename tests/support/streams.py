@@ -17,6 +17,7 @@ from fedlaf.core.types import Weights
 from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.stream.pipeline import StreamPipeline
+from fedlaf.experiment.stream.run import Tell
 from fedlaf.protocol.messages import Instruction, decode_instruction
 from fedlaf.report import Report
 from fedlaf.simulation import InlineGrid
@@ -69,6 +70,7 @@ class RoundsGrid(RecordingGrid):
     """Notes, too, how many requests had ended when each message was sent."""
 
     pipeline: StreamPipeline | None = None
+    keeps = True
 
     def __init__(self, inner: InlineGrid) -> None:
         super().__init__(inner)
@@ -77,6 +79,8 @@ class RoundsGrid(RecordingGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
+        if not self.keeps:
+            return self.inner.send_and_receive(messages, timeout=timeout)
         sent = list(messages)
         ended = len(self.pipeline.state.outcomes) if self.pipeline is not None else 0
         self.ended += [ended] * len(sent)
@@ -95,13 +99,15 @@ def plan_of(folder: Path, trace: Sequence[Mapping[str, Any]], *overrides: str) -
     return prepare(composed(*keys, *overrides), chosen.removeprefix("forget="))
 
 
-def run_stream(folder: Path, trace: Sequence[Mapping[str, Any]], *overrides: str) -> Ran:
+def run_stream(
+    folder: Path, trace: Sequence[Mapping[str, Any]], *overrides: str, tell: Tell | None = None
+) -> Ran:
     """Run a trace, every message captured."""
     plan = plan_of(folder, trace, *overrides)
     clients = len(plan.federation)
     grid = RoundsGrid(InlineGrid(make_client_app(plan.spec), clients))
     store = CheckpointStore(folder, plan.resume, plan.provenance)
     records: list[RequestRecord] = []
-    pipeline = StreamPipeline(plan, grid, store, StagesRun(), tell=records.append)  # type: ignore[arg-type]
-    grid.pipeline = pipeline
+    pipeline = StreamPipeline(plan, grid, store, StagesRun(), tell=tell or records.append)  # type: ignore[arg-type]
+    grid.pipeline, grid.keeps = pipeline, tell is None
     return Ran(pipeline, pipeline.run(), records, grid)
