@@ -68,8 +68,8 @@ def _bar(axis: Any, place: int, found: Values, end: int) -> None:
     if due is not None:
         at = began + due - found["request"]["issued"]
         if at <= end:
-            colour = COLOURS["unlearned"] if found["missed_deadline"] else "0.3"
-            axis.plot(at, place, marker="D", color=colour, markersize=4)
+            colour = "black" if found["missed_deadline"] else "0.3"
+            axis.plot(at, place, marker="D", color=colour, markeredgecolor="white", markersize=5)
 
 
 def _backlog(axis: Any, backlog: Sequence[int]) -> None:
