@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from math import nan
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.core.errors import RoundFailed
 from fedlaf.experiment import commands, interruption
 from fedlaf.experiment import config as configuration
-from fedlaf.experiment.commands import COMMANDS, FAILED, WRONG
-from fedlaf.experiment.config_errors import USER_ERRORS, groups_not_null
+from fedlaf.experiment.commands import COMMANDS, going_on
+from fedlaf.experiment.config_errors import USER_ERRORS, explained, groups_not_null
 from fedlaf.experiment.interruption import Interrupted
 from fedlaf.experiment.run_folder import leave_nothing
+
+WRONG, FAILED = 2, 1
+"""Exit codes: of a wrong configuration, of a run that failed."""
 
 VERBOSE = {"-v", "--verbose"}
 
@@ -38,15 +44,20 @@ def main() -> None:
     given = sys.argv[1:] = [word for word in sys.argv[1:] if word not in VERBOSE]
     asked = [key for key in given if key not in ("-m", "--multirun")]
     runner = len(asked) < len(given) and any(key.startswith(("runner=", "runner.")) for key in asked)
-    with commands.explaining():
+    with _explaining():
         if given and given[0] in COMMANDS:
-            COMMANDS[given[0]](given[1:], verbose)
+            _print(COMMANDS[given[0]](given[1:], verbose))
         elif runner:
-            commands.multirun(asked, verbose)
+            _print(commands.multirun(asked, verbose))
         elif any(word.startswith("query=") for word in given):
             _complete()
         else:
             _run(verbose)
+
+
+def _print(text: str) -> None:
+    if text:
+        print(text)
 
 
 def _run(verbose: bool = False) -> None:
@@ -60,7 +71,7 @@ def _run(verbose: bool = False) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN and os.getpid() in _lists_failures:
             return _one_of_many(config, verbose)
         # Hydra prints a page for exceptions that reach it, but lets SystemExit pass.
-        with commands.explaining():
+        with _explaining():
             return _job(config, verbose)
 
     # Without it Hydra would print its own page for a wrong override, and exit with 1.
@@ -73,7 +84,7 @@ def _run(verbose: bool = False) -> None:
     if _failed:
         count = f"{len(_failed)} of {len(_failed) + len(_finished)} runs failed:"
         wrong = not _finished and all(code == WRONG for _, code in _failed)
-        commands.fail("\n  ".join([count, *(line for line, _ in _failed)]), WRONG if wrong else FAILED)
+        _fail("\n  ".join([count, *(line for line, _ in _failed)]), WRONG if wrong else FAILED)
 
 
 def _one_of_many(config: DictConfig, verbose: bool) -> float | None:
@@ -88,8 +99,8 @@ def _one_of_many(config: DictConfig, verbose: bool) -> float | None:
         ) from stopped
     except (*USER_ERRORS, OSError, RoundFailed) as error:
         leave_nothing(folder)
-        line, code = commands.told(error)
-        commands.say(line)
+        line, code = _told(error)
+        _say(line)
         _failed.append((f"{' '.join(hydra_config.overrides.task)}: {line}", code))
         return nan
     _finished.append(folder)
@@ -106,7 +117,7 @@ def _job(config: DictConfig, verbose: bool) -> float | None:
     plan = prepare(config, hydra_config.runtime.choices.get("forget") or "")
     command = shlex.join(["fedlaf", *hydra_config.overrides.task])
     many = hydra_config.mode == RunMode.MULTIRUN
-    with commands.going_on(folder):
+    with going_on(folder):
         with report.log_to(folder / report.LOG_FILE) as screen:
             finished = execute(plan, folder, command, multirun=many, screen=screen)
         if many and not verbose:
@@ -134,6 +145,43 @@ def _complete() -> None:
         sys.argv += ["--config-name", "compare"]
     os.environ["COMP_LINE"] = " ".join([name, *words])
     _run()
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    """End the process with one line for an error: 2 for a wrong configuration, 1 for a failed run."""
+    try:
+        yield
+    except (*USER_ERRORS, OSError, RoundFailed) as error:
+        line, code = _told(error)
+        made = HydraConfig.initialized() and OmegaConf.select(HydraConfig.get(), "runtime.output_dir")  # type: ignore[arg-type]
+        if code == WRONG and made:
+            leave_nothing(Path(made))
+        _fail(line, code)
+    except KeyboardInterrupt as stopped:
+        _fail(f"interrupted {stopped}" if str(stopped) else "interrupted", interruption.EXIT_CODE)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error in a line, and the exit code: 2 for a wrong configuration, 1 for a failed run."""
+    if isinstance(error, BrokenPipeError):  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, USER_ERRORS):
+        return explained(error), WRONG
+    if isinstance(error, OSError):  # a folder that cannot be written, a full disk
+        return f"{error.strerror or error}: {error.filename or 'no file named'}", FAILED
+    return str(error), FAILED
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    """End the process with a line."""
+    _say(line)
+    raise SystemExit(code)
+
+
+def _say(line: str) -> None:
+    """A line on stderr."""
+    print(f"fedlaf: error: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class Config:
     train: Any = MISSING
     request: Any = MISSING
     requests: list[Any] = MISSING
+    stream: Any = None
     forget: Any = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     engine: Any = MISSING

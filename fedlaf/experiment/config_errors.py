@@ -6,9 +6,10 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fedlaf.core.errors import InvalidValue
@@ -16,14 +17,23 @@ from fedlaf.core.errors import InvalidValue
 
 @contextmanager
 def groups_not_null(overrides: Sequence[str]) -> Iterator[None]:
-    """Explain what Hydra raises for `group=null`, which it takes for no name of an option."""
+    """Explain what Hydra raises for `group=null` or `group=1`, which are no names of options to it."""
     try:
         yield
     except ValueError as error:
-        group = next((o.removesuffix("=null") for o in overrides if o.endswith("=null")), None)
-        if group is None or "Config group override" not in str(error):
+        known = {place.name for place in files("fedlaf.conf").iterdir() if place.is_dir()}
+        given = (override.partition("=") for override in overrides)
+        nameless = [(key, value) for key, _, value in given if value == "null" or key in known]
+        chosen = [pair for pair in nameless if not pair[1].isidentifier() or pair[1] in ("null", "nan")]
+        if not chosen or "Config group override" not in str(error):
             raise
-        raise InvalidValue(group, "the name of one of its options", None) from error
+        group, value = chosen[0]
+        raise InvalidValue(group, "the name of one of its options", _read(value)) from error
+
+
+def _read(value: str) -> object:
+    """The value of an override as OmegaConf reads it."""
+    return OmegaConf.create(f"value: {value}").value
 
 
 def explained(error: Exception) -> str:

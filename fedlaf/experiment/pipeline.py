@@ -46,9 +46,11 @@ def run(
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
+        from fedlaf.experiment.stream.kind import pipeline_of
+
         RunRecord(plan.config, plan.method_name, command, multirun).write(folder)
         store = CheckpointStore(folder, plan.resume, plan.provenance, goes_on=go_on)
-        reports.append(Pipeline(plan, grid, store, watch).run())
+        reports.append(pipeline_of(plan)(plan, grid, store, watch).run())
 
     with alone_in(folder):
         plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
@@ -117,7 +119,7 @@ class Pipeline(StagedRun):
             stopped = False
         except RequestStopped as error:
             unlearned, stopped = error.result, True
-        of_stage = self._fingerprint(StageKind.FORGETTING, stage, 0).weights
+        of_stage = self._fingerprint(StageKind.FORGETTING, stage, 0, original).weights
         fingerprint = self.plan.fingerprint(
             "evaluation", stage=of_stage, provenance=dict(self.plan.provenance)
         )

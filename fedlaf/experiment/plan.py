@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from fedlaf.client import ClientSpec
 from fedlaf.client.registry import STEPS, import_steps
 from fedlaf.client.runtime import SHIPPED_STEPS, device_of
-from fedlaf.core.errors import InvalidValue, require, require_count, require_number
+from fedlaf.core.errors import InvalidValue, require
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
@@ -22,12 +22,12 @@ from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.data.request_specs import schedule
 from fedlaf.data.sources import load_once
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
-from fedlaf.evaluation.membership import PROTOCOLS
 from fedlaf.experiment.config import ROOT, made, only_known, plain
 from fedlaf.experiment.ledger import LedgerSettings
 from fedlaf.experiment.needs import check_model, check_needs, history_spec_for
 from fedlaf.experiment.objects import Given
 from fedlaf.experiment.provenance import provenance
+from fedlaf.experiment.scalars import check_scalars
 from fedlaf.method.contract import ClientRegistry, Method, TrainingMethod
 from fedlaf.method.update_history import HistorySpec
 from fedlaf.models import Classifier
@@ -64,6 +64,7 @@ class Plan:
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     erase: bool = False
     tracker: Tracker = field(default_factory=Tracker)
+    stream: Any = None
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -107,7 +108,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         node = OmegaConf.select(config, section)
         there = isinstance(node, Given) or OmegaConf.select(config, f"{section}._target_") is not None
         require(there, section, "a section with its _target_", node)
-    _check_scalars(config)
+    check_scalars(config)
     spec = spec_of(config)
     _located(spec.federation.source.prepare, "data")
     federation = _located(lambda: build(spec.federation), "data")
@@ -123,7 +124,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     limits = _check_methods(train, method, scheduled, federation, name)
     dataset = federation.dataset
     check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
-    return Plan(
+    plan = Plan(
         spec, federation, train, scheduled, method, made(config, "engine"), config.seed,
         config.timeout, config.evaluation.curve_rows, config.evaluation.reference,
         config.evaluation.asr, config.evaluation.reference_seeds, config.evaluation.most_rows,
@@ -133,6 +134,16 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         provenance(federation.dataset, plain(config), device_of(spec)), limits,
         config.checkpoints.every, _ledger(config), config.erase, made(config, "tracker"),
     )  # fmt: skip
+    return _with_stream(plan, config)
+
+
+def _with_stream(plan: Plan, config: DictConfig) -> Plan:
+    """The plan with the stream of the configuration, where it has one."""
+    if OmegaConf.select(config, "stream") is None:
+        return plan
+    from fedlaf.experiment.stream.planning import with_stream
+
+    return with_stream(plan, made(config, "stream"))
 
 
 def provenance_of(config: DictConfig) -> dict[str, str]:
@@ -175,23 +186,6 @@ def _methods_not_shipped(config: DictConfig) -> list[str]:
     """Where methods come from that are not fedlaf's own: their files may hold their client steps too."""
     targets = [OmegaConf.select(config, f"{section}._target_") for section in ("train", "forget")]
     return [target for target in targets if target and not target.startswith("fedlaf.")]
-
-
-def _check_scalars(config: DictConfig) -> None:
-    require_count("seed", config.seed, at_least=0)
-    require_count("clients", config.clients)
-    require_number("timeout", config.timeout, above=0)
-    require_count("checkpoints.every", config.checkpoints.every, at_least=0)
-    require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
-    require_count("evaluation.reference_seeds", config.evaluation.reference_seeds, at_least=0)
-    when = config.evaluation.reference
-    require(when in ("each", "last"), "evaluation.reference", "each or last", when)
-    asr = config.evaluation.asr
-    require(asr is None or asr in PROTOCOLS, "evaluation.asr", "split or paper or null", asr)
-    require_count("evaluation.most_rows", config.evaluation.most_rows)
-    folder = config.resume
-    found = folder is None or Path(folder).is_dir()
-    require(found, "resume", "the folder of an earlier run", folder)
 
 
 def _check_methods(

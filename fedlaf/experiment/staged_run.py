@@ -16,9 +16,11 @@ from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request_record import RequestStatus
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Weights
+from fedlaf.core.weights import weights_digest
 from fedlaf.experiment import client_states, erasure, saved_results
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageFingerprint, StageKind
 from fedlaf.experiment.curve import Curve, Followed
+from fedlaf.experiment.fingerprints import saved_digest, stage_fingerprint
 from fedlaf.experiment.judge import REFERENCE
 from fedlaf.experiment.ledger import Ledger
 from fedlaf.experiment.plan import FEDERATION, Plan
@@ -48,7 +50,7 @@ class StagedRun:
     curves: list[Point] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     histories: list[HistoryHandle] = field(default_factory=list)
-    rounds: dict[str, tuple[RoundRecord, ...]] = field(default_factory=dict)
+    records: dict[str, tuple[RoundRecord, ...]] = field(default_factory=dict)
     current: str = ""
     taken_up: str = ""
     withdrawals: Withdrawals = field(init=False)
@@ -120,7 +122,7 @@ class StagedRun:
         """Delete what holds the influence of a request's rows, and note in the ledger what that was."""
         left = {name, name.replace("request", "retrain")}
         references = f"{name.replace('request', REFERENCE)}-"
-        before = [stage for stage in self.rounds if stage not in left and not stage.startswith(references)]
+        before = [stage for stage in self.records if stage not in left and not stage.startswith(references)]
         stages = erasure.erase(self.store.folder, name, before, registry.request.withdrawn)
         self.curves = [replace(point, represented=None) for point in self.curves]
         names = sorted(map(self.ledger.names.of_client, registry.request.withdrawn))
@@ -155,8 +157,8 @@ class StagedRun:
         ledger = {"entries": len(self.ledger.entries), "head": self.ledger.head}
         return Report(
             plan.seed, plan.method_name, tuple(results), tuple(self.curves), spent, self.seconds,
-            versions(), plan.config, {name: Answers.of(records) for name, records in self.rounds.items()},
-            self.folder, partition=shown, ledger=ledger, provenance=plan.provenance, rounds=self.rounds,
+            versions(), plan.config, {name: Answers.of(records) for name, records in self.records.items()},
+            self.folder, partition=shown, ledger=ledger, provenance=plan.provenance, rounds=self.records,
         )  # fmt: skip
 
     def _retrain(
@@ -187,7 +189,7 @@ class StagedRun:
     ) -> StageResult:  # fmt: skip
         """One stage: from the store when an earlier run finished the same, else run and saved."""
         rounds = method.total_rounds(stage.registry)
-        fingerprint = self._fingerprint(kind, stage, rounds)
+        fingerprint = self._fingerprint(kind, stage, rounds, weights)
         found = self.store.get(name, fingerprint, history)
         if name in self.store.notes:
             self.watch.note(f"{name}: {self.store.notes[name]}")
@@ -195,7 +197,7 @@ class StagedRun:
         if found is None:
             self._check_possible(name, weights, stage.registry)
             self._restore_states()
-            curve = Curve(name, self.plan, few, stage.skip, weights)
+            curve = self._curve(name, few, stage.skip, weights)
             run = StageRun(name, rounds, self.store, fingerprint, self.watch, self.plan.checkpoint_every)
             grid = TaggedGrid(self.grid, name)
             found = run.run(grid, method, weights, stage, curve=curve, history=history)
@@ -208,7 +210,7 @@ class StagedRun:
         else:
             client_states.only(self.store.folder, name)
         self.curves += points
-        self.rounds[name] = result.records
+        self.records[name] = result.records
         self.seconds[name] = perf_counter() - clock
         return result
 
@@ -226,12 +228,10 @@ class StagedRun:
             self.guard.restore_states(there)
         self.taken_up = ""
 
-    def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int) -> StageFingerprint:
-        plan = self.plan
-        curve = plan.fingerprint(*FEDERATION, "train", "requests", rows=plan.curve_rows)
-        depends: dict[str, object] = {}
-        if kind is StageKind.TRAINING:
-            # Training does not depend on how rows are forgotten: only on which are removed, rounds and seed.
-            removed = {str(k): rows for k, rows in stage.registry.removed.rows.items()}
-            depends = {"removed": removed, "rounds": rounds, "stage_seed": stage.seed}
-        return StageFingerprint(plan.fingerprint(*FEDERATION, *kind.sections, **depends), curve)
+    def _curve(self, name: str, few: Followed | None, skip: int, weights: Weights) -> Curve:
+        return Curve(name, self.plan, few, skip, weights)
+
+    def _fingerprint(self, kind: StageKind, stage: Stage, rounds: int, start: Weights) -> StageFingerprint:
+        # Weights that were erased have left their hash.
+        digest = weights_digest(start) if start else saved_digest(self.store.folder, self.current)
+        return stage_fingerprint(self.plan, kind, stage, rounds=rounds, start=digest)

@@ -85,7 +85,9 @@ class ClientRegistry:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What became of one round: who was asked, who failed and why, mean numbers, cost."""
+    """What became of one round: who was asked, who failed and why, mean numbers, cost; `passes` are those of
+    each client that was asked, 0 where it failed.
+    """
 
     phase: str
     round: int
@@ -93,6 +95,10 @@ class RoundRecord:
     failed: Mapping[ClientId, str]
     numbers: Mapping[str, float]
     cost: Cost
+    passes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passes", tuple(self.passes))  # JSON has lists
 
 
 OnRound = Callable[[RoundRecord, Weights], None]

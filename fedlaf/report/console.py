@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fedlaf.report.progress import console_on
 from fedlaf.report.report import Report
+from fedlaf.report.stream_console import show_stream
 from fedlaf.report.summary import WIDTH, outcome, summary
 from fedlaf.report.tables import show
 
@@ -16,7 +18,9 @@ def tell(report: Report, folder: Path, *, verbose: bool = False) -> None:
     if not verbose:
         return summary(report, folder, console_on(sys.stdout, WIDTH))
     console = console_on(sys.stdout, None if sys.stdout.isatty() else 100)
-    show(report, console)
+    if report.stream:
+        show_stream(report.stream, console)
+    show(report if not report.stream else replace(report, results=report.results[-1:]), console)
     console.print(f"report, weights and curves: {folder}", soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from fedlaf.report.metrics import json_lines
 from fedlaf.report.page import has_assets, page_data, run_page
 from fedlaf.report.plot import plot
 from fedlaf.report.report import Report, as_json
+from fedlaf.report.stream_tables import section as stream_section
 from fedlaf.report.tables import (
     class_rows,
     cost_rows,
@@ -24,8 +25,11 @@ from fedlaf.report.tables import (
     remarks,
     title,
 )
+from fedlaf.report.timeline import plot_timeline
 
-FILES = ("report.html", "report.json", "report.md", "curves.png", "drift.png", "metrics.jsonl")
+FILES = (
+    "report.html", "report.json", "report.md", "curves.png", "drift.png", "timeline.png", "metrics.jsonl",
+)  # fmt: skip
 """What there is to read of a run, in its folder; `page.json` has the values of its page."""
 
 
@@ -35,9 +39,10 @@ def write(report: Report, folder: Path) -> None:
     There is no plot without curves, and none of drift below two requests with a retrained model.
     """
     replace(folder / "report.json", json.dumps(finite(as_json(report)), indent=1, allow_nan=False) + "\n")
-    drawn = plot(report, folder / "curves.png")
+    drawn = not report.stream and plot(report, folder / "curves.png")
     plot_drift(report, folder / "drift.png")
-    replace(folder / "report.md", document(report, picture=drawn))
+    timeline = plot_timeline(report.stream, folder / "timeline.png")
+    replace(folder / "report.md", document(report, picture=drawn, timeline=timeline))
     replace(folder / "metrics.jsonl", json_lines(report))
     data = page_data(report)
     replace(folder / "page.json", json.dumps(data, allow_nan=False) + "\n")
@@ -45,9 +50,10 @@ def write(report: Report, folder: Path) -> None:
         replace(folder / "report.html", run_page(data))
 
 
-def document(report: Report, *, picture: bool = True) -> str:
-    """The report as Markdown, with the plot where there is one."""
+def document(report: Report, *, picture: bool = True, timeline: bool = False) -> str:
+    """The report as Markdown, with the plots where there are any."""
     parts = [f"# fedlaf: {report.method}, seed {report.seed}"]
+    parts += stream_section(report.stream, picture=timeline) if report.stream else []
     for served in report.results:
         parts += [f"## {title(served)}", markdown(measure_rows(served))]
         if served.costs:

@@ -39,6 +39,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
         found["seed"], found["method"], tuple(map(result_of, found["requests"])), curves,
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
         found["command"], provenance=found["provenance"], ledger=found.get("ledger", {}),
+        stream=found.get("stream", {}),
     )  # fmt: skip
 
 

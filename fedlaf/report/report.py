@@ -25,6 +25,7 @@ class Report:
     weights of its stages are; `command` makes the run again, and `provenance` has hashes of what it was made
     with; `ledger` has the number of its entries and the hash of the last. `partition`, which only the page
     shows, has rows by client and class; `rounds`, for metrics.jsonl and trackers, the rounds of each stage.
+    `stream` has what became of a stream of requests, as plain values.
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Report:
     provenance: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, Any] = field(default_factory=dict, compare=False)
     rounds: Mapping[str, tuple[RoundRecord, ...]] = field(default_factory=dict, compare=False)
+    stream: Mapping[str, Any] = field(default_factory=dict)
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
@@ -94,6 +96,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "provenance": dict(report.provenance),
         "config": dict(report.config),
         "ledger": dict(report.ledger),
+        **({"stream": dict(report.stream)} if report.stream else {}),
     }
 
 

@@ -12,6 +12,7 @@ from fedlaf.evaluation import CATALOGUE, Group
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.report import Report
 from fedlaf.report.results import COSTS, MODELS, RequestResult, or_none
+from fedlaf.report.stream_console import show_stream_briefly
 from fedlaf.report.tables import BETWEEN, Rows, cost_rows, failures, measure_rows, table, title
 
 WIDTH = 80
@@ -35,10 +36,13 @@ def summary(report: Report, folder: Path, console: Console) -> None:
     if report.results:
         *before, served = report.results
         console.print(shorten(verdict(served), SENTENCES * WIDTH), highlight=False, markup=False)
-        for line in _at_most([outcome(one) for one in before]):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-        costs = {name.strip(): "cost" for name in COSTS.values()}
-        console.print(table(title(served), rows(served), costs, TITLES))
+        if report.stream:
+            show_stream_briefly(report.stream, console)
+        else:
+            for line in _at_most([outcome(one) for one in before]):
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
+            costs = {name.strip(): "cost" for name in COSTS.values()}
+            console.print(table(title(served), rows(served), costs, TITLES))
         lines += [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
     for line in _at_most(lines):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -173,7 +173,9 @@ class Rounds(Strategy):
         self.cost += cost
         if self.stage.history_writer is not None:
             self.stage.history_writer.end(number)
-        self._end_round(RoundRecord(phase.name, number, tuple(self._sent), collector.failed, numbers, cost))
+        asked, by_client = tuple(self._sent), {r.client: r.cost.passes for r in collector.replies}
+        passes = tuple(by_client.get(client, 0.0) for client in asked)
+        self._end_round(RoundRecord(phase.name, number, asked, collector.failed, numbers, cost, passes))
         self.done += 1
         if self.stage.on_progress is not None and server_round < len(self.plan):
             self.stage.on_progress(self._progress())

@@ -80,7 +80,11 @@ def test_defaults_are_those_of_the_composed_job() -> None:
     config = composed()
     rows = dict(row(line) for line in pages.schema_page(Config, "config.yaml").splitlines()[2:])
     top = {field.name for field in dataclasses.fields(Config)}
-    within = {f"{name}.{key}" for name in ("corruption", "client", "evaluation") for key in config[name]}
+    within = {
+        f"{name}.{key}"
+        for name in ("corruption", "client", "checkpoints", "ledger", "evaluation")
+        for key in config[name]
+    }
     assert set(rows) == top | within
     scalars = ("seed", "clients", "server_rows", "device", "precision", "deterministic", "timeout", "history")
     scalars += tuple(f"evaluation.{name}" for name in ("curve_rows", "reference", "asr", "reference_seeds"))

@@ -20,6 +20,8 @@ from fedlaf.experiment.comparison.progress import RunsProgress
 from fedlaf.experiment.comparison.records import write_records
 from fedlaf.experiment.comparison.rows import Row, as_json, rows
 from fedlaf.experiment.comparison.runs import Done, Runner, run_all
+from fedlaf.experiment.comparison.stream_figures import FIGURES
+from fedlaf.experiment.comparison.stream_table import stream_table
 from fedlaf.experiment.comparison.sweep_plot import plot_sweep
 from fedlaf.experiment.comparison.table import table
 from fedlaf.experiment.config import composed, made
@@ -106,7 +108,8 @@ def write(comparison: Comparison, found: Sequence[Row]) -> str:
     parts = [f"# {comparison.title}", *([comparison.question] if comparison.question else []), read]
     for setting in comparison.settings:
         parts += [f"## {setting}"] if len(comparison.settings) > 1 else []
-        parts.append(table([row for row in found if row.setting == setting], comparison.default))
+        here = [row for row in found if row.setting == setting]
+        parts += [table(here, comparison.default), *stream_table(here)]
     path = folder / "comparison.png"
     if comparison.sweep and comparison.places:
         drawn = plot_sweep(found, comparison.sweep, comparison.places, comparison.default, path)
@@ -121,6 +124,7 @@ def write(comparison: Comparison, found: Sequence[Row]) -> str:
         "default": comparison.default,
     }
     kept |= {"question": comparison.question, "rows": as_json(found)}
+    kept |= {"figures": {n: t for n, (t, _) in FIGURES.items()}} if any(r.stream for r in found) else {}
     report.replace(folder / "comparison.json", json.dumps(kept, indent=1) + "\n")
     report.replace(folder / "comparison.html", report.comparison_page(kept))
     return f"{text}\n{folder}/comparison.md, .png, .json, .html"

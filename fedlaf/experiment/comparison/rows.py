@@ -9,6 +9,7 @@ from typing import Any
 
 from fedlaf.experiment.comparison.plan import ORIGINAL
 from fedlaf.experiment.comparison.runs import Done
+from fedlaf.experiment.comparison.stream_figures import stream_figures
 from fedlaf.report.intervals import Interval, interval
 
 APART = {
@@ -34,7 +35,7 @@ SHARES = {
 class Row:
     """One method in one setting, over seeds: `means` has the measures of its model and of the retrained one,
     `gaps` its distance by seed, `errors` what failed; `spread` is how far models retrained from other seeds
-    are from each other.
+    are from each other, `stream` the figures of a stream of requests.
     """
 
     setting: str
@@ -48,6 +49,7 @@ class Row:
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     gaps: Mapping[int, float] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
+    stream: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -87,7 +89,11 @@ def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
         model: {name: interval(_number(served[seed], name) for seed in good).mean for name in APART}
         for model, served in (("unlearned", unlearned), ("retrained", retrained))
     }
-    return Row(setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, means, gaps, errors)
+    figures = [stream_figures(one.report) for one in done if one.report and not one.error]
+    stream = {name: interval(found[name] for found in figures) for name in (figures[0] if figures else ())}
+    return Row(
+        setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, means, gaps, errors, stream
+    )  # fmt: skip
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float:

@@ -7,6 +7,7 @@ from functools import partial
 from math import isnan
 
 from fedlaf.experiment.comparison.rows import APART, JS, SHARES, Row, against
+from fedlaf.experiment.comparison.stream_table import CARRY_ON
 from fedlaf.report.intervals import Interval
 from fedlaf.report.tables import Rows, markdown
 
@@ -31,7 +32,7 @@ def table(found: Sequence[Row], default: str | None = None) -> str:
         cells += [best.of(row, partial(_js, n), interval_text(row.js[n], digits=4)) for n in JS]
         cells += [plain_text(row.shares[name], 1) for name in SHARES]
         cells += [plain_text(row.stored_mb, 0)] if stored else []
-        name = "original (doing nothing)" if row.original else row.method
+        name = (CARRY_ON if row.stream else "original (doing nothing)") if row.original else row.method
         lines.append([f"{name} (default)" if row is own else name, *cells, _notes(row)])
     return markdown(lines) + _spread(found)
 

@@ -21,7 +21,17 @@ from typing import Any
 from fedlaf.core.package_files import package_file
 
 SCRIPTS = {
-    "run": ("core.js", "charts.js", "models.js", "tsne.js", "rows.js", "rounds.js", "groups.js", "run.js"),
+    "run": (
+        "core.js",
+        "charts.js",
+        "models.js",
+        "tsne.js",
+        "rows.js",
+        "rounds.js",
+        "groups.js",
+        "stream.js",
+        "run.js",
+    ),
     "comparison": ("core.js", "charts.js", "tables.js", "comparison.js"),
     "board": ("core.js", "tables.js", "board.js"),
 }

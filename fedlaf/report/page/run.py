@@ -34,6 +34,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "seconds": dict(report.seconds),
         "versions": dict(report.versions),
         "config": dict(report.config),
+        "stream": dict(report.stream) or None,
     }
     cleaned: dict[str, Any] = plain(data)
     return cleaned
@@ -91,7 +92,7 @@ def _costs(served: RequestResult) -> list[dict[str, Any]]:
 def _rounds(report: Report, number: int) -> list[dict[str, Any]]:
     """The curves of one request, a point a round: training up to it, forgetting, and retraining."""
     served = report.results[number]
-    if not served.clients:
+    if not served.clients or report.stream:
         return []
     training = training_stages(report, served.round)
     phases = {

@@ -78,10 +78,11 @@ function comparisonColumns(rows) {
     title: DATA.titles[name] ?? name, value: mean(part, name), shown: (row) => interval(row[part][name], digits),
   })));
   const costs = Object.keys(COSTS).map((name) => ({ title: `${COSTS[name]} (%)`, value: (row) => row.shares[name] }));
+  const figures = Object.entries(DATA.figures ?? {}).map(([name, title]) => ({ title, value: mean("stream", name), shown: (row) => interval(row.stream?.[name], 1) }));
   return [
-    { title: "method", value: (row) => (row.original ? "original (doing nothing)" : row.method), text: true },
+    { title: "method", value: (row) => (row.original ? (DATA.figures ? "carry_on (nothing is forgotten)" : "original (doing nothing)") : row.method), text: true },
     { title: "mean distance (points)", value: (row) => row.gap.mean, shown: (row) => interval(row.gap) },
-    ...measures, ...costs, { title: "stored on the server (MB)", value: (row) => row.stored_mb, digits: 0 },
+    ...figures, ...measures, ...costs, { title: "stored on the server (MB)", value: (row) => row.stored_mb, digits: 0 },
     { title: "notes", text: true, wide: true, value: (row) => Object.entries(row.errors ?? {}).map(([seed, error]) => `seed ${seed}: ${error}`).join("; ") || null },
   ].filter((column, i) => i < 2 || some(column.value));
 }

@@ -32,7 +32,7 @@ function show(request) {
     measuresSection(request), flowsSection(request), projectionSection(request), roundsSection(request), membershipSection(request),
     samplesSection(request), classesSection(request), clientsSection(request), layersSection(request),
   ] : [measuresSection(request)];
-  const sections = [...made, partitionSection(), costsSection(request), originSection()].filter(Boolean);
+  const sections = [...streamSections(), ...made, partitionSection(), costsSection(request), originSection()].filter(Boolean);
   PAGE.replaceChildren(top(request, sections), ...sections);
   redrawAll();
 }
