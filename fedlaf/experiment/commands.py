@@ -9,9 +9,12 @@ from pathlib import Path
 
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.experiment import interruption
+from fedlaf.experiment.config import SEARCH
 from fedlaf.experiment.interruption import Interrupted
 
 HELP = {"--help", "-h"}
+
+CONFIG_DIR = ("--config-dir", "-cd")
 
 BOARD = """fedlaf board FOLDER
 
@@ -42,7 +45,7 @@ def compare(words: Sequence[str], verbose: bool) -> str:
     from fedlaf.experiment import comparison
 
     flags = {*HELP, "--cfg", "-c", "job"} & set(words)
-    overrides = [word for word in words if word not in flags]
+    overrides = with_folders([word for word in words if word not in flags])
     if flags & HELP:
         return comparison.usage(overrides)
     return comparison.shown(overrides) if flags else _run_comparison(overrides, verbose)
@@ -65,7 +68,7 @@ def multirun(words: Sequence[str], verbose: bool) -> str:
 
     del verbose
     with interruption.listening():
-        return comparison.multirun(words)
+        return comparison.multirun(with_folders(words))
 
 
 def board(words: Sequence[str], verbose: bool) -> str:
@@ -119,6 +122,21 @@ def resume(words: Sequence[str], verbose: bool) -> str:
             finished = api.resume(folder, screen=screen)
         report.tell(finished, folder, verbose=verbose)
     return ""
+
+
+def with_folders(words: Sequence[str]) -> list[str]:
+    """Words with `--config-dir FOLDER` as the override that says the same: Hydra's flags are no overrides."""
+    left, folders = list[str](), list[str]()
+    coming = iter(words)
+    for word in coming:
+        flag, _, value = word.partition("=")
+        if flag not in CONFIG_DIR:
+            left.append(word)
+            continue
+        folder = value or next(coming, "")
+        require(Path(folder).is_dir() and folder != "", flag, "a folder of configuration", folder)
+        folders.append(Path(folder).absolute().as_uri())
+    return [*([f"{SEARCH}[{','.join(folders)}]"] if folders else []), *left]
 
 
 COMMANDS: dict[str, Callable[[Sequence[str], bool], str]] = {

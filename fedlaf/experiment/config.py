@@ -136,6 +136,10 @@ def register() -> None:
     OmegaConf.register_new_resolver("range", lambda *bounds: list(range(*bounds)), replace=True)
 
 
+SEARCH = "hydra.searchpath="
+"""Start of the override that names folders of a user's own groups."""
+
+
 def composed(overrides: Sequence[str], name: str = "config") -> DictConfig:
     """What these overrides compose to, outside of a job. Raises one of USER_ERRORS."""
     return composed_with_hydra(overrides, name)[0]

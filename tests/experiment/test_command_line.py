@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -140,3 +141,23 @@ def test_a_multirun_has_a_line_as_each_run_begins_and_one_as_it_ends(
     ended = shown.out.splitlines()
     assert [line.rpartition("; ")[2] for line in ended] == [str(tmp_path / str(n)) for n in range(2)]
     assert all("mean distance" in line for line in ended)
+
+
+def test_compare_takes_a_folder_of_ones_own_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "comparison").mkdir(parents=True)
+    (tmp_path / "conf" / "forget").mkdir()
+    (tmp_path / "conf" / "comparison" / "mine.yaml").write_text(
+        f"# @package _global_\nname: mine\ntitle: Mine\nscenario: {json.dumps(SMALL)}\nbase: []\n"
+        "methods: {as_i_like: []}\nseeds: [1]\n"
+    )
+    (tmp_path / "conf" / "forget" / "as_i_like.yaml").write_text(
+        "_target_: fedlaf.strategies.laf.Laf\nridge: 0.5\nrule: {min_rows: 3}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = "compare --config-dir conf comparison=mine folder=out jobs=1"
+    assert "as_i_like" in said(words, monkeypatch, capsys)
+    (run,) = (tmp_path / "out" / "runs").glob("*/forget-as_i_like*/seed-1")
+    assert json.loads((run / "report.json").read_text())["config"]["forget"]["ridge"] == 0.5
+    assert "a folder of configuration" in said("compare --config-dir none", monkeypatch, capsys)

@@ -24,7 +24,7 @@ from fedlaf.experiment.comparison.stream_figures import FIGURES
 from fedlaf.experiment.comparison.stream_table import stream_table
 from fedlaf.experiment.comparison.sweep_plot import plot_sweep
 from fedlaf.experiment.comparison.table import table
-from fedlaf.experiment.config import composed, made
+from fedlaf.experiment.config import SEARCH, composed, made
 
 USAGE = """fedlaf compare [-v] [comparison=NAME] [key=value ...]
 
@@ -61,6 +61,7 @@ def compare(overrides: Sequence[str], *, in_brief: bool = False) -> str:
     when not one run of a method succeeded.
     """
     config = composed(overrides, "compare")
+    config.base = [*(key for key in overrides if key.startswith(SEARCH)), *config.base]
     comparison, runner = Comparison.of(config), made(config, "runner")
     folder = comparison.folder / comparison.name
     folder.mkdir(parents=True, exist_ok=True)
