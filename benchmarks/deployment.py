@@ -125,7 +125,7 @@ def _asked(folder: Path) -> dict[int, int]:
     """Messages to each client by the records of all stages, and the one by which it enrolled."""
     counts: dict[int, int] = {}
     for path in (folder / "stages").glob("*.json"):
-        for record in json.loads(path.read_text())["records"]:
+        for record in json.loads(path.read_text()).get("records", ()):
             for client in record["asked"]:
                 counts[client] = counts.get(client, 1) + 1
     return counts

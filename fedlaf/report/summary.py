@@ -36,14 +36,14 @@ def summary(report: Report, folder: Path, console: Console) -> None:
     if report.results:
         *before, served = report.results
         console.print(shorten(verdict(served), SENTENCES * WIDTH), highlight=False, markup=False)
-        if report.stream:
-            show_stream_briefly(report.stream, console)
-        else:
+        if not report.stream:
             for line in _at_most([outcome(one) for one in before]):
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
             costs = {name.strip(): "cost" for name in COSTS.values()}
             console.print(table(title(served), rows(served), costs, TITLES))
         lines += [f"{'stopped' if f.fatal else 'noticed'}: {f}" for f in served.findings]
+    if report.stream:
+        show_stream_briefly(report.stream, console)
     for line in _at_most(lines):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     page = next((name for name in ("report.html", "report.md") if (folder / name).is_file()), "report.json")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,20 +15,32 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from support.doc_commands import ROOT, Command, commands, pages
 
 from fedlaf import __main__ as entry
+from fedlaf.client import registry
 from fedlaf.core.errors import require
 from fedlaf.experiment import config as configuration
+from fedlaf.experiment.commands import COMMANDS
 from fedlaf.experiment.comparison.plan import Comparison, job
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.plan import prepare
 
 SECTIONS = ("data", "partition", "corruption.backdoor", "corruption.wrong_labels", "model", "train",
             "request", "forget", "engine")  # fmt: skip
-FOREIGN = {"pip", "source", ".", "export", "sleep", "srun", "python3"}
+FOREIGN = {
+    "openssl",
+    "wandb",
+    "tensorboard",
+    "mlflow",
+    "pip",
+    "source",
+    ".",
+    "export",
+    "sleep",
+    "srun",
+    "python3",
+}
 """Commands of a system, which are taken as they are."""
 BESIDE = {"ray", "flwr", "flower-superlink", "flower-supernode", "uv"}
 """Commands that come with what fedlaf depends on, or that stand for it."""
-OF_A_FOLDER = {"board", "resume", "verify"}
-"""Commands of fedlaf that take a folder, where the command line has them."""
 PLACES = {"study/NAME": "study/align_lr", "...": ""}
 """What stands for something else in the text."""
 ALL = [c for page in pages() for c in commands(page.read_text(), str(page.relative_to(ROOT)))]
@@ -64,6 +75,11 @@ def checked(words: Sequence[str], conf: Path) -> None:
     """Compose what a command line asks for, and build its values. Raises what it would be refused with."""
     words = [PLACES.get(word, word.replace("study/NAME", "study/align_lr")) for word in words]
     words = [word for word in words if word not in ("", "-m", "--help", "--cfg", "job")]
+    words = [word for word in words if not word.endswith("=?")]
+    if "-p" in words:
+        at = words.index("-p")
+        require(words[at + 1] in SECTIONS, "-p", "a section", words[at + 1])
+        del words[at : at + 2]
     if "--config-dir" in words:
         at = words.index("--config-dir")
         folder = conf if words[at + 1] == "conf" else ROOT / words[at + 1]
@@ -77,8 +93,12 @@ def checked(words: Sequence[str], conf: Path) -> None:
         base = comparison.bases()[0]
         for run in (base, comparison.runs(base)[0]):
             job(run)
-    elif words and words[0] in OF_A_FOLDER and f'"{words[0]}"' in inspect.getsource(entry):
+    elif words and words[0] in COMMANDS:
         require(len(words) >= 2, words[0], "a folder", "none")
+    elif words and words[0] == "-sc":
+        require(
+            re.fullmatch(r"(un)?install=(bash|fish|zsh)", words[1]) is not None, "-sc", "a shell", words[1]
+        )
     else:
         for one in single([word for word in words if not word.startswith(("runner=", "runner."))]):
             config = configuration.composed(one)
@@ -110,8 +130,13 @@ def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _examples(monkeypatch: pytest.MonkeyPatch) -> None:
+def _examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    # Their client steps are this test's alone: workers of a later one could not import them.
+    kept = dict(registry.STEPS)
+    yield
+    registry.STEPS.clear()
+    registry.STEPS.update(kept)
 
 
 def test_there_are_commands_to_check() -> None:

@@ -22,7 +22,8 @@ from fedlaf.core.whole_file import save_arrays
 from fedlaf.data import as_input
 from fedlaf.data.federation import build
 from fedlaf.method.contract import MethodInputs, Stage
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, HistoryWriter, UpdateHistory
+from fedlaf.method.history_writer import HistoryWriter
+from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
 from fedlaf.objectives import Ascend, Distil, Fit
 from fedlaf.strategies.conda import ConDa
 from fedlaf.strategies.fast_fedul import FastFedUl

@@ -47,6 +47,7 @@ def failing(reply: Message) -> Message:
 def answered_by_server(reply: Message) -> Message:
     error = failing(reply)
     error.metadata.__dict__["_src_node_id"] = reply.metadata.src_node_id
+    error.metadata.__dict__["_reply_to_message_id"] = reply.metadata.reply_to_message_id
     return error
 
 

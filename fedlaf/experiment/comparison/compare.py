@@ -64,6 +64,9 @@ def compare(overrides: Sequence[str], *, in_brief: bool = False) -> str:
     config.base = [*(key for key in overrides if key.startswith(SEARCH)), *config.base]
     comparison, runner = Comparison.of(config), made(config, "runner")
     folder = comparison.folder / comparison.name
+    for base in comparison.bases():
+        for run in (base, *comparison.runs(base)):
+            job(run)  # a misspelt key stops here
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / ASKED, json.dumps(list(overrides)) + "\n")
     done = _done(comparison, runner, folder)
@@ -132,9 +135,6 @@ def write(comparison: Comparison, found: Sequence[Row]) -> str:
 
 
 def _done(comparison: Comparison, runner: Runner, folder: Path) -> list[Done]:
-    for base in comparison.bases():
-        for run in (base, *comparison.runs(base)):
-            job(run)  # a misspelt key stops here
     total = len(comparison.bases()) * (1 + len(comparison.methods))
     with report.log_to(folder / report.LOG_FILE) as screen, report.display(screen) as lines:
         progress = RunsProgress(comparison.name, total, runner, lines)
