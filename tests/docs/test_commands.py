@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from support.doc_commands import ROOT, Command, commands, pages
 
 from fedlaf import __main__ as entry
-from fedlaf.client import registry
+from fedlaf.client.registry import STEPS
 from fedlaf.core.errors import require
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.commands import COMMANDS
@@ -51,6 +51,8 @@ JOBS |= {
     if c.words[0] == "flwr" and not c.prints
     for text in re.findall(r'overrides="(.*)"', " ".join(c.words))
 }
+for name in COMMANDS:
+    JOBS.pop((name,), None)  # its name in the text
 SESSIONS = [c for c in ALL if "fedlaf: error:" in c.prints]
 
 
@@ -96,9 +98,8 @@ def checked(words: Sequence[str], conf: Path) -> None:
     elif words and words[0] in COMMANDS:
         require(len(words) >= 2, words[0], "a folder", "none")
     elif words and words[0] == "-sc":
-        require(
-            re.fullmatch(r"(un)?install=(bash|fish|zsh)", words[1]) is not None, "-sc", "a shell", words[1]
-        )
+        known = re.fullmatch(r"(un)?install=(bash|fish|zsh)", words[1])
+        require(known is not None, "-sc", "a shell", words[1])
     else:
         for one in single([word for word in words if not word.startswith(("runner=", "runner."))]):
             config = configuration.composed(one)
@@ -133,10 +134,9 @@ def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     # Their client steps are this test's alone: workers of a later one could not import them.
-    kept = dict(registry.STEPS)
     yield
-    registry.STEPS.clear()
-    registry.STEPS.update(kept)
+    for name in [name for name, step in STEPS.items() if not step.run.__module__.startswith("fedlaf.")]:
+        del STEPS[name]
 
 
 def test_there_are_commands_to_check() -> None:

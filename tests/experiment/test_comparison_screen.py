@@ -22,7 +22,6 @@ from fedlaf.experiment.comparison.progress import RunsProgress
 from fedlaf.experiment.comparison.records import records, write_records
 from fedlaf.experiment.comparison.rows import Row
 from fedlaf.experiment.comparison.runs import Done, Submit, finished
-from fedlaf.experiment.config import plain
 from fedlaf.report import Lines, load
 from fedlaf.report.intervals import Interval
 

@@ -27,10 +27,10 @@ def ended_in_a_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def arrays(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / "stages").iterdir()}
+    return {path.name: path.read_bytes() for path in (folder / "stages").iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize(("most", "name"), [(2**12, "stages/train.safetensors"), (2**17, "report.html")])
+@pytest.mark.parametrize(("most", "name"), [(2**12, "stages/train.rounds/"), (2**17, "report.html")])
 def test_a_full_disk_is_a_line_and_what_was_there_stays(
     most: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_full_disk_is_a_line_and_what_was_there_stays(
     with limited_to(most), pytest.raises(SystemExit) as ended:
         run_command(monkeypatch, tmp_path, *BRIEF[len(SMALL) :], "evaluation.curve_rows=0", "seed=1")
     assert ended.value.code == 1
-    assert ended_in_a_line(capsys) == f"File too large: {tmp_path / name}"
+    assert ended_in_a_line(capsys).startswith(f"File too large: {tmp_path / name}")
     assert not list(tmp_path.rglob("*.part"))
     stages = tmp_path / "stages"
     assert all(load_file(path) for path in stages.glob("*.safetensors"))

@@ -274,6 +274,7 @@ def read(path: Path) -> Iterator[Any]:
     They lie in a log of LevelDB's format, of which wandb has no reader in Python any more: blocks of 32 KiB
     with chunks of checksum, length and kind (whole, first, middle, last), after a header of 7 bytes.
     """
+    from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, whole = path.read_bytes(), 7, b""
@@ -286,7 +287,10 @@ def read(path: Path) -> Iterator[Any]:
         whole, at = whole + data[at + 7 : at + 7 + length], at + 7 + length
         if kind in (1, 4):
             record = Record()
-            record.ParseFromString(whole)
+            try:
+                record.ParseFromString(whole)
+            except DecodeError:  # the last one is still being written
+                return
             yield record
             whole = b""
 
