@@ -14,6 +14,8 @@ from fedlaf.simulation import flower_compat
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
+torch.set_num_threads(1)  # before any fixture computes: as in every worker, bits must not depend on the cores
+
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_flower() -> None:
@@ -23,7 +25,7 @@ def quiet_flower() -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in every worker: bits must not depend on the machine's cores."""
+    """A test that sets another number of threads leaves it to no other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

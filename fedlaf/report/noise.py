@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -28,7 +29,7 @@ def log_to(path: Path, *, errors: bool = True) -> Iterator[TextIO]:
     root, own = logging.getLogger(), logging.getLogger("fedlaf")
     level = own.level
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("a", buffering=1))
+        file = stack.enter_context(closing(_Log(path)))
         screen = stack.enter_context(_screen(file))
         stack.enter_context(redirect_stderr(file))
         written = logging.StreamHandler(file)
@@ -49,6 +50,30 @@ def log_to(path: Path, *, errors: bool = True) -> Iterator[TextIO]:
             raise
 
 
+class _Log(io.TextIOBase):
+    """Text at the end of a file. On a full disk the log has gaps, and what is logged is still what counts."""
+
+    encoding = "utf-8"
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._file.write(text.encode(self.encoding, "backslashreplace"))
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Errors(logging.StreamHandler[TextIO]):
     """A line on the screen for what is logged as an error."""
 
@@ -63,7 +88,7 @@ class _Errors(logging.StreamHandler[TextIO]):
 
 
 @contextmanager
-def _screen(file: TextIO) -> Iterator[TextIO]:
+def _screen(file: _Log) -> Iterator[TextIO]:
     """Point the descriptor of stderr at the file; yields a stream to where it pointed before."""
     shown = sys.stderr
     try:
