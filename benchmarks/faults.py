@@ -2,15 +2,16 @@
 
     python -m benchmarks.faults --minutes 10
 
-A run is a schedule of withdrawals on the digits. Its process is forked from this one, so that a life costs no
-imports, and ended by SIGKILL after a random time; on Ray, worker processes are killed in between. Then
-`resume` goes on, until a life ends by itself. A run is lost when it cannot be finished, when any model or
-measure differs from the clean run's, or when its ledger does not fit.
+A run is a stream or a schedule of withdrawals on the digits, in turn. Its process is forked from this one, so
+that a life costs no imports, and ended by SIGKILL after a random time; on Ray, worker processes are killed in
+between. Then `resume` goes on, until a life ends by itself. A run is lost when it cannot be finished, when
+a model or measure differs from the clean run's, or when its ledger does not fit.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -41,11 +42,19 @@ from fedlaf.experiment.plan import prepare
 from fedlaf.simulation.ray.grid import ATTEMPTS
 
 LEAVES = "{{_target_: fedlaf.data.WithdrawClients, clients: [{}], round: {}}}"
-JOB = (
-    "data=digits", "data.test_rows=200", "model=small_cnn", "clients=6", "corruption=none", "train.rounds=10",
+SMALL = (
+    "data=digits", "data.test_rows=200", "model=small_cnn", "clients=8", "corruption=none", "train.rounds=10",
     "evaluation.curve_rows=20", "history=[updates,last,magnitudes]",
-    f"requests=[{LEAVES.format(0, 4)},{LEAVES.format(3, 6)},{LEAVES.format(5, 8)}]",
 )  # fmt: skip
+REQUESTS = {
+    "stream": (
+        "stream=poisson", "stream.arrivals.rate=0.5", "stream.arrivals.first=2", "stream.arrivals.seed=3",
+        "stream.arrivals.mix.returns=0.3", "stream.arrivals.mix.cancels=0.1",
+    ),
+    "schedule": (f"requests=[{LEAVES.format(0, 4)},{LEAVES.format(3, 6)},{LEAVES.format(5, 8)}]",),
+}  # fmt: skip
+"""How requests come, in turn; of the stream, clients return and requests are cancelled."""
+
 METHODS = {
     "laf_adam": ("forget.align.lr=1e-4", "forget.align_rounds=3"),
     "federaser": (),
@@ -148,7 +157,8 @@ def result(folder: Path) -> tuple[dict[str, str], Any]:
     stages = sorted((folder / "stages").glob("*.safetensors"))
     models = {p.name: weights_digest(load_file(p)) for p in stages if p.name.count(".") == 1}
     report = json.loads((folder / "report.json").read_text())
-    return models, [request["models"] for request in report["requests"]]
+    counts = (report.get("stream") or {}).get("counts")
+    return models, [counts, *(request["models"] for request in report["requests"])]
 
 
 def campaign(
@@ -189,20 +199,25 @@ def campaign(
 
 
 def jobs(engines: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The keys of one run after the other: methods and engines in turn."""
-    number = 0
-    while True:
+    """The keys of one run after the other: ways of requests, methods and engines in turn."""
+    for number in itertools.count():
         method, engine = list(METHODS)[number % len(METHODS)], engines[number % len(engines)]
+        come = list(REQUESTS.values())[number % len(REQUESTS)]
         more = ("engine.workers=2",) if engine == "ray" else ()
-        yield (*JOB, f"forget={method}", *METHODS[method], f"engine={engine}", *more)
-        number += 1
+        yield (*SMALL, *come, f"forget={method}", *METHODS[method], f"engine={engine}", *more)
+
+
+def named(keys: Sequence[str]) -> str:
+    """What a run is, without its engine."""
+    come = next(name for name, some in REQUESTS.items() if set(some) <= set(keys))
+    return f"{come}, {next(key for key in keys if key.startswith('forget='))}"
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--minutes", type=float, default=10.0)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--engines", default="inline,inline,inline,ray", help="in turn")
+    arguments.add_argument("--engines", default="inline,inline,ray", help="in turn")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     until, draw, tally = monotonic() + 60 * given.minutes, random.Random(given.seed), Tally()
@@ -212,7 +227,7 @@ def main() -> None:
     for keys in jobs(given.engines.split(",")):
         if monotonic() > until:
             break
-        method = next(key for key in keys if key.startswith("forget="))
+        method = named(keys)
         if method not in clean:
             begun = monotonic()
             folder = root / f"clean-{len(clean)}"
@@ -249,7 +264,7 @@ def warm() -> None:
     """Import and build here what each life would import and build for itself."""
     for name in ("matplotlib.pyplot", "ray", "plotly"):
         import_module(name)
-    prepare(composed([*JOB, "forget=laf", "engine=inline"]), "laf")
+    prepare(composed([*SMALL, "forget=laf", "engine=inline"]), "laf")
 
 
 def _say(tally: Tally) -> None:
