@@ -11,13 +11,17 @@ from math import nan
 from pathlib import Path
 from typing import NoReturn
 
+from fedlaf.experiment import interruption
+
+interruption.end_imports_at_once()  # before the imports that take seconds
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.core.errors import RoundFailed
-from fedlaf.experiment import commands, interruption
+from fedlaf.experiment import commands
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.commands import COMMANDS, going_on
 from fedlaf.experiment.config_errors import USER_ERRORS, explained, groups_not_null

@@ -46,6 +46,25 @@ def told_by(source: Callable[[], bool]) -> Iterator[None]:
         _sources.remove(source)
 
 
+def end_imports_at_once() -> None:
+    """Let a SIGINT that comes in the middle of an import end this process, with one line.
+
+    Libraries that are interrupted while they are imported turn the exception into others, of any kind. At
+    any other time it is the usual KeyboardInterrupt. Nothing changes in another thread than the main one.
+    """
+
+    def received(_signal: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os.write(2, b"fedlaf: error: interrupted\n")
+                os._exit(EXIT_CODE)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGINT, received)
+
+
 @contextmanager
 def listening() -> Iterator[None]:
     """Let the first SIGINT ask runs to end after their round, and the second end this process, while the

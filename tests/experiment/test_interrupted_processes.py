@@ -154,3 +154,14 @@ def test_ray_tasks_end_their_round_and_their_files_come_back(
     of_each = log.read_text().split()[done:5]
     assert of_each == [str(number) for number in range(done + 1, 6)]  # the first goes on after its rounds
     assert left_by_training(tmp_path / "a") == left_by_training(tmp_path / "b")
+
+
+@pytest.mark.parametrize("after", [0.2, 0.6, 1.0, 1.4])
+def test_before_a_run_begins_it_is_a_line(tmp_path: Path, after: float) -> None:
+    """Also in the middle of an import, where libraries make exceptions of their own of it."""
+    with started(tmp_path, "engine=inline", seconds=0.0) as process:
+        sleep(after)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == interruption.EXIT_CODE
+    assert err.splitlines() == ["fedlaf: error: interrupted"]
