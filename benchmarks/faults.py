@@ -58,7 +58,12 @@ REQUESTS = {
 METHODS = {
     "laf_adam": ("forget.align.lr=1e-4", "forget.align_rounds=3"),
     "federaser": (),
-    "laf_server": ("forget.forget_rounds=2",),
+    "laf_server": (
+        "forget.represent_rounds=1",
+        "forget.forget_rounds=1",
+        "forget.forget_steps=2",
+        "forget.recover_rounds=1",
+    ),
     "scrub": (),
     "conda": (),
 }

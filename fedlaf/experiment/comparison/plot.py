@@ -13,6 +13,8 @@ from fedlaf.experiment.comparison.rows import Row
 from fedlaf.experiment.comparison.style import style
 from fedlaf.report.plot import save
 
+COLUMNS = 3
+"""Panels beside each other, at most."""
 FREE = 0.5
 """Percent of the passes below which the axis is linear: some methods take none."""
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -50,8 +52,13 @@ def plot(found: Sequence[Row], title: str, path: Path) -> bool:
         return False
     from matplotlib.figure import Figure
 
-    figure: Any = Figure(figsize=(8.6 * len(settings), 6.4), dpi=130, layout="constrained")
-    axes: Any = figure.subplots(1, len(settings), squeeze=False)[0]
+    columns = min(len(settings), COLUMNS)
+    rows = -(-len(settings) // columns)
+    figure: Any = Figure(figsize=(8.6 * columns, 6.4 * rows), dpi=130, layout="constrained")
+    panels: Any = figure.subplots(rows, columns, squeeze=False).flatten()
+    axes = panels[: len(settings)]
+    for unused in panels[len(settings) :]:
+        unused.remove()
     for axis, setting in zip(axes, settings, strict=True):
         _panel(axis, [row for row in found if row.setting == setting], methods)
         axis.set_title(f"{title}, {setting}" if setting else title, fontsize=11)
