@@ -17,10 +17,14 @@ from flwr.app import Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_disk
 from flwr.cli.config_utils import load_and_validate
 from hydra.errors import HydraException
+from support.runs import StagesRun, same_weights
+from support.streams import SMALL as STREAM
+from support.streams import plan_of
 
 from fedlaf import __main__ as entry
 from fedlaf.core.errors import InvalidValue
 from fedlaf.data import FashionSample, sample_file
+from fedlaf.experiment import pipeline
 from fedlaf.experiment.flower_app import client, server
 from fedlaf.experiment.flower_app.composing import composed
 from fedlaf.experiment.plan import spec_of
@@ -62,6 +66,20 @@ def test_the_apps_give_the_run_of_the_command_line(tmp_path: Path, monkeypatch: 
     assert left[0] | {"run.log"} == left[1]  # Flower has a log of its own
     one, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("flower", "line"))
     assert one["requests"][0]["models"] == other["requests"][0]["models"]
+
+
+def test_a_stream_is_served_too(tmp_path: Path) -> None:
+    lines = [
+        {"id": "a", "client": 1, "issued": 1},
+        {"id": "b", "client": 3, "issued": 2, "scope": "rows", "rows": [3, 5]},
+    ]
+    plan = plan_of(tmp_path, lines)
+    pipeline.run(plan, tmp_path / "inline", StagesRun())  # type: ignore[arg-type]
+    keys = [key.replace("FILE", str(tmp_path / "requests.jsonl")) for key in STREAM]
+    run(f"{' '.join(keys)} stream=trace hydra.run.dir={tmp_path / 'flower'}", clients=6)
+    assert same_weights(tmp_path / "flower", tmp_path / "inline")
+    traces = [(tmp_path / name / "stream" / "trace.jsonl").read_bytes() for name in ("flower", "inline")]
+    assert traces[0] == traces[1]
 
 
 def test_the_log_says_when_a_node_is_asked_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

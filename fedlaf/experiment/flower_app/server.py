@@ -18,9 +18,9 @@ from fedlaf.core.types import ClientId
 from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
-from fedlaf.experiment.pipeline import Pipeline
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_record import RunRecord
+from fedlaf.experiment.stream.kind import pipeline_of
 from fedlaf.experiment.tracked import tracked
 from fedlaf.simulation import PolledGrid, flower_compat
 
@@ -79,7 +79,7 @@ def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
     with tracked(plan, folder, Log()) as tracking:
         store = CheckpointStore(folder, plan.resume, plan.provenance)
-        finished = Pipeline(plan, polled, store, tracking).run()
+        finished = pipeline_of(plan)(plan, polled, store, tracking).run()
         finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
         tracking.finish(finished, folder)
     report.tell(finished, folder)
