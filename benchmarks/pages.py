@@ -1,9 +1,9 @@
-"""How large pages are, and how long a Chromium takes from opening one to its last chart.
+"""How large pages are, and how long a Chromium takes from opening one to its first and to its last chart.
 
     python -m benchmarks.pages outputs/DATE/TIME/report.html outputs/compare/NAME/comparison.html
 
-Each page is opened in a browser of its own, a few times in turn; the median is told. Needs Playwright and
-Chromium, as the tests do.
+A page is there with its loading, before any chart; charts are drawn from the top, and it can be scrolled in
+between. Each page is opened afresh, a few times in turn; medians are told. Needs Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from time import perf_counter
 
 from playwright.sync_api import Browser, sync_playwright
 
-DRAWN = "html[data-drawn=true]"
-"""What a page says of itself when everything on it is drawn."""
+STATES = {"text": "h1", "first chart": ".main-svg", "all charts": "html[data-drawn=true]"}
+"""What is there when a page has come so far, in their order."""
 
 
-def seconds_to_load(browser: Browser, page: Path) -> float:
-    """Seconds from opening a page until all of it is drawn."""
+def seconds_to(browser: Browser, page: Path) -> list[float]:
+    """Seconds from opening a page to each of the states."""
     context = browser.new_context()
-    opened, begun = context.new_page(), perf_counter()
-    opened.goto(page.resolve().as_uri())
-    opened.wait_for_selector(DRAWN, state="attached", timeout=120_000)
-    taken = perf_counter() - begun
+    opened, begun, taken = context.new_page(), perf_counter(), []
+    opened.goto(page.resolve().as_uri(), wait_until="commit")
+    for state in STATES.values():
+        opened.wait_for_selector(state, state="attached", timeout=120_000)
+        taken.append(perf_counter() - begun)
     context.close()
     return taken
 
@@ -40,16 +41,17 @@ def main() -> None:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         sys.exit("there is no Chromium on this machine")
-    found: dict[Path, list[float]] = {page: [] for page in given.pages}
+    found: dict[Path, list[list[float]]] = {page: [] for page in given.pages}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for _ in range(given.repeats):
             for page, taken in found.items():
-                taken.append(seconds_to_load(browser, page))
+                taken.append(seconds_to(browser, page))
         browser.close()
-    print(f"{'MB':>6} {'seconds':>8}  page")
+    print(f"{'MB':>6}" + "".join(f"{state:>13}" for state in STATES) + "  page")
     for page, taken in found.items():
-        print(f"{page.stat().st_size / 1e6:6.2f} {median(taken):8.2f}  {page}")
+        seconds = "".join(f"{median(each):11.2f} s" for each in zip(*taken, strict=True))
+        print(f"{page.stat().st_size / 1e6:6.2f}{seconds}  {page}")
 
 
 if __name__ == "__main__":
