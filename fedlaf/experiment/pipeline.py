@@ -46,16 +46,24 @@ def run(
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        from fedlaf.experiment.stream.kind import pipeline_of
-
-        RunRecord(plan.config, plan.method_name, command, multirun).write(folder)
-        store = CheckpointStore(folder, plan.resume, plan.provenance, goes_on=go_on)
-        reports.append(pipeline_of(plan)(plan, grid, store, watch).run())
+        record = RunRecord(plan.config, plan.method_name, command, multirun)
+        reports.append(play(plan, grid, folder, watch, record, go_on=go_on))
 
     with alone_in(folder):
         plan.engine.run(server, make_client_app(plan.spec), len(plan.federation))
     (report,) = reports
     return replace(report, seconds={**report.seconds, "total": perf_counter() - clock})
+
+
+def play(
+    plan: Plan, grid: Grid, folder: Path, watch: Watch, record: RunRecord, *, go_on: bool = False
+) -> Report:
+    """Run the plan on a grid that is there, whoever made it; else as `run`."""
+    from fedlaf.experiment.stream.kind import pipeline_of
+
+    record.write(folder)
+    store = CheckpointStore(folder, plan.resume, plan.provenance, goes_on=go_on)
+    return pipeline_of(plan)(plan, grid, store, watch).run()
 
 
 @dataclass

@@ -15,12 +15,11 @@ from flwr.serverapp import Grid, ServerApp
 from fedlaf import report
 from fedlaf.core.errors import RoundFailed, require
 from fedlaf.core.types import ClientId
-from fedlaf.experiment.checkpoints import CheckpointStore
 from fedlaf.experiment.config_errors import USER_ERRORS, explained
 from fedlaf.experiment.flower_app.composing import OVERRIDES, composed
+from fedlaf.experiment.pipeline import play
 from fedlaf.experiment.plan import Plan, prepare
 from fedlaf.experiment.run_record import RunRecord
-from fedlaf.experiment.stream.kind import pipeline_of
 from fedlaf.experiment.tracked import tracked
 from fedlaf.simulation import PolledGrid, flower_compat
 
@@ -75,11 +74,10 @@ def main(grid: Grid, context: Context) -> None:
 
 def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
-    RunRecord(plan.config, plan.method_name).write(folder)
+    record = RunRecord(plan.config, plan.method_name)
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
     with tracked(plan, folder, Log()) as tracking:
-        store = CheckpointStore(folder, plan.resume, plan.provenance)
-        finished = pipeline_of(plan)(plan, polled, store, tracking).run()
+        finished = play(plan, polled, folder, tracking, record)
         finished = replace(finished, seconds={**finished.seconds, "total": perf_counter() - clock})
         tracking.finish(finished, folder)
     report.tell(finished, folder)
