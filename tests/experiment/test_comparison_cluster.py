@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 from support.comparisons import in_order, left_by, small
+from support.processes import QUIET_RAY
 
 SEEDS = (0, 1)
 
@@ -60,7 +61,7 @@ def test_a_lost_nodes_runs_start_again_elsewhere_with_the_same_bits(tmp_path: Pa
     here = Path(__file__).parents[1]
     folders = [str(here.parent), str(here)]
     script = textwrap.dedent(SCRIPT).format(folders=folders, folder=str(tmp_path), seeds=SEEDS)
-    own = {"OMP_NUM_THREADS": "1", "RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    own = {"OMP_NUM_THREADS": "1", **QUIET_RAY}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=280,
         env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(folders)}, check=False,

@@ -18,8 +18,7 @@ from flwr.cli.build import build_fab_from_disk
 from flwr.cli.config_utils import load_and_validate
 from hydra.errors import HydraException
 from support.runs import StagesRun, same_weights
-from support.streams import SMALL as STREAM
-from support.streams import plan_of
+from support.streams import keys_of, plan_of
 
 from fedlaf import __main__ as entry
 from fedlaf.core.errors import InvalidValue
@@ -75,8 +74,8 @@ def test_a_stream_is_served_too(tmp_path: Path) -> None:
     ]
     plan = plan_of(tmp_path, lines)
     pipeline.run(plan, tmp_path / "inline", StagesRun())  # type: ignore[arg-type]
-    keys = [key.replace("FILE", str(tmp_path / "requests.jsonl")) for key in STREAM]
-    run(f"{' '.join(keys)} stream=trace hydra.run.dir={tmp_path / 'flower'}", clients=6)
+    keys = keys_of(tmp_path / "requests.jsonl")
+    run(f"{' '.join(keys)} hydra.run.dir={tmp_path / 'flower'}", clients=6)
     assert same_weights(tmp_path / "flower", tmp_path / "inline")
     traces = [(tmp_path / name / "stream" / "trace.jsonl").read_bytes() for name in ("flower", "inline")]
     assert traces[0] == traces[1]

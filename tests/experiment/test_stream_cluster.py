@@ -26,7 +26,7 @@ def test_a_stream_on_two_nodes_gives_the_bits_of_inline(tmp_path: Path) -> None:
     pipeline.run(plan, tmp_path / "inline", StagesRun())  # type: ignore[arg-type]
     done = processes.python(
         "-m", "support.ray_stream", str(tmp_path), str(tmp_path / "requests.jsonl"), cwd=tmp_path,
-        RAY_memory_monitor_refresh_ms="0", RAY_USAGE_STATS_ENABLED="0",
+        **processes.QUIET_RAY,
     )  # fmt: skip
     assert (tmp_path / "cluster" / "report.json").is_file(), done.stderr[-3000:]
     assert same_weights(tmp_path / "cluster", tmp_path / "inline")

@@ -30,8 +30,7 @@ def test_two_nodes_give_the_bits_of_inline_also_when_one_is_lost(
     lose: str, left: int, tmp_path: Path, inline: dict[str, Weights]
 ) -> None:
     target = tmp_path / "found.npz"
-    settings = {"RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = processes.python("-m", "support.ray_nodes", str(target), lose, cwd=tmp_path, **settings)
+    done = processes.python("-m", "support.ray_nodes", str(target), lose, cwd=tmp_path, **processes.QUIET_RAY)
     assert target.is_file(), done.stderr[-3000:]
     with np.load(target) as held:
         assert list(held["nodes"]) == [left, left]

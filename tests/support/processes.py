@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
+QUIET_RAY = {"RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Environment of a cluster that ends no worker for the machine's memory, and reports to nobody."""
 
 
 def python(

@@ -50,9 +50,7 @@ class WatchedGrid(RayGrid):
 
 def main(target: str, lose: str = "") -> None:
     """Write weights by stage to `target`, and `nodes`: those of the cluster and those in use at the end."""
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "_system_config": HEALTH})
-    second = cluster.add_node(**NODE)
-    cluster.wait_for_nodes()
+    cluster, second = two_nodes()
     used: list[int] = []
     wait = ray.wait
 
@@ -73,6 +71,14 @@ def main(target: str, lose: str = "") -> None:
     cluster.shutdown()
     assert used[0] == 2
     np.savez(target, nodes=np.array([nodes, used[-1]]), **by_name(found))
+
+
+def two_nodes() -> tuple[Cluster, Any]:
+    """A cluster of two nodes that are up, and the second of them."""
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "_system_config": HEALTH})
+    second = cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    return cluster, second
 
 
 def refuses_what_does_not_fit(address: str) -> None:

@@ -100,12 +100,17 @@ class RoundsGrid(RecordingGrid):
         return super().send_and_receive(sent, timeout=timeout)
 
 
+def keys_of(trace: Path) -> list[str]:
+    """The keys of a small run over the requests of a trace file."""
+    return [key.replace("FILE", str(trace)) for key in ("stream=trace", *SMALL)]
+
+
 def plan_of(folder: Path, trace: Sequence[Mapping[str, Any]], *overrides: str) -> Plan:
     """The plan of a small run over the requests of a trace."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "requests.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in trace))
-    keys = [key.replace("FILE", str(file)) for key in ("stream=trace", *SMALL)]
+    keys = keys_of(file)
     chosen = next((key for key in overrides if key.startswith("forget=")), "forget=laf")
     if chosen != "forget=laf":
         keys.remove("forget.rule.min_rows=1")
