@@ -11,20 +11,16 @@ a model or measure differs from the clean run's, or when its ledger does not fit
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import multiprocessing
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import cycle
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,10 +28,8 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 
-from fedlaf.core.errors import RoundFailed
+from benchmarks.faults_lives import STOPPED, kill, place, started, workers
 from fedlaf.core.weights import weights_digest
-from fedlaf.experiment import api
-from fedlaf.experiment.checkpoints import saved_stages
 from fedlaf.experiment.config import composed
 from fedlaf.experiment.ledger import verify
 from fedlaf.experiment.plan import prepare
@@ -69,10 +63,28 @@ METHODS = {
 }
 """What runs forget with, in turn, and with which keys: their state between rounds is of every kind."""
 
-STOPPED = 3
-"""Exit code of a life that ended in one line because clients failed; the run can be resumed."""
+Result = tuple[dict[str, str], Any]
+"""Hashes of a run's models, and what was measured of them."""
 
-FORK = multiprocessing.get_context("fork")
+
+@dataclass(frozen=True)
+class Job:
+    """One run: how requests come, the method, the engine."""
+
+    requests: str
+    method: str
+    engine: str
+
+    @property
+    def name(self) -> str:
+        """What it is, without its engine: that changes no bit."""
+        return f"{self.requests}, forget={self.method}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its keys."""
+        engine = (f"engine={self.engine}", *(("engine.workers=2",) if self.engine == "ray" else ()))
+        return (*SMALL, *REQUESTS[self.requests], f"forget={self.method}", *METHODS[self.method], *engine)
 
 
 @dataclass
@@ -86,78 +98,7 @@ class Tally:
     lost: list[str] = field(default_factory=list)
 
 
-def life(folder: Path, keys: Sequence[str], log: Path) -> None:
-    """Begin or go on with the run in a folder: the body of a process."""
-    os.setsid()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    try:
-        if (folder / "run.json").is_file():
-            api.resume(folder)
-        else:
-            api.run(*keys, folder=folder)
-    except RoundFailed as error:  # such as a client whose workers were killed three times: one line
-        print(error, file=sys.stderr, flush=True)
-        os._exit(STOPPED)
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
-
-
-def started(folder: Path, keys: Sequence[str]) -> Any:
-    """A process that begins or goes on with a run."""
-    process = FORK.Process(target=life, args=(folder, keys, folder.with_suffix(".log")))
-    process.start()
-    return process
-
-
-def workers(driver: int) -> list[int]:
-    """The worker processes of a driver's Ray: its descendants that are called so."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-
-    def below(pid: int) -> bool:
-        while pid > 1:
-            if pid == driver:
-                return True
-            pid = parents.get(pid, 0)
-        return False
-
-    return [pid for pid in parents if pid != driver and below(pid) and _called_worker(pid)]
-
-
-def _called_worker(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Worker")
-    except OSError:
-        return False
-
-
-def kill(pid: int) -> bool:
-    """Whether a process was there to be killed."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def place(folder: Path) -> str:
-    """Where a run stands: the stage after the last that was saved, or the one with rounds."""
-    saved = saved_stages(folder)
-    if not saved:
-        return "before anything was saved"
-    return saved[-1].split(" ")[0] if "rounds of it" in saved[-1] else f"after {saved[-1]}"
-
-
-def result(folder: Path) -> tuple[dict[str, str], Any]:
+def result(folder: Path) -> Result:
     """The models of a finished run as hashes, and what was measured of them."""
     stages = sorted((folder / "stages").glob("*.safetensors"))
     models = {p.name: weights_digest(load_file(p)) for p in stages if p.name.count(".") == 1}
@@ -166,13 +107,11 @@ def result(folder: Path) -> tuple[dict[str, str], Any]:
     return models, [counts, *(request["models"] for request in report["requests"])]
 
 
-def campaign(
-    folder: Path, keys: Sequence[str], seconds: float, draw: random.Random, tally: Tally, until: float
-) -> None:
+def campaign(folder: Path, job: Job, seconds: float, draw: random.Random, tally: Tally, until: float) -> None:
     """One run, killed again and again until it ends by itself; `seconds` is how long a clean one takes."""
-    on_ray = "engine=ray" in keys
+    on_ray = job.engine == "ray"
     for attempt in range(200):
-        process, killed = started(folder, keys), 0
+        process, killed = started(folder, job.keys), 0
         over = monotonic() > until
         soonest, latest = (10.0, 30.0) if on_ray else (0.2, 0.6 * seconds)  # a Ray takes seconds to start
         limit = monotonic() + (600.0 if over else draw.uniform(soonest, latest))
@@ -203,19 +142,40 @@ def campaign(
     raise RuntimeError("200 lives were not enough")
 
 
-def jobs(engines: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The keys of one run after the other: ways of requests, methods and engines in turn."""
-    for number in itertools.count():
-        method, engine = list(METHODS)[number % len(METHODS)], engines[number % len(engines)]
-        come = list(REQUESTS.values())[number % len(REQUESTS)]
-        more = ("engine.workers=2",) if engine == "ray" else ()
-        yield (*SMALL, *come, f"forget={method}", *METHODS[method], f"engine={engine}", *more)
+def jobs(engines: Sequence[str]) -> Iterator[Job]:
+    """One run after the other: ways of requests, methods and engines in turn."""
+    for turns in zip(cycle(REQUESTS), cycle(METHODS), cycle(engines), strict=False):
+        yield Job(*turns)
 
 
-def named(keys: Sequence[str]) -> str:
-    """What a run is, without its engine."""
-    come = next(name for name, some in REQUESTS.items() if set(some) <= set(keys))
-    return f"{come}, {next(key for key in keys if key.startswith('forget='))}"
+def cleaned(job: Job, folder: Path) -> tuple[Result, float]:
+    """What the job ends with inline when nobody kills it, and how many seconds that takes."""
+    begun = monotonic()
+    started(folder, replace(job, engine="inline").keys).join()
+    return result(folder), monotonic() - begun
+
+
+def judged(
+    job: Job, folder: Path, clean: tuple[Result, float], draw: random.Random, tally: Tally, until: float
+) -> None:
+    """One run that is killed again and again, noted in the tally; where it is lost, its folder stays."""
+    tally.runs += 1
+    before, lost = tally.faults.total(), len(tally.lost)
+    expected, seconds = clean
+    try:
+        campaign(folder, job, seconds, draw, tally, until)
+        found, fault = result(folder), verify(folder).fault
+        if found != expected:
+            tally.lost.append(f"{job.name}: other bits than the clean run, {folder}")
+        if fault:
+            tally.lost.append(f"{job.name}: {fault}, {folder}")
+    except (RuntimeError, OSError) as error:
+        tally.lost.append(f"{job.name}: {error}")
+    ended = "lost" if len(tally.lost) > lost else "the same bits"
+    faults = tally.faults.total() - before
+    print(f"run {tally.runs}: {job.name}, engine={job.engine}, {faults} faults, {ended}", flush=True)
+    if ended != "lost":
+        shutil.rmtree(folder)
 
 
 def main() -> None:
@@ -226,41 +186,15 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_num_threads(1)
     until, draw, tally = monotonic() + 60 * given.minutes, random.Random(given.seed), Tally()
-    clean: dict[str, tuple[tuple[dict[str, str], Any], float]] = {}
+    clean: dict[str, tuple[Result, float]] = {}
     warm()
     root = Path(tempfile.mkdtemp(prefix="faults-"))
-    for keys in jobs(given.engines.split(",")):
+    for job in jobs(given.engines.split(",")):
         if monotonic() > until:
             break
-        method = named(keys)
-        if method not in clean:
-            begun = monotonic()
-            folder = root / f"clean-{len(clean)}"
-            process = started(
-                folder, [key for key in keys if not key.startswith("engine")] + ["engine=inline"]
-            )
-            process.join()
-            clean[method] = result(folder), monotonic() - begun
-        expected, seconds = clean[method]
-        folder = root / f"run-{tally.runs}"
-        tally.runs += 1
-        before, lost = tally.faults.total(), len(tally.lost)
-        try:
-            campaign(folder, keys, seconds, draw, tally, until)
-            found, fault = result(folder), verify(folder).fault
-            if found != expected:
-                tally.lost.append(f"{method}: other bits than the clean run, {folder}")
-            if fault:
-                tally.lost.append(f"{method}: {fault}, {folder}")
-        except (RuntimeError, OSError) as error:
-            tally.lost.append(f"{method}: {error}")
-        told = f"{keys[-1] if 'inline' in keys[-1] else 'engine=ray'}, {tally.faults.total() - before} faults"
-        print(
-            f"run {tally.runs}: {method}, {told}, {'lost' if len(tally.lost) > lost else 'the same bits'}",
-            flush=True,
-        )
-        if len(tally.lost) == lost:
-            shutil.rmtree(folder)
+        if job.name not in clean:
+            clean[job.name] = cleaned(job, root / f"clean-{len(clean)}")
+        judged(job, root / f"run-{tally.runs}", clean[job.name], draw, tally, until)
     _say(tally)
     sys.exit(1 if tally.lost else 0)
 

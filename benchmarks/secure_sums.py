@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord, Message
 from flwr.clientapp import ClientApp
 from flwr.common.secure_aggregation.quantization import dequantize, quantize
@@ -37,33 +36,33 @@ MEASURES = ("accuracy_retain", "accuracy_forget", "accuracy_test", "backdoor_suc
 class Quantised(InlineGrid):
     """Clients' sums, each as near to itself as so many levels allow."""
 
-    levels = 2**22
+    def __init__(self, app: ClientApp, clients: int, levels: int) -> None:
+        super().__init__(app, clients)
+        self.levels = levels
 
     def answers(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         replies = list(super().answers(messages, timeout))
-        records = [r.content.array_records.get(Part.STATISTICS) for r in replies if not r.has_error()]
-        sums = [{k: v.numpy() for k, v in record.items()} for record in records if record is not None]
-        most = {name: max(float(np.abs(s[name]).max()) for s in sums) for name in (sums[0] if sums else ())}
-        for record, one in zip((r for r in records if r is not None), sums, strict=True):
-            for name, array in one.items():
-                span = max(most[name], 1e-300)
-                (near,) = dequantize(quantize([array], span, self.levels), span, self.levels)
+        contents = [reply.content.array_records for reply in replies if not reply.has_error()]
+        sent = [records[Part.STATISTICS] for records in contents if Part.STATISTICS in records]
+        sums = [{name: array.numpy() for name, array in record.items()} for record in sent]
+        for name in sums[0] if sums else ():
+            span = max(1e-300, *(float(np.abs(one[name]).max()) for one in sums))
+            for record, one in zip(sent, sums, strict=True):
+                (near,) = dequantize(quantize([one[name]], span, self.levels), span, self.levels)
                 record[name] = ArrayRecord([near])["0"]
         yield from replies
 
 
 @dataclass(frozen=True)
-class QuantisedInline(Inline):
+class QuantisedInline:
     """The inline engine with such a grid."""
 
-    levels: int = 2**22
+    levels: int
 
     def run(self, server: ServerApp, client: ClientApp, clients: int) -> None:
         """Run a server app over clients whose sums are rounded."""
-        torch.set_num_threads(1)
-        grid = Quantised(client, clients)
-        grid.levels = self.levels
-        server(grid, server_context())
+        np.random.seed(0)  # what Flower rounds with
+        server(Quantised(client, clients, self.levels), server_context())
 
 
 def main() -> None:
