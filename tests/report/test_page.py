@@ -107,6 +107,20 @@ def test_every_chart_is_drawn_with_data_and_has_words(opened: Any, name: str, ch
         assert len(chart["words"]) > 30, chart["id"]
 
 
+def test_charts_in_view_come_first_and_all_before_it_is_printed(browser: Any, pages: dict[str, Path]) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(pages["many"].as_uri())
+    page.wait_for_selector("html[data-drawn]", state="attached", timeout=120_000)
+    count = f"""(printed) => {{ if (printed) window.dispatchEvent(new Event('beforeprint'));
+        return [...document.querySelectorAll('.chart')].map((chart) => ({{
+        there: chart.querySelectorAll('{DRAWN}').length > 0, top: chart.getBoundingClientRect().top}})); }}"""
+    found = page.evaluate(count, False)
+    assert any(chart["top"] < 900 for chart in found)
+    assert all(chart["there"] for chart in found if chart["top"] < 900)
+    assert all(chart["there"] for chart in page.evaluate(count, True))
+    page.close()
+
+
 def test_pages_stay_small(pages: dict[str, Path]) -> None:
     assert {name for name, path in pages.items() if path.stat().st_size > MOST} == set()
 

@@ -59,22 +59,44 @@ async function loadPlotly() {
   const bytes = new Uint8Array(packed.length);
   for (let i = 0; i < packed.length; i++) bytes[i] = packed.charCodeAt(i); // six times faster than Uint8Array.from
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = el("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
+  // From an address, not as text: so browsers compile it beside the page's own thread.
+  const address = URL.createObjectURL(new Blob([await new Response(stream).blob()], { type: "text/javascript" }));
+  const script = el("script", { src: address });
+  await new Promise((loaded, failed) => {
+    script.onload = loaded;
+    script.onerror = failed;
+    document.head.append(script);
+  });
+  URL.revokeObjectURL(address);
 }
 
 async function drawAll() {
   await loadPlotly();
   dark.addEventListener("change", redrawAll);
+  window.addEventListener("beforeprint", () => charts.forEach((one) => one.redraw()));
   await redrawAll();
 }
 
+// Charts in view come first, wherever the page is scrolled to; the others while nothing else is to be done.
+// The page's `data-drawn` says how far this is: `view`, then `true`. A later call ends an earlier one.
+let drawing = 0;
 async function redrawAll() {
-  delete document.documentElement.dataset.drawn;
-  for (const one of [...charts]) {
-    one.redraw();
-    await new Promise((go) => setTimeout(go)); // the page answers between two charts
+  const mine = ++drawing;
+  const told = document.documentElement.dataset;
+  delete told.drawn;
+  if (!window.Plotly) return; // `drawAll` comes back when it is there
+  const left = [...charts];
+  while (left.length) {
+    const place = left.findIndex(inView);
+    if (place < 0) told.drawn = "view";
+    await new Promise((go) => (place < 0 && window.requestIdleCallback ? requestIdleCallback(go, { timeout: 200 }) : setTimeout(go)));
+    if (mine !== drawing) return;
+    left.splice(Math.max(left.findIndex(inView), 0), 1)[0].redraw();
   }
-  document.documentElement.dataset.drawn = String(Boolean(window.Plotly));
+  told.drawn = "true";
+}
+
+function inView(one) {
+  const { top, bottom } = one.plot.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
 }
