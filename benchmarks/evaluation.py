@@ -28,7 +28,9 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import (
     Predictions,
+    difference_attack,
     evaluate,
+    leakage,
     likelihood_ratios,
     membership_attacks,
     predict,
@@ -43,7 +45,7 @@ from fedlaf.method.contract import ClientRegistry, Stage
 from fedlaf.protocol.enrolment import enrol
 from fedlaf.report.tables import markdown
 
-MOST = 15.0
+MOST = 10.0
 """Percent of retraining's time that measuring one model may take."""
 
 T = TypeVar("T")
@@ -103,7 +105,9 @@ def measuring(plan: Plan, weights: Weights) -> dict[str, float]:
     most = plan.most_rows
 
     found: Predictions = timed("predictions", lambda: predict(network, weights, splits, represented=most))
-    timed("accuracies, divergences, ToW, L2", lambda: evaluate(found, splits, found))
+    timed("accuracies, divergences, fairness, ToW, L2", lambda: evaluate(found, splits, found))
+    timed("difference attack", lambda: difference_attack(found, found, splits, most))
+    timed("leakage of retained rows", lambda: leakage(found, found, splits, most))
     sides = sides_of(splits, most)
     timed("membership attacks", lambda: membership_attacks(found, splits, sides))
     timed("RMIA", lambda: likelihood_ratios(found, [found], splits, sides))

@@ -3,7 +3,9 @@
 from fedlaf.evaluation import inside
 from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sides_of
 from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, Group, Measure, Sense
+from fedlaf.evaluation.difference import difference_attack
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
+from fedlaf.evaluation.leakage import leakage
 from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.on_demand import Halves, Layers, Probe, Relearn
@@ -32,10 +34,12 @@ __all__ = [
     "Sense",
     "Verdict",
     "catalogue_of",
+    "difference_attack",
     "digest",
     "evaluate",
     "inside",
     "judged",
+    "leakage",
     "likelihood_ratios",
     "mean_spread",
     "membership_attacks",

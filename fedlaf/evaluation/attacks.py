@@ -54,11 +54,11 @@ def sides_of(splits: EvaluationSplits, most: int) -> Sides:
     forget = stream.permutation(len(splits.forget))[:most]
     labels = splits.test.y.numpy()[test[half:]]
     wanted = np.bincount(splits.forget.y.numpy()[forget], minlength=int(labels.max(initial=0)) + 1)
-    chosen = _like_mix(labels, wanted[: int(labels.max(initial=0)) + 1])
+    chosen = like_mix(labels, wanted[: int(labels.max(initial=0)) + 1])
     return Sides(members, test[:known], forget, test[half:][chosen][:most])
 
 
-def _like_mix(labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Indices:
+def like_mix(labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Indices:
     """Positions among `labels` [N], in order, with the shares of classes that `wanted` [C] has: as many rows
     as the scarcest class that makes up at least a hundredth allows.
     """
@@ -180,7 +180,8 @@ def _true(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores
     return found
 
 
-def _loss(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+def log_likelihood(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Scores:
+    """Log probability of each row's label, from probabilities [N, C] and labels [N]."""
     found: Scores = np.log(_true(probabilities, labels))
     return found
 
@@ -194,7 +195,7 @@ def _entropy(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> Sco
 
 
 SCORES: dict[str, Callable[[Probabilities, npt.NDArray[np.int64]], Scores]] = {
-    "loss": _loss,
+    "loss": log_likelihood,
     "entropy": _entropy,
     "confidence": _true,
 }

@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import product
 
 from fedlaf.evaluation.attacks import ATTACKS, FIGURES
+from fedlaf.evaluation.difference import DIFFERENCES
 
 
 class Sense(StrEnum):
@@ -18,6 +19,7 @@ class Sense(StrEnum):
     ABSENCE = "higher is more forgotten"
     DISTANCE = "the value is a distance, 0 at the retrained model"
     LIKENESS = "1 at the retrained model"
+    HARM = "higher is worse"
 
 
 class Group(StrEnum):
@@ -26,6 +28,7 @@ class Group(StrEnum):
     ACCURACY = "accuracy"
     DISTANCE = "distance to retrained"
     MEMBERSHIP = "membership"
+    OTHERS = "those who remain"
     INSIDE = "inside the model"
 
 
@@ -61,6 +64,7 @@ ATTACK_TITLES = {
     "trees": "boosted trees",
     "rmia": "RMIA",
 }
+DIFFERENCE_TITLES = {"loss": "loss", "js": "divergence", "trees": "boosted trees"}
 FIGURE_TITLES = {"auc": "AUC", "tpr": "TPR at 1 % FPR", "accuracy": "accuracy"}
 
 
@@ -68,6 +72,20 @@ def _attack(name: str, figure: str) -> Measure:
     title = f"{ATTACK_TITLES[name]}, {FIGURE_TITLES[figure]}"
     brief = figure == "auc" or (figure, name) == ("tpr", "trees")
     return Measure(title, Group.MEMBERSHIP, Sense.TRACE, brief=brief, decides=figure == "auc", unit="%")
+
+
+def _difference(name: str, figure: str) -> Measure:
+    title = f"difference attack ({DIFFERENCE_TITLES[name]}), {FIGURE_TITLES[figure]}"
+    brief = (name, figure) == ("trees", "auc")
+    return Measure(title, Group.MEMBERSHIP, Sense.TRACE, brief=brief, decides=False, unit="%")
+
+
+def _of_others(title: str, unit: str, *, brief: bool = False) -> Measure:
+    return Measure(title, Group.OTHERS, Sense.DISTANCE, brief=brief, decides=False, unit=unit)
+
+
+def _harm(title: str, *, brief: bool = False) -> Measure:
+    return Measure(title, Group.OTHERS, Sense.HARM, brief=brief, decides=False, unit="%")
 
 
 def _distance(title: str, digits: int, *, decides: bool, brief: bool = True, unit: str = "") -> Measure:
@@ -99,6 +117,13 @@ CATALOGUE: Catalogue = {
     "gap": _distance("mean distance to retrained", 1, decides=False, unit="points"),
     "attack_success": _percent("membership attack, ASR", Group.MEMBERSHIP, Sense.TRACE, decides=False),
     **{f"mia_{name}_{figure}": _attack(name, figure) for name, figure in product(ATTACKS, FIGURES)},
+    **{f"difference_{n}_{f}": _difference(n, f) for n, f in product(DIFFERENCES, FIGURES[:2])},
+    "fairness_worst": _of_others("largest loss of a client", "points", brief=True),
+    "fairness_deviation": _of_others("deviation over clients", "points"),
+    "fairness_below": _of_others("clients that lose over 2 points", "%"),
+    "leakage_auc": _harm("leakage of remaining rows, AUC", brief=True),
+    "leakage_tpr": _harm("leakage of remaining rows, TPR at 1 % FPR"),
+    "leakage_new": _harm("remaining rows newly given away"),
     "zrf": Measure("ZRF (likeness to untrained)", Group.INSIDE, Sense.ABSENCE, 4),
 }
 """The measures of every run by name, in the order of the table; `MeasureFunction` adds others to one run."""

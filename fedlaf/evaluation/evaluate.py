@@ -9,6 +9,7 @@ from math import isnan, nan
 import numpy as np
 
 from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue
+from fedlaf.evaluation.fairness import accuracy_by_client, fairness
 from fedlaf.evaluation.inside import layers_alike
 from fedlaf.evaluation.measure_function import MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import (
@@ -84,7 +85,7 @@ def relative(
     added: Sequence[MeasureFunction] = (),
 ) -> dict[str, float]:
     """The measures that two models have together: JS divergences, distances of representations where
-    both have them, ToW, and what is `added`.
+    both have them, fairness where rows have owners, ToW, and what is `added`.
     """
     measures = {f"js_{kind}": js_divergence(found.of(kind), reference.of(kind)) for kind in LABELLED}
     for kind in LABELLED:
@@ -93,11 +94,25 @@ def relative(
             measures[f"l2_{kind}"] = l2_distance(*inner)
     for function in added:
         measures |= of_catalogue(function, function.compare(found, reference, splits))
+    measures |= losses_of_clients(found, reference, splits)
     ours, theirs = (
         [accuracy(model.of(kind), getattr(splits, kind).y.numpy()) for kind in LABELLED]
         for model in (found, reference)
     )
     return {**measures, "tow": tug_of_war(ours, theirs)}
+
+
+def losses_of_clients(
+    found: Predictions, reference: Predictions, splits: EvaluationSplits
+) -> dict[str, float]:
+    """Fairness as distances: the worst difference is the largest loss of a client against `reference`, 0
+    where nobody loses. {} where rows have no owners.
+    """
+    if "retain" not in splits.owners:
+        return {}
+    labels, owners = splits.retain.y.numpy(), splits.owners["retain"]
+    fair = fairness(*(accuracy_by_client(model.retain, labels, owners) for model in (found, reference)))
+    return {f"fairness_{n}": max(0.0, -value) if n == "worst" else value for n, value in fair.items()}
 
 
 def by_class(found: Predictions, splits: EvaluationSplits) -> dict[str, tuple[float, ...]]:

@@ -33,14 +33,17 @@ def js_divergence(left: Probabilities, right: Probabilities) -> float:
 
     JS(p, q) = KL(p, m) / 2 + KL(q, m) / 2 with the true mixture m = (p + q) / 2 (Lin 1991).
     """
-    if len(left) == 0:
-        return float("nan")
+    return float(js_by_row(left, right).mean()) if len(left) else float("nan")
+
+
+def js_by_row(left: Probabilities, right: Probabilities) -> npt.NDArray[np.float64]:
+    """`js_divergence` of each row, [N]."""
     from scipy.special import rel_entr
 
     # scipy's jensenshannon is the square root of this, and rounding can make it that of -1e-17.
     mixture = (left + right) / 2.0
     bits = (rel_entr(left, mixture) + rel_entr(right, mixture)).sum(1) / (2.0 * np.log(2.0))
-    return float(np.clip(bits, 0.0, 1.0).mean())
+    return np.asarray(np.clip(bits, 0.0, 1.0))
 
 
 def accuracy_by_class(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,17 @@ def attack_success(retain: Probabilities, forget: Probabilities, test: Probabili
 
 def fitted_trees(members: Probabilities, others: Probabilities) -> Any:
     """Histogram trees that tell the predictions of `members` [N, C] from those of `others` (class 0)."""
+    trees = _trees("split")
+    with limited_to_a_thread():
+        return trees.fit(sorted_rows(members, others), np.repeat([1, 0], [len(members), len(others)]))
+
+
+def limited_to_a_thread() -> AbstractContextManager[Any]:
+    """So few rows are no work for several threads, which on a busy machine wait for each other."""
     from threadpoolctl import threadpool_limits
 
-    trees = _trees("split")
-    # So few rows are no work for several threads, which on a busy machine wait for each other.
-    with threadpool_limits(1, "openmp"):
-        return trees.fit(sorted_rows(members, others), np.repeat([1, 0], [len(members), len(others)]))
+    limited: AbstractContextManager[Any] = threadpool_limits(1, "openmp")
+    return limited
 
 
 def _trees(protocol: str) -> Any:

@@ -8,7 +8,7 @@ from itertools import combinations
 from math import isnan, nan
 
 from fedlaf.evaluation.catalogue import distance
-from fedlaf.evaluation.evaluate import Evaluation, evaluate, relative
+from fedlaf.evaluation.evaluate import Evaluation, evaluate, losses_of_clients, relative
 from fedlaf.evaluation.measure_function import MeasureFunction
 from fedlaf.evaluation.predictions import Predictions
 from fedlaf.evaluation.splits import EvaluationSplits
@@ -60,7 +60,9 @@ def apart(
     left, right, catalogue = one[1].measures, other[1].measures, one[1].catalogue
     values = {**right, **relative(other[0], one[0], splits, added)}
     found = {name: distance(name, value, left.get(name, nan), catalogue) for name, value in values.items()}
-    return {**found, GAP: other[1].gap(one[1])}
+    # Losses depend on which of the two comes first: the larger counts.
+    back = losses_of_clients(one[0], other[0], splits)
+    return {**found, **{n: max(found[n], value) for n, value in back.items()}, GAP: other[1].gap(one[1])}
 
 
 def mean_spread(

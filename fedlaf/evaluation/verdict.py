@@ -31,6 +31,14 @@ class Word(StrEnum):
     UNKNOWN = "no reference seeds"
 
 
+SIDES = {
+    Sense.UTILITY: (Word.BETTER, Word.WORSE),
+    Sense.TRACE: (Word.TOO_LITTLE, Word.TOO_MUCH),
+    Sense.ABSENCE: (Word.TOO_MUCH, Word.TOO_LITTLE),
+    Sense.HARM: (Word.WORSE, Word.BETTER),
+}
+"""What a value above, and one below the retrained model's is called; a distance has no sides."""
+
 FAILURES = {
     Word.TOO_LITTLE: "too little forgotten",
     Word.TOO_MUCH: "too much forgotten",
@@ -109,15 +117,8 @@ def word(name: str, value: float, reference: float, limit: float, catalogue: Cat
         return Word.UNKNOWN
     if distance(name, value, reference, catalogue) <= limit + ROUNDING:
         return Word.WITHIN
-    higher = value > reference
-    match catalogue[name].sense:
-        case Sense.UTILITY:
-            return Word.BETTER if higher else Word.WORSE
-        case Sense.TRACE:
-            return Word.TOO_LITTLE if higher else Word.TOO_MUCH
-        case Sense.ABSENCE:
-            return Word.TOO_MUCH if higher else Word.TOO_LITTLE
-    return Word.APART
+    higher, lower = SIDES.get(catalogue[name].sense, (Word.APART, Word.APART))
+    return higher if value > reference else lower
 
 
 def outcomes(

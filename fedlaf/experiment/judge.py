@@ -22,9 +22,11 @@ from fedlaf.evaluation import (
     RetrainSpread,
     Verdict,
     catalogue_of,
+    difference_attack,
     digest,
     evaluate,
     judged,
+    leakage,
     likelihood_ratios,
     membership_attacks,
     of_catalogue,
@@ -122,6 +124,10 @@ class Judge:
         if model.startswith(REFERENCE):
             others += [RETRAINED]
         own |= likelihood_ratios(found, [seen[m] for m in others], self.splits, sides)
+        original = seen.get("original")
+        own |= leakage(found, original, self.splits, self.plan.most_rows)
+        if original is not None and model != "original":
+            own |= difference_attack(original, found, self.splits, self.plan.most_rows)
         own["zrf"] = zero_retrain_forgetting(found.forget, self._untrained)
         measured = MeasuredModel(models[model], lambda: measured_model(self.plan.spec), seen)
         for function in self.plan.measures:
