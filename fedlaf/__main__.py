@@ -131,7 +131,7 @@ def _job(config: DictConfig, verbose: bool) -> float | None:
         unless_stopped(finished)
         if many and interruption.requested():
             raise Interrupted("between two runs")
-    return finished.results[-1].measure("gap", "unlearned") if finished.results else None
+    return finished.distance
 
 
 def _complete() -> None:

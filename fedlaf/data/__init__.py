@@ -3,7 +3,13 @@
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, is_image, moved
 from fedlaf.data.partition import Dirichlet, Iid, Natural, Partition, QuantitySkew, Shards
-from fedlaf.data.request_specs import RemoveClasses, RemoveSamples, RemoveWrongLabels, WithdrawClients
+from fedlaf.data.request_specs import (
+    EachClient,
+    RemoveClasses,
+    RemoveSamples,
+    RemoveWrongLabels,
+    WithdrawClients,
+)
 from fedlaf.data.row_access import RowAccessLog
 from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvision, load_once
 
@@ -12,6 +18,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "Dirichlet",
+    "EachClient",
     "FashionSample",
     "Iid",
     "LabelledRows",

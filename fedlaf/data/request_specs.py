@@ -52,6 +52,29 @@ class WithdrawClients:
 
 
 @dataclass(frozen=True)
+class EachClient:
+    """Each of the clients (None: of all) leaves once, with all its rows: alternatives, not a sequence."""
+
+    clients: Sequence[ClientId] | None = None
+    round: int | None = None
+    availability: str = "online"
+
+    def __post_init__(self) -> None:
+        if self.clients is not None:
+            _require_named("clients", self.clients)
+        _require_arrival(self)
+
+    def in_turn(self, holdings: Holdings) -> list[WithdrawClients]:
+        """The request of each client. Raises InvalidValue for unknown clients."""
+        clients = holdings.known(self.clients)
+        return [WithdrawClients([client], self.round, self.availability) for client in clients]
+
+    def resolve(self, holdings: Holdings) -> ForgetRequest:
+        """Raises InvalidValue: there is no one request that this means."""
+        raise InvalidValue("requests", "each_client alone, without other requests", type(self).__name__)
+
+
+@dataclass(frozen=True)
 class RemoveSamples:
     """Some rows are removed: named ones (`rows`), or a random `share` of each class of each client.
 
@@ -139,10 +162,15 @@ def schedule(
 ) -> tuple[tuple[int, ForgetRequest], ...]:
     """The demands as (training round, request), in the order of their arrival.
 
+    Those of `EachClient` are alternatives: each as if there were no other.
+
     Raises InvalidValue for a round past the last, for a request on a client that has left by
     then, for one that asks for nothing (or only for rows that are gone), for one that leaves
     the federation without a row, and for clients that are offline but stay.
     """
+    if len(specs) == 1 and isinstance(specs[0], EachClient):
+        turns = specs[0].in_turn(holdings)
+        return tuple(schedule([alone], holdings, rounds)[0] for alone in turns)
     sizes = {k: holdings.size(k) for k in range(len(holdings.labels))}
     removed = ForgetRequest()
     served: list[tuple[int, ForgetRequest]] = []
@@ -190,7 +218,7 @@ def _require_rows(rows: object) -> None:
         require(whole and listed, "rows", expected, {client: named})
 
 
-def _require_arrival(spec: WithdrawClients | RemoveSamples | RemoveClasses | RemoveWrongLabels) -> None:
+def _require_arrival(spec: RequestSpec) -> None:
     if spec.round is not None:
         require_count("round", spec.round)
     require(

@@ -126,7 +126,7 @@ class Judge:
         own |= likelihood_ratios(found, [seen[m] for m in others], self.splits, sides)
         original = seen.get("original")
         own |= leakage(found, original, self.splits, self.plan.most_rows)
-        if original is not None and model != "original":
+        if original is not None:
             own |= difference_attack(original, found, self.splits, self.plan.most_rows)
         own["zrf"] = zero_retrain_forgetting(found.forget, self._untrained)
         measured = MeasuredModel(models[model], lambda: measured_model(self.plan.spec), seen)

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedlaf.client import make_client_app
 from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
+from fedlaf.core.request_record import RequestRecord
 from fedlaf.core.types import Weights
 from fedlaf.evaluation import splits_for
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageKind
@@ -121,7 +122,8 @@ class Pipeline(StagedRun):
         inputs = inputs_for(
             self.plan.method, registry, self.histories, self.plan.initial_weights, spec=self.plan.spec
         )
-        stage = Stage(name, self.plan.seed, registry, timeout=self.plan.timeout, inputs=inputs, strict=True)
+        seeded = self.seeded_as(name)
+        stage = Stage(seeded, self.plan.seed, registry, timeout=self.plan.timeout, inputs=inputs, strict=True)
         try:
             unlearned = self._stage(StageKind.FORGETTING, name, self.plan.method, original, stage, few)
             stopped = False
@@ -141,6 +143,14 @@ class Pipeline(StagedRun):
             self.let_go(name, registry)
         return self._judged(name, original, registry, unlearned, judge, few, last=last, stopped=stopped,
                             fingerprint=fingerprint), unlearned.weights  # fmt: skip
+
+    def seeded_as(self, name: str) -> str:
+        """The name that a request's random streams are drawn by."""
+        return name
+
+    def note(self, record: RequestRecord) -> None:
+        """Let the ledger know of a request that was served or stopped."""
+        self.ledger.request(record)
 
     def _judged(
         self, name: str, original: Weights, registry: ClientRegistry, unlearned: StageResult, judge: Judge,
@@ -166,7 +176,7 @@ class Pipeline(StagedRun):
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
             {model: clients_answered(stage.records) for model, stage in stages.items()}, saved, judged.view,
         )  # fmt: skip
-        self.ledger.request(of_result(result, request, original, unlearned, self.plan.method_name))
+        self.note(of_result(result, request, original, unlearned, self.plan.method_name))
         return self.settled(result, registry, fingerprint)
 
     def _taken_up(

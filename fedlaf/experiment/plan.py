@@ -19,7 +19,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape, Weights
 from fedlaf.data.federation import Federation, FederationSpec, build
-from fedlaf.data.request_specs import schedule
+from fedlaf.data.request_specs import EachClient, schedule
 from fedlaf.data.sources import load_once
 from fedlaf.evaluation import Gate, MeasureFunction, catalogue_of
 from fedlaf.experiment.config import ROOT, made, only_known, plain
@@ -37,7 +37,9 @@ from fedlaf.report import Tracker, partition_view
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run is made from."""
+    """All that a run is made from. The requests of its schedule are served one after the other or, where they
+    are `alternatives`, each from the same model.
+    """
 
     spec: ClientSpec
     federation: Federation
@@ -65,6 +67,7 @@ class Plan:
     erase: bool = False
     tracker: Tracker = field(default_factory=Tracker)
     stream: Any = None
+    alternatives: bool = False
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -121,7 +124,10 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
     scheduled = _located(lambda: schedule(specs, federation.holdings, train.rounds), "request")
     name = method_name or type(method).__name__
     import_steps(spec.steps)
-    limits = _check_methods(train, method, scheduled, federation, name)
+    alternatives = any(isinstance(spec, EachClient) for spec in specs)
+    kept = not (alternatives and config.erase)
+    require(kept, "erase", "false where each client leaves in turn", config.erase)
+    limits = _check_methods(train, method, scheduled, federation, name, alternatives=alternatives)
     dataset = federation.dataset
     check_model(method, spec.model.build(dataset.shape, dataset.num_classes, 0), name)
     plan = Plan(
@@ -133,6 +139,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation.dataset, plain(config), device_of(spec)), limits,
         config.checkpoints.every, _ledger(config), config.erase, made(config, "tracker"),
+        alternatives=alternatives,
     )  # fmt: skip
     return _with_stream(plan, config)
 
@@ -194,6 +201,8 @@ def _check_methods(
     scheduled: tuple[tuple[int, ForgetRequest], ...],
     federation: Federation,
     name: str,
+    *,
+    alternatives: bool,
 ) -> tuple[str, ...]:
     """What the method cannot do for the requests. Raises InvalidValue for what it cannot serve at all."""
     registry, limits = ClientRegistry({}, federation.sizes), []
@@ -206,7 +215,7 @@ def _check_methods(
         _located(lambda asked=asked: method.check(asked), "forget")  # type: ignore[misc]
         _check_steps(method, asked, "forget")
         limits += [limit.message for limit in method.limits(asked)]
-        removed = removed.joined(request, federation.sizes)
+        removed = removed if alternatives else removed.joined(request, federation.sizes)
     return tuple(dict.fromkeys(limits))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlaf.core.whole_file import write_text
+from fedlaf.report.alternatives import alternative_rows
 from fedlaf.report.drift import plot_drift, section
 from fedlaf.report.metrics import json_lines
 from fedlaf.report.page import has_assets, page_data, run_page
@@ -40,7 +41,8 @@ def write(report: Report, folder: Path) -> None:
     """
     replace(folder / "report.json", json.dumps(finite(as_json(report)), indent=1, allow_nan=False) + "\n")
     drawn = not report.stream and plot(report, folder / "curves.png")
-    plot_drift(report, folder / "drift.png")
+    if not report.alternatives:
+        plot_drift(report, folder / "drift.png")
     timeline = plot_timeline(report.stream, folder / "timeline.png")
     replace(folder / "report.md", document(report, picture=drawn, timeline=timeline))
     replace(folder / "metrics.jsonl", json_lines(report))
@@ -54,6 +56,8 @@ def document(report: Report, *, picture: bool = True, timeline: bool = False) ->
     """The report as Markdown, with the plots where there are any."""
     parts = [f"# fedlaf: {report.method}, seed {report.seed}"]
     parts += stream_section(report.stream, picture=timeline) if report.stream else []
+    if report.alternatives:
+        parts += ["## Each client in turn", markdown(alternative_rows(report))]
     for served in report.results:
         parts += [f"## {title(served)}", markdown(measure_rows(served))]
         if served.costs:
@@ -63,7 +67,7 @@ def document(report: Report, *, picture: bool = True, timeline: bool = False) ->
         if served.answers.asked:
             counts = f"{served.answers.asked}, of which {served.answers.failed} failed"
             parts.append(f"Messages to clients while forgetting: {counts}.")
-    parts += section(report)
+    parts += [] if report.alternatives else section(report)
     parts += [f"Failed in {line}." for line in failures(report)]
     if picture:
         parts.append("![curves](curves.png)")

@@ -40,6 +40,7 @@ def _report(found: dict[str, Any], folder: Path) -> Report:
         Cost.of(found["training"]), found["seconds"], found["versions"], found["config"], answers, folder,
         found["command"], provenance=found["provenance"], ledger=found.get("ledger", {}),
         stream=found.get("stream", {}),
+        alternatives=found.get("alternatives", False),
     )  # fmt: skip
 
 

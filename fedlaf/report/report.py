@@ -25,7 +25,8 @@ class Report:
     weights of its stages are; `command` makes the run again, and `provenance` has hashes of what it was made
     with; `ledger` has the number of its entries and the hash of the last. `partition`, which only the page
     shows, has rows by client and class; `rounds`, for metrics.jsonl and trackers, the rounds of each stage.
-    `stream` has what became of a stream of requests, as plain values.
+    `stream` has what became of a stream of requests, as plain values. Where the results are `alternatives`,
+    each is of a request that was served from the same model, as if there were no other.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class Report:
     ledger: Mapping[str, Any] = field(default_factory=dict, compare=False)
     rounds: Mapping[str, tuple[RoundRecord, ...]] = field(default_factory=dict, compare=False)
     stream: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: bool = False
 
     def measure(self, name: str, model: str = "unlearned", *, request: int = -1) -> float | None:
         """A measure of a model (original, unlearned, retrained) at a request, by its place; None where there
@@ -73,12 +75,22 @@ class Report:
         return records(self.seed, self.method, self.results)
 
     @property
+    def distance(self) -> float | None:
+        """The unlearned model's mean distance to the retrained one: at the last request, or the mean over
+        alternatives.
+        """
+        known = [gap for one in self._counted if (gap := one.measure("gap", "unlearned")) is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
     def stopped(self) -> str | None:
         """Why the run ended before its time, in a line."""
-        last = self.results[-1] if self.results else None
-        if last is None or not last.stopped:
-            return None
-        return last.findings[-1].stopping(last.name)
+        stopped = [one for one in self._counted if one.stopped]
+        return stopped[0].findings[-1].stopping(stopped[0].name) if stopped else None
+
+    @property
+    def _counted(self) -> tuple[RequestResult, ...]:
+        return self.results if self.alternatives else self.results[-1:]
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -97,6 +109,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "config": dict(report.config),
         "ledger": dict(report.ledger),
         **({"stream": dict(report.stream)} if report.stream else {}),
+        **({"alternatives": True} if report.alternatives else {}),
     }
 
 

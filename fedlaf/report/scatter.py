@@ -21,7 +21,10 @@ def compared(report: Report, folder: Path) -> Report:
     """The report with a finding when it and its siblings, the runs of the same multirun that differ
     from it in the seed alone, scatter in their mean distance to the retrained model.
     """
-    if not report.results or (gap := report.results[-1].measure("gap", "unlearned")) is None or isnan(gap):
+    if report.alternatives or not report.results:
+        return report
+    gap = report.results[-1].measure("gap", "unlearned")
+    if gap is None or isnan(gap):
         return report
     gaps = [gap, *_siblings(report, folder)]
     found = interval(gaps)

@@ -9,6 +9,8 @@ from textwrap import shorten
 from rich.console import Console
 
 from fedlaf.evaluation import CATALOGUE, Group
+from fedlaf.report.alternatives import MOST as ALTERNATIVES
+from fedlaf.report.alternatives import alternative_rows, alternatives_told
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.report import Report
 from fedlaf.report.results import COSTS, MODELS, RequestResult, or_none
@@ -33,7 +35,12 @@ def summary(report: Report, folder: Path, console: Console) -> None:
     the rest is.
     """
     lines = [f"failed: {line}" for line in failures(report)]
-    if report.results:
+    if report.alternatives:
+        console.print(alternatives_told(report), highlight=False, markup=False)
+        shown = [row[:-1] for row in alternative_rows(report, ALTERNATIVES)]
+        console.print(table("Mean distance to retrained (points)", shown, {}, TITLES))
+        lines += [f"{one.name}: {f}" for one in report.results for f in one.findings]
+    elif report.results:
         *before, served = report.results
         console.print(shorten(verdict(served), SENTENCES * WIDTH), highlight=False, markup=False)
         if not report.stream:

@@ -101,7 +101,13 @@ def test_there_is_an_option_for_all_that_the_readme_promises() -> None:
     promised = {
         "data": ("fashion_sample", "digits", "fashion_mnist", "mnist", "cifar10", "svhn"),
         "partition": ("iid", "dirichlet", "shards", "quantity_skew"),
-        "request": ("withdraw_clients", "remove_samples", "remove_classes", "remove_wrong_labels"),
+        "request": (
+            "withdraw_clients",
+            "each_client",
+            "remove_samples",
+            "remove_classes",
+            "remove_wrong_labels",
+        ),
         "forget": (
             "laf",
             "laf_paper",

@@ -71,7 +71,7 @@ def rows(done: Sequence[Done]) -> list[Row]:
 
 
 def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
-    good = {one.run.seed: one.report["requests"][-1] for one in done if one.report and not one.error}
+    good = {one.run.seed: _counted(one.report) for one in done if one.report and not one.error}
     unlearned = {seed: served["models"]["unlearned"] for seed, served in good.items()}
     retrained = {seed: served["models"]["retrained"] for seed, served in good.items()}
     gaps = {seed: _number(found, "gap") for seed, found in unlearned.items()}
@@ -94,6 +94,23 @@ def _row(setting: str, method: str, done: Sequence[Done]) -> Row:
     return Row(
         setting, method, whole, apart, js, shares, stored.mean / 1e6, spread, means, gaps, errors, stream
     )  # fmt: skip
+
+
+def _counted(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What became of the last request; of requests that are alternatives, the means over all of them."""
+    requests = report["requests"]
+    return _means(requests) if report.get("alternatives") else requests[-1]
+
+
+def _means(requests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def over(section: str, model: str) -> dict[str, float]:
+        held = [one[section][model] for one in requests if model in one[section]]
+        return {name: interval(_number(one, name) for one in held).mean for name in (held[0] if held else ())}
+
+    models = {model: over("models", model) for model in ("unlearned", "retrained")}
+    costs = {model: over("costs", model) for model in ("unlearned", "retrained")}
+    spread = interval(_number(one.get("spread", {}), "gap") for one in requests).mean
+    return {"models": models, "costs": costs, "spread": {"gap": spread}}
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float:

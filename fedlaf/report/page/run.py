@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedlaf.core.cost import PEAKS
+from fedlaf.report.alternatives import alternative_rows
 from fedlaf.report.page.html import document, plain
 from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.plot import training_stages
@@ -35,6 +36,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "versions": dict(report.versions),
         "config": dict(report.config),
         "stream": dict(report.stream) or None,
+        "alternatives": alternative_rows(report) if report.alternatives else None,
     }
     cleaned: dict[str, Any] = plain(data)
     return cleaned

@@ -26,13 +26,19 @@ function yaml(value, depth = 0) {
   return `${depth ? "\n" : ""}${entries.map(([k, v]) => `${pad}${Array.isArray(value) ? "-" : `${k}:`}${yaml(v, depth + 1)}`).join("")}`;
 }
 
+function alternativesSection() {
+  if (!DATA.alternatives) return null;
+  const [header, ...rows] = DATA.alternatives;
+  return section("alternatives", "Each client in turn", "Mean distance to the model retrained without that client, in points. Each left alone, from the same trained model.", rowsTable("Each client in turn", header, rows));
+}
+
 function show(request) {
   charts.length = 0;
   const made = request.rows ? [
     measuresSection(request), flowsSection(request), projectionSection(request), roundsSection(request), membershipSection(request),
     samplesSection(request), classesSection(request), clientsSection(request), layersSection(request),
   ] : [measuresSection(request)];
-  const sections = [...streamSections(), ...made, partitionSection(), costsSection(request), originSection()].filter(Boolean);
+  const sections = [...streamSections(), alternativesSection(), ...made, partitionSection(), costsSection(request), originSection()].filter(Boolean);
   PAGE.replaceChildren(top(request, sections), ...sections);
   redrawAll();
 }
