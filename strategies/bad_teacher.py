@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.method.contract import ClientRegistry, Need
-from fedlaf.objectives.logit_objectives import DistilBoth, RandomTeacherLogits
+from fedlaf.objectives.logit_objectives import DistilBoth, RandomTeacherLogits, TeacherLogits
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.densities import joined
 from fedlaf.strategies.base.local_steps import LocalSteps
@@ -24,12 +24,16 @@ class BadTeacher(LocalSteps):
     Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
     """
 
-    teacher: RandomTeacherLogits = field(default_factory=RandomTeacherLogits)
+    teacher: TeacherLogits = field(default_factory=RandomTeacherLogits)
     distil: DistilBoth = field(default_factory=DistilBoth)
     rounds: int = 10
     forget_share: float = 0.3
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE})
+    teacher_step: ClassVar[str] = "random_teacher_logits"
+    distil_step: ClassVar[str] = "distil"
+    part: ClassVar[str] = Part.MODEL
+    """The client steps, and the part of the model that learns."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,13 +43,14 @@ class BadTeacher(LocalSteps):
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
         """The teachers' logits, then distillation."""
         return [
-            self._phase("random_teacher_logits", "random_teacher_logits", Who.BOTH, self.teacher),
-            self._phase("distil", "distil", Who.BOTH, self.distil, self.rounds),
+            self._phase(self.teacher_step, self.teacher_step, Who.BOTH, self.teacher),
+            self._phase("distil", self.distil_step, Who.BOTH, self.distil, self.rounds),
         ]
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """The blend of the two sides' models."""
         state = super().aggregate(phase, state, replies)
-        if phase.step == "random_teacher_logits":
+        if phase.step == self.teacher_step:
             return state
-        return replace(state, weights=joined(replies, self.forget_share, Part.MODEL))
+        learned = joined(replies, self.forget_share, self.part)
+        return replace(state, weights={**state.weights, **learned})

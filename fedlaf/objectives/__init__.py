@@ -1,20 +1,32 @@
 """Objectives: tensors in, tensors out; the hyperparameters of methods, bound to the losses they set."""
 
 from fedlaf.objectives.classification import Ascend, Distil, Fit
-from fedlaf.objectives.gradients import FedOsdGradients, Unroll
+from fedlaf.objectives.gradients import (
+    FedOsdGradients,
+    Importance,
+    LabelFreeImportance,
+    Saliency,
+    Unroll,
+)
 from fedlaf.objectives.laf import Forget, Noise, Represent
 from fedlaf.objectives.laf_closed_form import ClosedForm
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.objectives.logit_objectives import (
     AdversarialRelabel,
     DistilBoth,
+    DistilForgotten,
+    DistilHead,
     Hold,
     NegGrad,
     Push,
+    RandomLabels,
     RandomTeacherLogits,
+    Relabel,
     Shrink,
     TeacherLogits,
+    VirtualTeacher,
 )
+from fedlaf.objectives.perturbation import Smooth
 
 __all__ = [
     "AdversarialRelabel",
@@ -23,17 +35,26 @@ __all__ = [
     "ClosedForm",
     "Distil",
     "DistilBoth",
+    "DistilForgotten",
+    "DistilHead",
     "FedOsdGradients",
     "Fit",
     "Forget",
     "Hold",
+    "Importance",
+    "LabelFreeImportance",
     "NegGrad",
     "Noise",
     "Push",
+    "RandomLabels",
     "RandomTeacherLogits",
+    "Relabel",
     "Represent",
+    "Saliency",
     "Shrink",
+    "Smooth",
     "TargetRule",
     "TeacherLogits",
     "Unroll",
+    "VirtualTeacher",
 ]

@@ -31,6 +31,13 @@ def without_class(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], torch.finfo(logits.dtype).min)
 
 
+def lowered(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits [N, C] with the label's [N] as low as the row's lowest: no class is likelier than before but
+    by what the label loses.
+    """
+    return logits.scatter(1, labels[:, None], logits.amin(1, keepdim=True))
+
+
 def mean(losses: Tensor) -> Tensor:
     """The mean of losses [N], 0 without any."""
     return losses.sum() / max(len(losses), 1)

@@ -195,6 +195,40 @@ class Shrink(LabelFree):
 
 
 @dataclass(frozen=True)
+class DistilForgotten(DistilBoth):
+    """The same on forgotten rows alone."""
+
+    lr: float = 1e-4
+    steps: int | None = None
+
+    uses: ClassVar[tuple[bool, bool]] = (False, True)
+
+
+@dataclass(frozen=True)
+class DistilHead(DistilBoth):
+    """The same by the head alone: the extractor is frozen."""
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """A fresh optimiser over the head's parameters."""
+        return super().optimiser(model.head)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Relabel(Supervised):
+    """Cross-entropy of remaining rows to their labels, and of forgotten rows to the class that their teacher
+    names (Fan et al., ICLR 2024, eq. 5, with random classes).
+    """
+
+    steps: int | None = 20
+
+    def loss(self, retain: LabelledBatch, forget: LabelledBatch) -> Tensor:
+        """CE(remaining) + CE(forgotten, argmax of the teacher)."""
+        kept = functional.cross_entropy(retain.student, retain.labels, reduction="none")
+        taught = functional.cross_entropy(forget.student, forget.teacher.argmax(1), reduction="none")
+        return logit_losses.mean(kept) + logit_losses.mean(taught)
+
+
+@dataclass(frozen=True)
 class TeacherLogits:
     """The teacher is the original model, for both kinds of rows: its logits, computed once.
 
@@ -212,6 +246,26 @@ class RandomTeacherLogits(TeacherLogits):
     """The same, but the teacher of forgotten rows is a randomly initialised model, one for all clients."""
 
     share: float = 0.15
+
+
+@dataclass(frozen=True)
+class RandomLabels(TeacherLogits):
+    """The teacher of a forgotten row is a random class, drawn once, other than its own."""
+
+
+@dataclass(frozen=True)
+class VirtualTeacher(TeacherLogits):
+    """The teacher of a forgotten row is the original model with one class taken back: the row's label or,
+    with `labels` false, the class that the original names. Its logit becomes the row's lowest one, or with
+    `excluded` the least number there is. Remaining rows have the original, where a `share` of them is used.
+    """
+
+    share: float = 0.0
+    labels: bool = True
+    excluded: bool = False
+
+    def __post_init__(self) -> None:
+        require_number("share", self.share, at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)

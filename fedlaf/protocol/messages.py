@@ -36,6 +36,9 @@ class Part:
     FORGET_VAE = "h_f"
     RETAIN_GRADIENT = "retain_gradient"
     FORGET_GRADIENT = "forget_gradient"
+    RETAIN_IMPORTANCE = "retain_importance"
+    FORGET_IMPORTANCE = "forget_importance"
+    MASK = "mask"
     SUM = "sum"
     STATISTICS = "statistics"
 

@@ -15,14 +15,19 @@ from fedlaf.strategies.boundary import Boundary
 from fedlaf.strategies.fedosd import FedOsd
 from fedlaf.strategies.fine_tune import FineTune
 from fedlaf.strategies.gradient_ascent import GradientAscent
+from fedlaf.strategies.head_distill import HeadDistillation
+from fedlaf.strategies.jit import JustInTime
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_counts import LafCounts
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_repair import LafRepair, PublishedLafRepair
 from fedlaf.strategies.retrain import Retrain
+from fedlaf.strategies.salun import SalUn
 from fedlaf.strategies.scrub import Scrub
+from fedlaf.strategies.ssd import LossFreeSsd, Ssd
 from fedlaf.strategies.unroll import SingleGradient
+from fedlaf.strategies.virtual_teacher import LabelFreeVirtualTeaching, VirtualTeaching
 from fedlaf.strategies.weight_negation import WeightNegation
 from support.federations import initial_weights, small_spec
 
@@ -41,6 +46,12 @@ METHODS: dict[str, Any] = {
     "bad_teacher": BadTeacher(rounds=1),
     "boundary": Boundary(),
     "unroll": SingleGradient(),
+    "ssd": Ssd(),
+    "lfssd": LossFreeSsd(),
+    "salun": SalUn(rounds=1),
+    "virtual_teacher": VirtualTeaching(),
+    "head_distill": HeadDistillation(rounds=1),
+    "jit": JustInTime(),
 }  # fmt: skip
 
 MORE: dict[str, Any] = {
@@ -50,6 +61,7 @@ MORE: dict[str, Any] = {
         represent=BRIEF, represent_rounds=1, forget=Forget(), forget_rounds=1, forget_steps=1,
         recover_rounds=1, closing_rounds=0,
     ),
+    "virtual_teacher_label_free": LabelFreeVirtualTeaching(rounds=1),
     "not": WeightNegation(rounds=1, fit=Fit(lr=1e-3)),
     "gradient_ascent": GradientAscent(recover_rounds=1),
     "retrain": Retrain(rounds=2, fit=Fit(lr=1e-2)),

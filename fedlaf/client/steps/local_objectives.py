@@ -5,7 +5,7 @@ An objective that reads no labels is given rows that have none; its type decides
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -18,9 +18,9 @@ from fedlaf.client.steps.teachers import LOGITS
 from fedlaf.core.cost import Cost
 from fedlaf.core.types import Numbers
 from fedlaf.data import LabelledRows, Rows, as_input
-from fedlaf.models import Descent
+from fedlaf.models import HEAD, Descent
 from fedlaf.models.arrays import load_weights, weights_of
-from fedlaf.objectives import DistilBoth, Hold, NegGrad, Push, Shrink
+from fedlaf.objectives import DistilBoth, DistilForgotten, DistilHead, Hold, NegGrad, Push, Shrink
 from fedlaf.objectives.logit_objectives import Batch, LabelFree, LabelledBatch, Local, Objective, Supervised
 from fedlaf.protocol.messages import Part, Reply
 
@@ -80,10 +80,20 @@ def supervised(context: ClientContext, settings: Supervised) -> Reply:
     return _local_steps(context, settings, labelled(context, teacher=settings.teacher))
 
 
-for _name, _kind in {"push": Push, "distil": DistilBoth, "shrink": Shrink}.items():
+for _name, _kind in {
+    "push": Push, "distil": DistilBoth, "distil_forgotten": DistilForgotten, "shrink": Shrink,
+}.items():  # fmt: skip
     client_step(_name, _kind)(label_free)
 for _name, _kind in {"neggrad": NegGrad, "hold": Hold}.items():
     client_step(_name, _kind)(supervised)
+
+
+@client_step("distil_head", DistilHead)
+def distil_head(context: ClientContext, settings: DistilHead) -> Reply:
+    """Local steps of the head alone, which alone comes back."""
+    reply = label_free(context, settings)
+    model = reply.arrays[Part.MODEL]
+    return replace(reply, arrays={Part.HEAD: {k: v for k, v in model.items() if k.startswith(HEAD)}})
 
 
 def _local_steps(context: ClientContext, settings: Objective[B], kinds: tuple[Kind[B], Kind[B]]) -> Reply:

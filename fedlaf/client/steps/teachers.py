@@ -14,7 +14,13 @@ from fedlaf.core.seeding import seed_for
 from fedlaf.core.types import Shape
 from fedlaf.data import LabelledRows, Rows, as_input, is_image
 from fedlaf.models.arrays import load_weights
-from fedlaf.objectives import AdversarialRelabel, RandomTeacherLogits, TeacherLogits, logit_losses
+from fedlaf.objectives import (
+    AdversarialRelabel,
+    RandomTeacherLogits,
+    TeacherLogits,
+    VirtualTeacher,
+    logit_losses,
+)
 from fedlaf.protocol.messages import Part, Reply
 
 LOGITS = "logits"
@@ -35,6 +41,19 @@ def random_teacher_logits(context: ClientContext, settings: RandomTeacherLogits)
     """Keep the original model's logits of retain rows, and a randomly initialised model's of forget rows."""
     load_weights(context.model, context.instruction.weights(Part.MODEL))
     return _keep_logits(context, random_model(context), settings)
+
+
+@client_step("virtual_teacher", VirtualTeacher)
+def virtual_teacher(context: ClientContext, settings: VirtualTeacher) -> Reply:
+    """Keep the original model's logits of both kinds of rows, a class of each forget row taken back."""
+    load_weights(context.model, context.instruction.weights(Part.MODEL))
+    reply = _keep_logits(context, context.model, settings)
+    kept = context.state.get(LOGITS)
+    forget = kept["forget"]
+    named = context.data.labelled_at(context.forget_positions).y if settings.labels else forget.argmax(1)
+    take_back = logit_losses.without_class if settings.excluded else logit_losses.lowered
+    context.state.put(LOGITS, {**kept, "forget": take_back(forget, named)})
+    return reply
 
 
 @client_step("adversarial_relabel", AdversarialRelabel)
@@ -86,7 +105,8 @@ def logits(model: nn.Module, rows: Rows) -> Tensor:
 
 def _keep_logits(context: ClientContext, of_forget: nn.Module, settings: TeacherLogits) -> Reply:
     count = context.retain_count
-    pool = batches.pool(count, max(1, round(settings.share * count)), context.stream("pool"))
+    used = max(1, round(settings.share * count)) if settings.share else 0
+    pool = batches.pool(count, used, context.stream("pool"))
     rows = context.rows(pool)
     retain, forget = logits(context.model, rows[0]), logits(of_forget, rows[1])
     context.state.put(LOGITS, {"pool": pool, "retain": retain, "forget": forget})
