@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.method.contract import ClientRegistry, Need
-from fedlaf.objectives.logit_objectives import DistilBoth, RandomTeacherLogits, TeacherLogits
+from fedlaf.objectives.logit_objectives import DistilBoth
+from fedlaf.objectives.teachers import RandomTeacherLogits, TeacherLogits
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.densities import joined
 from fedlaf.strategies.base.local_steps import LocalSteps

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from fedlaf.core.errors import require_count
 from fedlaf.method.contract import ClientRegistry
-from fedlaf.objectives.logit_objectives import AdversarialRelabel, Shrink
+from fedlaf.objectives.logit_objectives import Shrink
+from fedlaf.objectives.teachers import AdversarialRelabel
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.local_steps import Recovering
 from fedlaf.strategies.base.phase import Phase, Who

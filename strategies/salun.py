@@ -52,9 +52,14 @@ class SalUn(LocalSteps):
         return {**sent, Part.MASK: state.aux["mask"]} if phase.name == "relabel" else sent
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """The mask; then means."""
-        if phase.name != "saliency":
-            return super().aggregate(phase, state, replies)
+        """The mask; then means, in which what may not change keeps its bits: a mean is rounded."""
+        if phase.name == "random_labels":
+            return state
+        if phase.name == "relabel":
+            mean = super().aggregate(phase, state, replies).weights
+            mask = state.aux["mask"]
+            held = {name: np.where(mask[name], mean[name], state.weights[name]) for name in mask}
+            return replace(state, weights={**mean, **held})
         gradient = aggregate.summed([reply.arrays[Part.FORGET_GRADIENT] for reply in replies])
         return replace(state, aux={**state.aux, "mask": largest(gradient, self.share)})
 

@@ -128,19 +128,27 @@ def split_halves(represented: Mapping[str, npt.NDArray[np.float32]]) -> dict[str
     return {"sde": 1e4 * float(found["forget"].mean()), "sde_out": 100.0 * float((retain < forget).mean())}
 
 
-def probed(represented: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+def probed(
+    represented: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *,
+    others: npt.NDArray[np.float32] | None = None, other_labels: npt.NDArray[np.int64] | None = None,
+) -> float:  # fmt: skip
     """Accuracy in percent of a linear classifier on frozen representations [M, D] of forgotten rows.
 
-    Fitted on every second row, scored on the others; NaN where the fitted half has less than two classes.
+    Fitted on every second row, scored on the others. Where these rows have one class, as of a removed
+    class, it is fitted together with `others`, remaining rows. NaN where the fitted rows have less than two
+    classes.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if len(labels) < 4 or len(np.unique(labels[::2])) < 2:
+    fitted, known = represented[::2], labels[::2]
+    if others is not None and other_labels is not None and len(np.unique(labels)) == 1:
+        fitted, known = np.concatenate([fitted, others]), np.concatenate([known, other_labels])
+    if len(labels) < 4 or len(np.unique(known)) < 2:
         return float("nan")
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    probe.fit(represented[::2], labels[::2])
+    probe.fit(fitted, known)
     return 100.0 * float(probe.score(represented[1::2], labels[1::2]))
 
 

@@ -47,9 +47,11 @@ class Probe(MeasureFunction):
         self, found: Predictions, splits: EvaluationSplits, model: MeasuredModel
     ) -> Mapping[str, float]:
         """On the rows whose representations are kept."""
-        represented = found.represented["forget"]
-        labels = splits.forget.y.numpy()[spaced(len(splits.forget), len(represented))]
-        return {"probe_forget": inside.probed(represented, labels)}
+        forget, retain = (
+            (found.represented[kind], rows.y.numpy()[spaced(len(rows), len(found.represented[kind]))])
+            for kind, rows in (("forget", splits.forget), ("retain", splits.retain))
+        )
+        return {"probe_forget": inside.probed(*forget, others=retain[0], other_labels=retain[1])}
 
 
 @dataclass(frozen=True)

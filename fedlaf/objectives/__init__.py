@@ -12,21 +12,23 @@ from fedlaf.objectives.laf import Forget, Noise, Represent
 from fedlaf.objectives.laf_closed_form import ClosedForm
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
 from fedlaf.objectives.logit_objectives import (
-    AdversarialRelabel,
     DistilBoth,
     DistilForgotten,
     DistilHead,
     Hold,
     NegGrad,
     Push,
-    RandomLabels,
-    RandomTeacherLogits,
     Relabel,
     Shrink,
+)
+from fedlaf.objectives.perturbation import Smooth
+from fedlaf.objectives.teachers import (
+    AdversarialRelabel,
+    RandomLabels,
+    RandomTeacherLogits,
     TeacherLogits,
     VirtualTeacher,
 )
-from fedlaf.objectives.perturbation import Smooth
 
 __all__ = [
     "AdversarialRelabel",

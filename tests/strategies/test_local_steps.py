@@ -24,14 +24,16 @@ from fedlaf.objectives.logit_objectives import (
     Hold,
     NegGrad,
     Push,
-    RandomLabels,
-    RandomTeacherLogits,
     Relabel,
     Shrink,
+)
+from fedlaf.objectives.perturbation import Smooth
+from fedlaf.objectives.teachers import (
+    RandomLabels,
+    RandomTeacherLogits,
     TeacherLogits,
     VirtualTeacher,
 )
-from fedlaf.objectives.perturbation import Smooth
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.base.strategy import ForgetStrategy
@@ -88,8 +90,13 @@ CASES = {
         Boundary(shrink=Shrink(**SGD), recover=RECOVER, shrink_rounds=2),
         100 + 64 + 150, 100, 100 + 150, {"adversarial_relabel": ONLINE, "shrink": ONLINE, "recover": OTHERS},
     ),
-    "ssd": Case(Ssd(importance=Importance(16, share=0.4), alpha=1.1), 100 + 120, 0, 100 + 120, {"importance": ALL}),
-    "lfssd": Case(LossFreeSsd(importance=LabelFreeImportance(16, share=0.4), alpha=1.1), 100 + 120, 0, 0, {"importance": ALL}),
+    "ssd": Case(
+        Ssd(importance=Importance(16, share=0.4), alpha=1.1), 100 + 120, 0, 100 + 120, {"importance": ALL}
+    ),
+    "lfssd": Case(
+        LossFreeSsd(importance=LabelFreeImportance(16, share=0.4), alpha=1.1), 100 + 120, 0, 0,
+        {"importance": ALL},
+    ),
     "salun": Case(
         SalUn(labels=RandomLabels(share=0.4), relabel=Relabel(lr=1e-3, batch_size=16, steps=2), rounds=1),
         100 + 4 * 32, 0, 100 + 100 + 4 * 32, {"saliency": ONLINE, "random_labels": ALL, "relabel": ALL},
@@ -106,7 +113,8 @@ CASES = {
     ),
     "head_distill": Case(
         HeadDistillation(
-            teacher=VirtualTeacher(share=0.4, labels=False, excluded=True), distil=DistilHead(steps=None), rounds=1
+            teacher=VirtualTeacher(share=0.4, labels=False, excluded=True),
+            distil=DistilHead(steps=None), rounds=1,
         ),
         100 + 120, 100 + 120, 0, {"virtual_teacher": ALL, "distil": ALL}, ("extractor.",),
     ),
