@@ -115,6 +115,7 @@ CATALOGUE: Catalogue = {
     "l2_test": _distance("L2 of representations, test", 2, decides=False, brief=False),
     "tow": Measure("ToW (1 is retrained)", Group.DISTANCE, Sense.LIKENESS, 3, decides=False),
     "gap": _distance("mean distance to retrained", 1, decides=False, unit="points"),
+    "resurfacing": _distance("mean distance after more rounds", 1, decides=False, unit="points"),
     "attack_success": _percent("membership attack, ASR", Group.MEMBERSHIP, Sense.TRACE, decides=False),
     **{f"mia_{name}_{figure}": _attack(name, figure) for name, figure in product(ATTACKS, FIGURES)},
     **{f"difference_{n}_{f}": _difference(n, f) for n, f in product(DIFFERENCES, FIGURES[:2])},

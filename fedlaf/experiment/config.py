@@ -32,16 +32,18 @@ class CorruptionConfig:
 
 @dataclass
 class EvaluationConfig:
-    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain;
-    `asr` names the protocol of the membership attack, null leaves it out; `reference_seeds` is how many
-    more times is retrained, from other seeds. Attacks and representations take `most_rows` of each
-    kind; `measure` has the measures that are added to those of every run, each with its `_target_`.
+    """`curve_rows` of each kind are measured after each round; `reference` says when to retrain; `asr`
+    names the protocol of the membership attack, null leaves it out; `reference_seeds` is how many more
+    times is retrained, from other seeds; `resurfacing_rounds` is how many rounds training goes on from each
+    model of a request, to see where it goes. Attacks and representations take `most_rows` of each kind;
+    `measure` has the measures that are added to those of every run, each with its `_target_`.
     """
 
     curve_rows: int = MISSING
     reference: str = MISSING
     asr: str | None = MISSING
     reference_seeds: int = MISSING
+    resurfacing_rounds: int = MISSING
     most_rows: int = MISSING
     measure: dict[str, Any] = field(default_factory=dict)
     gate: Any = MISSING

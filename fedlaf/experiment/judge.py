@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -85,8 +85,12 @@ class Judge:
             weights = original
         return replace(unlearned, weights=weights, findings=(*unlearned.findings, *found)), stopped
 
-    def judge(self, models: Mapping[str, Weights]) -> Judgement:
-        """The measures of all models but the retrainings from other seeds, and the verdict."""
+    def judge(
+        self, models: Mapping[str, Weights], onward: Mapping[str, Sequence[float]] | None = None
+    ) -> Judgement:
+        """The measures of all models but the retrainings from other seeds, and the verdict; with their
+        distances after further rounds, where training went `onward` from them.
+        """
         seen = {model: self._predicted(model, weights) for model, weights in models.items()}
         retrained = [model for model in seen if model.startswith((RETRAINED, REFERENCE))]
         own = {model: self._own(model, seen, models) for model in seen}
@@ -98,6 +102,9 @@ class Judge:
         for model in (model for model in seen if not model.startswith(REFERENCE)):
             both = evaluate(seen[model], self.splits, reference, added=added)
             found[model] = replace(both, measures={**both.measures, **own[model]})
+            if onward:
+                last = {"resurfacing": onward[model][-1] if model in onward else 0.0}
+                found[model] = replace(found[model], measures={**found[model].measures, **last})
         view = self._view({model: seen[model] for model in found}, models)
         return Judgement(found, scatter, judged(found, scatter, self.plan.gate), view)
 

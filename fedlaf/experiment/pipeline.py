@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,8 @@ from fedlaf.core.cost import Cost
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.request_record import RequestRecord
 from fedlaf.core.types import Weights
-from fedlaf.evaluation import splits_for
+from fedlaf.evaluation import EvaluationSplits, splits_for
+from fedlaf.experiment import resurfacing
 from fedlaf.experiment.checkpoints import NO_HISTORY, CheckpointStore, StageKind
 from fedlaf.experiment.curve import Followed
 from fedlaf.experiment.judge import Judge
@@ -168,16 +170,34 @@ class Pipeline(StagedRun):
         self.current = saved["unlearned"]
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
         self.watch.measuring(name)
-        judged = judge.judge(models | references)
+        onward = self._onward(name, models, registry.after_request, arrives, judge.splits)
+        judged = judge.judge(models | references, onward)
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),
             tuple(sorted(request.withdrawn)), judged.models,
             {model: stage.cost for model, stage in stages.items()}, Answers.of(unlearned.records),
             unlearned.findings, stopped, judged.spread.mean, judged.verdict,
             {model: clients_answered(stage.records) for model, stage in stages.items()}, saved, judged.view,
+            onward,
         )  # fmt: skip
         self.note(of_result(result, request, original, unlearned, self.plan.method_name))
         return self.settled(result, registry, fingerprint)
+
+    def _onward(
+        self, name: str, models: Mapping[str, Weights], left: ClientRegistry, arrives: int,
+        splits: EvaluationSplits,
+    ) -> dict[str, tuple[float, ...]]:  # fmt: skip
+        """Train on from each model of a request without its rows; their distances after each round."""
+        rounds, few = self.plan.resurfacing_rounds, Followed.of(splits, self.plan.most_rows)
+        if not rounds or "retrained" not in models:
+            return {}
+        method, points = self.plan.train.until(arrives + rounds), {}
+        for model in (model for model in resurfacing.MODELS if model in models):
+            stage = Stage("train", self.plan.seed, left, skip=arrives, timeout=self.plan.timeout, strict=True)
+            before, label = len(self.curves), resurfacing.stage_name(name, model)
+            self._stage(StageKind.TRAINING, label, method, models[model], stage, few)
+            points[model] = self.curves[before:]
+        return resurfacing.distances(points)
 
     def _taken_up(
         self, result: RequestResult, registry: ClientRegistry, few: Followed | None

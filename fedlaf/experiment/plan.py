@@ -68,6 +68,7 @@ class Plan:
     tracker: Tracker = field(default_factory=Tracker)
     stream: Any = None
     alternatives: bool = False
+    resurfacing_rounds: int = 0
 
     def fresh(self, seed: int) -> Classifier:
         """A model that has learned nothing, drawn from `seed`."""
@@ -139,7 +140,7 @@ def prepare(config: DictConfig, method_name: str = "") -> Plan:
         history_spec_for(method, plain(config)["history"]), plain(config),
         provenance(federation.dataset, plain(config), device_of(spec)), limits,
         config.checkpoints.every, _ledger(config), config.erase, made(config, "tracker"),
-        alternatives=alternatives,
+        alternatives=alternatives, resurfacing_rounds=config.evaluation.resurfacing_rounds,
     )  # fmt: skip
     return _with_stream(plan, config)
 

@@ -18,6 +18,7 @@ def check_scalars(config: DictConfig) -> None:
     require_count("checkpoints.every", config.checkpoints.every, at_least=0)
     require_count("evaluation.curve_rows", config.evaluation.curve_rows, at_least=0)
     require_count("evaluation.reference_seeds", config.evaluation.reference_seeds, at_least=0)
+    require_count("evaluation.resurfacing_rounds", config.evaluation.resurfacing_rounds, at_least=0)
     when = config.evaluation.reference
     require(when in ("each", "last"), "evaluation.reference", "each or last", when)
     asr = config.evaluation.asr

@@ -23,6 +23,7 @@ from fedlaf.report.tables import (
     layer_rows,
     markdown,
     measure_rows,
+    onward_rows,
     remarks,
     title,
 )
@@ -63,7 +64,9 @@ def document(report: Report, *, picture: bool = True, timeline: bool = False) ->
         if served.costs:
             parts.append(markdown(cost_rows(served)))
         parts += remarks(served)
-        parts += [markdown(rows) for rows in (class_rows(served), layer_rows(served)) if rows]
+        parts += [
+            markdown(rows) for rows in (onward_rows(served), class_rows(served), layer_rows(served)) if rows
+        ]
         if served.answers.asked:
             counts = f"{served.answers.asked}, of which {served.answers.failed} failed"
             parts.append(f"Messages to clients while forgetting: {counts}.")

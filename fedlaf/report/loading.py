@@ -55,6 +55,7 @@ def result_of(found: Mapping[str, Any]) -> RequestResult:
         tuple(Finding(**finding) for finding in found["findings"]), found["stopped"],
         _numbers(found["spread"]), _verdict(found["verdict"]),
         {model: tuple(clients) for model, clients in found["took_part"].items()}, found["stages"],
+        onward={model: tuple(far) for model, far in found.get("onward", {}).items()},
     )  # fmt: skip
 
 

@@ -141,6 +141,7 @@ def result_values(served: RequestResult) -> dict[str, Any]:
         "answers": _answers(served.answers),
         "findings": [asdict(finding) for finding in served.findings],
         "stopped": served.stopped,
+        **({"onward": {m: list(far) for m, far in served.onward.items()}} if served.onward else {}),
     }
 
 

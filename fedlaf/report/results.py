@@ -65,7 +65,8 @@ class RequestResult:
     is what the method noticed; when it `stopped`, the unlearned model is the original one.
     `spread` has each measure's mean distance between retrainings of other seeds, if asked for.
     `took_part` has the clients that answered at least once, for forgetting and for retraining; `stages` the
-    saved stage that each model's weights come from; `view` what only the page shows.
+    saved stage that each model's weights come from; `view` what only the page shows;
+    `onward` has the mean distances to the retrained model where training went on from it and from the others.
     """
 
     name: str
@@ -83,6 +84,7 @@ class RequestResult:
     took_part: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     view: RequestView = field(default_factory=RequestView, compare=False)
+    onward: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def catalogue(self) -> Catalogue:

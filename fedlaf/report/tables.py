@@ -99,6 +99,18 @@ def cost_rows(served: RequestResult) -> Rows:
     return rows
 
 
+def onward_rows(served: RequestResult) -> Rows:
+    """A header, then a row a further round of training: each model's distance to the retrained one, which
+    went on too; empty if not asked for.
+    """
+    if not served.onward:
+        return []
+    columns = [[_number(value, 2) for value in far] for far in served.onward.values()]
+    names = {"original": "original (just carry on)"}
+    header = ["further round", *(names.get(model, model) for model in served.onward)]
+    return [header, *([str(at), *values] for at, values in enumerate(zip(*columns, strict=True), 1))]
+
+
 def title(served: RequestResult) -> str:
     """What was asked, in a line."""
     if not served.clients:

@@ -13,7 +13,7 @@ from fedlaf.evaluation.attacks import ATTACKS, FIGURES
 FULL = ("evaluation=full", "evaluation.reference_seeds=1", "evaluation.curve_rows=0", "data.train_rows=400")
 ALWAYS = set(CATALOGUE)
 ALL = set(catalogue_of((Relearn(), Probe(), Layers(), Halves())))
-SOMETIMES = {"accuracy_test_kept", "accuracy_test_removed", "attack_success"}
+SOMETIMES = {"accuracy_test_kept", "accuracy_test_removed", "attack_success", "resurfacing"}
 RMIA = {f"mia_rmia_{figure}" for figure in FIGURES}
 
 

@@ -26,6 +26,10 @@ def with_stream(plan: Plan, stream: object) -> Plan:
     require(
         not plan.erase, "erase", "false beside a stream, whose models are measured at its end", plan.erase
     )
+    require(
+        plan.resurfacing_rounds == 0, "evaluation.resurfacing_rounds",
+        "0 beside a stream, in which training goes on anyway", plan.resurfacing_rounds,
+    )  # fmt: skip
     history = plan.history
     if stream.fallback is not None:
         with within("stream"):

@@ -13,7 +13,7 @@ from fedlaf.report.page.sentence import reasons, sentence
 from fedlaf.report.plot import training_stages
 from fedlaf.report.report import Report
 from fedlaf.report.results import COSTS, IF_ANY, MODELS, Point, RequestResult
-from fedlaf.report.tables import remarks, title
+from fedlaf.report.tables import onward_rows, remarks, title
 
 MEGABYTE = 1e6
 
@@ -56,6 +56,7 @@ def _request(report: Report, number: int) -> dict[str, Any]:
         "by_class": {model: dict(served.models[model].by_class) for model in models},
         "layers": {m: dict(served.models[m].layers) for m in models if served.models[m].layers},
         "costs": _costs(served),
+        "onward": onward_rows(served) or None,
         "rounds": _rounds(report, number),
         **served.view.values,
     }

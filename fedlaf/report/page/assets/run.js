@@ -32,13 +32,19 @@ function alternativesSection() {
   return section("alternatives", "Each client in turn", "Mean distance to the model retrained without that client, in points. Each left alone, from the same trained model.", rowsTable("Each client in turn", header, rows));
 }
 
+function onwardSection(request) {
+  if (!request.onward) return null;
+  const [header, ...rows] = request.onward;
+  return section("onward", "If training goes on", "Mean distance to the retrained model, in points, after each further round without the forgotten rows, from all three models. What was forgotten may come back; and the original, on which nothing was done, may come as near by itself.", rowsTable("If training goes on", header, rows));
+}
+
 function show(request) {
   charts.length = 0;
   const made = request.rows ? [
     measuresSection(request), flowsSection(request), projectionSection(request), roundsSection(request), membershipSection(request),
     samplesSection(request), classesSection(request), clientsSection(request), layersSection(request),
   ] : [measuresSection(request)];
-  const sections = [...streamSections(), alternativesSection(), ...made, partitionSection(), costsSection(request), originSection()].filter(Boolean);
+  const sections = [...streamSections(), alternativesSection(), ...made, onwardSection(request), partitionSection(), costsSection(request), originSection()].filter(Boolean);
   PAGE.replaceChildren(top(request, sections), ...sections);
   redrawAll();
 }
