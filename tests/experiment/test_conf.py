@@ -15,7 +15,7 @@ from fedlaf.data import Torchvision
 from fedlaf.evaluation import Gate, Halves, Layers, Probe, Relearn
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.plan import FEDERATION, prepare
-from fedlaf.models import ResNet18
+from fedlaf.models import Cnn, ResNet18
 from fedlaf.objectives import ClosedForm
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
@@ -24,6 +24,7 @@ from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_published import PublishedLaf
+from fedlaf.strategies.pgd import Pgd
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("data", "partition", "corruption", "model", "train", "request", "forget",
@@ -34,7 +35,8 @@ OPTIONS = [
     for file in sorted((CONF / group).rglob("*.yaml"))
     if f"{group}/{file.parent.name}" not in GROUPS
 ]
-PAPER = [option for _, option in OPTIONS if option.startswith("paper/")]
+PAPER = [option for _, option in OPTIONS if option.startswith("paper/") and option != "paper/pgd"]
+"""The tasks of the LAF paper."""
 
 
 # Of each published task: from which classes rows go, and how many of them.
@@ -251,3 +253,15 @@ def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
 def test_what_evaluation_cannot_be_is_refused_with_its_key(override: str, key: str) -> None:
     with pytest.raises(InvalidValue, match=key.replace(".", r"\.")):
         prepare(composed(*SMALL, override))
+
+
+def test_the_published_federation_of_pgd_makes_a_plan() -> None:
+    """Five clients that are all alike; of the first, 72 % carry the pattern (Halimi et al. 2022)."""
+    small = ("data=digits", "data.train_rows=1000", "model=small_cnn", "corruption.backdoor.patch=2")
+    plan = prepare(composed("experiment=paper/pgd", *small))
+    assert (plan.federation.sizes, plan.train.rounds) == (dict.fromkeys(range(5), 200), 10)
+    assert [int(planted.sum()) for planted in plan.federation.planted] == [144, 0, 0, 0, 0]
+    assert isinstance(plan.method, Pgd)
+    assert plan.method.fit == plan.train.fit == Fit("sgd", 0.01, momentum=0.9, batch_size=128)
+    published = configuration.made(composed("experiment=paper/pgd"), "model")
+    assert published == Cnn((32, 64), 512)
