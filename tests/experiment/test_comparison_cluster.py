@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 from support.comparisons import in_order, left_by, small
 from support.processes import QUIET_RAY
 
@@ -57,6 +58,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.xdist_group("cluster")
 def test_a_lost_nodes_runs_start_again_elsewhere_with_the_same_bits(tmp_path: Path) -> None:
     here = Path(__file__).parents[1]
     folders = [str(here.parent), str(here)]

@@ -31,7 +31,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("deployment")
 @pytest.mark.timeout(1500)
 def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
     seen = deployment.observed(lab, BRIEF, tmp_path / "deployed")
@@ -58,7 +58,7 @@ def test_a_client_withdraws_from_a_deployment(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("deployment")
 @pytest.mark.timeout(900)
 def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Path) -> None:
     """As many clients as simulated nodes; the bits of the inline engine; Flower's own word for a failure."""
@@ -82,7 +82,7 @@ def test_flwr_run_simulates_and_a_wrong_override_fails_in_one_line(tmp_path: Pat
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("deployment")
 def test_what_does_not_start_is_reported_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

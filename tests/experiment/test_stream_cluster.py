@@ -20,7 +20,7 @@ LINES = [
 ]
 
 
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("cluster")
 def test_a_stream_on_two_nodes_gives_the_bits_of_inline(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, LINES)
     pipeline.run(plan, tmp_path / "inline", StagesRun())  # type: ignore[arg-type]

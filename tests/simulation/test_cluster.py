@@ -13,7 +13,7 @@ from support.federations import same_bits
 from fedlaf.core.types import Weights
 from fedlaf.simulation import Inline
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 @pytest.fixture(scope="module")
