@@ -25,7 +25,8 @@ class Ssd(LocalSteps):
     theta <- theta min(1, lambda I / I_f), with `dampening` for lambda.
 
     Foster, Schoepf and Brintrup, "Fast machine unlearning without retraining through selective synaptic
-    dampening", AAAI 2024, eq. 5 and 6. Sums over clients give the centralised importance of the same batches.
+    dampening", AAAI 2024, eq. 5 and 6. Sums over clients give the centralised importance of the same
+    batches; where clients use a share of their remaining rows, these stand for all of them.
     """
 
     importance: Importance = field(default_factory=Importance)
@@ -49,11 +50,14 @@ class Ssd(LocalSteps):
             [reply.arrays[part] for reply in replies if part in reply.arrays]
             for part in (Part.RETAIN_IMPORTANCE, Part.FORGET_IMPORTANCE)
         )
-        rows = {kind: sum(reply.numbers[kind] for reply in replies) for kind in ("retain", "forget")}
+        used, rows = (sum(reply.numbers[kind] for reply in replies) for kind in ("retain", "forget"))
         of_forgotten = aggregate.summed(forget)
-        whole = aggregate.summed([*retain, *forget])
-        mean = {name: array / (rows["retain"] + rows["forget"]) for name, array in whole.items()}
-        of_forgotten = {name: array / rows["forget"] for name, array in of_forgotten.items()}
+        # Up to all rows that remain: a share of them stands for them.
+        remaining = state.aux["retain_rows"]
+        scaled = aggregate.summed(retain)
+        whole = {name: (array * (remaining / used) + of_forgotten[name]) for name, array in scaled.items()}
+        mean = {name: array / (remaining + rows) for name, array in whole.items()}
+        of_forgotten = {name: array / rows for name, array in of_forgotten.items()}
         return replace(state, weights=dampened(state.weights, mean, of_forgotten, self.alpha, self.dampening))
 
 
@@ -65,6 +69,7 @@ class LossFreeSsd(Ssd):
     """
 
     importance: LabelFreeImportance = field(default_factory=LabelFreeImportance)
+    alpha: float = 3.0
 
     step: ClassVar[str] = "label_free_importance"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE})

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from fedlaf.core.errors import require_count
 from fedlaf.method.contract import ClientRegistry
-from fedlaf.objectives import DistilForgotten, VirtualTeacher
+from fedlaf.objectives import DistilBoth, DistilForgotten, VirtualTeacher
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.base.local_steps import Recovering
@@ -50,5 +50,6 @@ class LabelFreeVirtualTeaching(BadTeacher):
     """
 
     teacher: VirtualTeacher = field(default_factory=lambda: VirtualTeacher(share=0.15, labels=False))
+    distil: DistilBoth = field(default_factory=lambda: DistilBoth(lr=3e-4))
 
     teacher_step: ClassVar[str] = "virtual_teacher"

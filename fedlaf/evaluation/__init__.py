@@ -5,6 +5,7 @@ from fedlaf.evaluation.attacks import likelihood_ratios, membership_attacks, sid
 from fedlaf.evaluation.catalogue import CATALOGUE, Catalogue, Group, Measure, Sense
 from fedlaf.evaluation.difference import difference_attack
 from fedlaf.evaluation.evaluate import Evaluation, evaluate
+from fedlaf.evaluation.information import InformationDifference
 from fedlaf.evaluation.leakage import leakage
 from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import zero_retrain_forgetting
@@ -23,6 +24,7 @@ __all__ = [
     "Gate",
     "Group",
     "Halves",
+    "InformationDifference",
     "Layers",
     "Measure",
     "MeasureFunction",

@@ -62,8 +62,8 @@ def _outputs(model: Classifier, layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def layers_alike(one: Grams, other: Grams) -> dict[str, float]:
-    """CKA of each layer that both have."""
-    return {name: cka(gram, other[name]) for name, gram in one.items() if name in other}
+    """CKA of each layer of which both have a Gram matrix."""
+    return {n: cka(gram, other[n]) for n, gram in one.items() if n in other and gram.ndim == 2}
 
 
 def cka(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:

@@ -198,7 +198,7 @@ class Shrink(LabelFree):
 class DistilForgotten(DistilBoth):
     """The same on forgotten rows alone."""
 
-    lr: float = 1e-4
+    lr: float = 6e-4
     steps: int | None = None
 
     uses: ClassVar[tuple[bool, bool]] = (False, True)

@@ -20,7 +20,7 @@ class Smooth(Local):
     """
 
     optimizer: str = "sgd"
-    lr: float = 1e-2
+    lr: float = 1e-3
     batch_size: int = 64
     sigma: float = 0.8
     samples: int = 25
