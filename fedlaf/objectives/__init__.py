@@ -1,6 +1,6 @@
 """Objectives: tensors in, tensors out; the hyperparameters of methods, bound to the losses they set."""
 
-from fedlaf.objectives.classification import Ascend, Distil, Fit
+from fedlaf.objectives.classification import Ascend, Distil, Fit, SparseFit
 from fedlaf.objectives.gradients import (
     FedOsdGradients,
     Importance,
@@ -55,6 +55,7 @@ __all__ = [
     "Saliency",
     "Shrink",
     "Smooth",
+    "SparseFit",
     "TargetRule",
     "TeacherLogits",
     "Unroll",

@@ -63,6 +63,11 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class SparseFit(Fit):
+    """The same by a sparse update of a frozen model: what is trained is the update, and it alone is sent."""
+
+
+@dataclass(frozen=True)
 class Ascend:
     """Projected ascent (Halimi et al., 2022): SGD up the cross-entropy of the rows to be forgotten, gradients
     clipped to norm `clip`, until no more than `enough` of a batch is still right.

@@ -39,6 +39,7 @@ class Part:
     RETAIN_IMPORTANCE = "retain_importance"
     FORGET_IMPORTANCE = "forget_importance"
     MASK = "mask"
+    UPDATE = "update"
     SUM = "sum"
     STATISTICS = "statistics"
 

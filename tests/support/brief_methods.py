@@ -14,6 +14,7 @@ from fedlaf.strategies.bad_teacher import BadTeacher
 from fedlaf.strategies.boundary import Boundary
 from fedlaf.strategies.fedosd import FedOsd
 from fedlaf.strategies.fine_tune import FineTune
+from fedlaf.strategies.fused import Fused
 from fedlaf.strategies.gradient_ascent import GradientAscent
 from fedlaf.strategies.head_distill import HeadDistillation
 from fedlaf.strategies.jit import JustInTime
@@ -52,6 +53,7 @@ METHODS: dict[str, Any] = {
     "virtual_teacher": VirtualTeaching(),
     "head_distill": HeadDistillation(rounds=1),
     "jit": JustInTime(),
+    "fused": Fused(rounds=1),
 }  # fmt: skip
 
 MORE: dict[str, Any] = {

@@ -37,14 +37,19 @@ def fit(context: ClientContext, settings: Fit) -> Reply:
 
 
 def train(
-    model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator
+    model: Classifier, rows: LabelledRows, settings: Fit, stream: torch.Generator, *, frozen: bool = False
 ) -> tuple[Numbers, Cost]:
-    """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost."""
+    """Train `model` in place for the settings' steps; gives mean loss of the last epoch and cost. With
+    `frozen` normalisation keeps its statistics.
+    """
     device = next(model.parameters()).device
     descent = Descent(settings.optimiser(model), model)
     seen: list[tuple[float, int]] = []
     for batch in batches.steps(len(rows), settings.batch_size, settings.steps(len(rows)), stream):
-        train_mode(model, len(batch))
+        if frozen:
+            model.eval()
+        else:
+            train_mode(model, len(batch))
         drawn = rows.at(batch)
         x = as_input(augmented(moved(drawn.x, device), settings.augment, stream, model.pixels), device)
         loss = functional.cross_entropy(model(x).logits, moved(drawn.y, device))
