@@ -92,13 +92,15 @@ def _importances(
 
 
 def summed_over_batches(model: nn.Module, rows: R, order: Iterable[Tensor], matter: Matter[R]) -> Weights:
-    """The sum over batches of how much each weight matters to it, times its rows; in evaluation mode."""
+    """The sum over batches of how much each weight matters to it, times its rows; in evaluation mode. Added
+    up in double precision, given in that of the weights, which is half the message.
+    """
     model.eval()
     found = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in model.named_parameters()}
     for at in order:
         for name, value in matter(model, rows.at(at)).items():
             found[name] += len(at) * value.double()
-    return arrays_of(found)
+    return arrays_of({name: found[name].to(p) for name, p in model.named_parameters()})
 
 
 def _device(model: nn.Module) -> torch.device:
