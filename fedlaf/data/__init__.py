@@ -2,7 +2,7 @@
 
 from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, is_image, moved
-from fedlaf.data.partition import Dirichlet, Iid, Natural, Partition, QuantitySkew, Shards
+from fedlaf.data.partition import Dirichlet, Iid, Natural, Overlap, Partition, QuantitySkew, Shards
 from fedlaf.data.request_specs import (
     EachClient,
     RemoveClasses,
@@ -24,6 +24,7 @@ __all__ = [
     "LabelledRows",
     "Natural",
     "Noise",
+    "Overlap",
     "Partition",
     "QuantitySkew",
     "RemoveClasses",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedlaf.core.errors import InvalidValue, require, require_count, require_number
-from fedlaf.core.types import Indices
+from fedlaf.core.types import ClientId, Indices
 
 Labels = npt.NDArray[np.int64]
 Groups = Indices | None
@@ -110,6 +110,47 @@ class Shards:
         return tuple(
             stream.permutation(np.concatenate([shards[i] for i in hand])).astype(np.int64) for hand in dealt
         )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Knowledge of one client alone, and knowledge that it shares: `client` holds all rows of the class
+    `unique` and a `share` of those of the class `shared`, and no others; the others hold the rest in equal
+    shares.
+
+    The partition of the overlap study of Zhong et al. (CVPR 2025, table 2).
+    """
+
+    client: ClientId = 0
+    unique: int = 0
+    shared: int = 1
+    share: float = 0.9
+
+    def __post_init__(self) -> None:
+        for key in ("client", "unique", "shared"):
+            require_count(key, getattr(self, key), at_least=0)
+        require(self.unique != self.shared, "shared", "another class than unique", self.shared)
+        require_number("share", self.share, above=0, at_most=1)
+
+    def __call__(
+        self, labels: Labels, clients: int, stream: np.random.Generator, *, groups: Groups = None
+    ) -> tuple[Indices, ...]:
+        """Raises InvalidValue for a client or a class that is not there, and with fewer rows than clients."""
+        require(self.client < clients, "client", f"client ids from 0 to {clients - 1}", self.client)
+        for key in ("unique", "shared"):
+            value = getattr(self, key)
+            require(bool((labels == value).any()), key, "a class that the data have", value)
+        _require_enough(labels, clients, 1)
+        order = stream.permutation(len(labels)).astype(np.int64)
+        shared = order[labels[order] == self.shared]
+        own = shared[: round(self.share * len(shared))]
+        mine = np.concatenate([order[labels[order] == self.unique], own])
+        theirs = order[~np.isin(order, mine)]
+        require(len(theirs) >= clients - 1, "clients", f"at most {len(theirs) + 1}", clients)
+        parts = list(np.array_split(theirs, max(clients - 1, 1)))
+        parts = parts[: clients - 1]
+        parts.insert(self.client, stream.permutation(mine).astype(np.int64))
+        return tuple(parts)
 
 
 @dataclass(frozen=True)

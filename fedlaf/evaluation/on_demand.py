@@ -12,6 +12,7 @@ from fedlaf.core.types import Weights
 from fedlaf.evaluation import inside
 from fedlaf.evaluation.catalogue import Catalogue, Group, Measure, Sense
 from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction
+from fedlaf.evaluation.measures import accuracy
 from fedlaf.evaluation.predictions import Predictions
 from fedlaf.evaluation.splits import EvaluationSplits, spaced
 from fedlaf.models import Classifier
@@ -73,6 +74,38 @@ class Layers(MeasureFunction):
     ) -> Mapping[str, float]:
         """The lowest of all layers."""
         return {"cka_forget": min(inside.layers_alike(found.grams, reference.grams).values())}
+
+
+@dataclass(frozen=True)
+class KnowledgeOverlap(MeasureFunction):
+    """Test accuracy on the class that the withdrawn client held alone (`unique`), on the one that it
+    `shared`, and on all others: what was its own must go, what others know too must stay (Zhong et al.,
+    CVPR 2025, table 2).
+    """
+
+    unique: int = 0
+    shared: int = 1
+
+    catalogue: ClassVar[Catalogue] = {
+        "knowledge_unique": Measure(
+            "accuracy, test rows of the unique class", Group.ACCURACY, Sense.TRACE, unit="%"
+        ),
+        "knowledge_shared": Measure(
+            "accuracy, test rows of the shared class", Group.ACCURACY, Sense.UTILITY, unit="%"
+        ),
+        "knowledge_others": Measure(
+            "accuracy, test rows of other classes", Group.ACCURACY, Sense.UTILITY, unit="%"
+        ),
+    }
+
+    def measure(
+        self, found: Predictions, splits: EvaluationSplits, model: MeasuredModel
+    ) -> Mapping[str, float]:
+        """NaN for a class without test rows."""
+        labels = splits.test.y.numpy()
+        kinds = {"unique": labels == self.unique, "shared": labels == self.shared}
+        kinds["others"] = ~(kinds["unique"] | kinds["shared"])
+        return {f"knowledge_{name}": accuracy(found.test[at], labels[at]) for name, at in kinds.items()}
 
 
 @dataclass(frozen=True)

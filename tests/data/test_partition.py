@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.data import Dirichlet, Iid, Partition, QuantitySkew, Shards
+from fedlaf.data import Dirichlet, Iid, Overlap, Partition, QuantitySkew, Shards
 
 Labels = npt.NDArray[np.int64]
 
@@ -216,3 +216,34 @@ def test_too_few_rows_are_refused_with_how_many_clients_would_do(
     ):
         split(partition, labels, clients, 0)
     assert_every_row_once(split(partition, labels, most, 0), rows, most)
+
+
+@FEW
+@given(st.integers(2, 8), st.integers(0, 7), st.sampled_from([0.2, 0.9, 1.0]), seeds)
+def test_overlap_gives_one_client_a_class_alone_and_most_of_another(
+    clients: int, client: int, share: float, seed: int
+) -> None:
+    labels = balanced(4, 40)
+    client %= clients
+    parts = split(Overlap(client, 2, 3, share), labels, clients, seed)
+    assert_every_row_once(parts, len(labels), clients)
+    held = [np.bincount(labels[part], minlength=4) for part in parts]
+    assert held[client].tolist() == [0, 0, 40, round(share * 40)]
+    others = sum(count for k, count in enumerate(held) if k != client)
+    assert others.tolist() == [40, 40, 0, 40 - round(share * 40)]
+    sizes = [len(part) for k, part in enumerate(parts) if k != client]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("overlap", "clients", "key"),
+    [(Overlap(client=5), 5, "client"), (Overlap(unique=9), 5, "unique"), (Overlap(shared=9), 5, "shared")],
+)
+def test_overlap_refuses_what_is_not_there(overlap: Overlap, clients: int, key: str) -> None:
+    with pytest.raises(InvalidValue, match=key):
+        split(overlap, balanced(4, 10), clients, 0)
+
+
+def test_overlap_needs_two_classes() -> None:
+    with pytest.raises(InvalidValue, match="shared"):
+        Overlap(unique=1, shared=1)

@@ -12,6 +12,7 @@ from scipy.stats import mannwhitneyu
 from fedlaf.data import LabelledRows
 from fedlaf.evaluation import (
     EvaluationSplits,
+    KnowledgeOverlap,
     Predictions,
     difference_attack,
     evaluate,
@@ -154,3 +155,11 @@ def test_a_client_that_loses_is_seen_beside_those_that_do_not() -> None:
     for pair in ((unlearned, retrained), (retrained, unlearned)):  # between retrainings, neither comes first
         both = spread([(model, evaluate(model, splits)) for model in pair], splits)
         assert both.largest["fairness_worst"] == 50.0
+
+
+def test_knowledge_of_one_client_is_told_from_what_others_know() -> None:
+    splits = splits_of(np.zeros(1), np.zeros(1), np.array([0, 0, 1, 1, 2]))
+    said = np.eye(CLASSES)[[0, 1, 1, 1, 0]]
+    found = Predictions(np.eye(CLASSES)[[0]], np.eye(CLASSES)[[0]], said)
+    measured = KnowledgeOverlap(unique=0, shared=1).measure(found, splits, None)  # type: ignore[arg-type]
+    assert measured == {"knowledge_unique": 50.0, "knowledge_shared": 100.0, "knowledge_others": 0.0}
