@@ -86,8 +86,6 @@ def execute(
     # As in every worker: the same bits on any engine, and in a second run of this process.
     here = numerics(device_of(plan.spec), deterministic=plan.spec.deterministic)
     with reports.watching(screen) as watch, tracked(plan, folder, watch, command) as tracking:
-        for limit in plan.limits:
-            watch.note(f"{plan.method_name}: {limit}")
         try:
             with here:
                 finished = pipeline.run(

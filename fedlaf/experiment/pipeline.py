@@ -65,6 +65,8 @@ def play(
     from fedlaf.experiment.stream.kind import pipeline_of
 
     record.write(folder)
+    for limit in plan.limits:
+        watch.note(f"{plan.method_name}: {limit}")
     store = CheckpointStore(folder, plan.resume, plan.provenance, goes_on=go_on)
     return pipeline_of(plan)(plan, grid, store, watch).run()
 

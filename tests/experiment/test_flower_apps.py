@@ -52,6 +52,18 @@ def run(overrides: str, clients: int = 4, own: str = "") -> None:
     server.app(grid_of(overrides, clients, own), context)
 
 
+def test_what_a_method_cannot_do_is_said_before_it_is_paid_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on the command line: LAF reads no label, so wrong ones are beyond it."""
+    keys = ["data=digits", "model=small_cnn", "train.rounds=1", "evaluation.curve_rows=0", "clients=4",
+            "corruption=wrong_labels", "request=remove_wrong_labels", "forget.rule.min_rows=1"]  # fmt: skip
+    with caplog.at_level(logging.INFO, "flwr"):
+        run(f"{' '.join(keys)} hydra.run.dir={tmp_path / 'flower'}")
+    told = next(at for at, line in enumerate(caplog.messages) if "LAF reads none" in line)
+    assert told < caplog.messages.index("fedlaf: train, 1 rounds, 4 clients")
+
+
 def test_the_apps_give_the_run_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(f"{' '.join(SMALL)} hydra.run.dir={tmp_path / 'flower'}")
     words = ["fedlaf", *SMALL, "engine=inline", f"hydra.run.dir={tmp_path / 'line'}"]
