@@ -74,7 +74,7 @@ def test_the_options_of_a_group_and_all_keys_are_shown_as_the_help_says(
         ("fedlaf bo", {"board"}),
         ("fedlaf comp", {"compare", "comparison"}),
         ("fedlaf forget=scr", {"forget=scrub"}),
-        ("fedlaf -v -m model=cn", {"model=cnn"}),
+        ("fedlaf -v -m model=cn", {"model=cnn", "model=cnn_large"}),
         ("fedlaf engine=inline seed=1 data=di", {"data=digits"}),
         ("fedlaf train.fit.optim", {"train.fit.optimizer="}),
         ("fedlaf compare comparison=back", {"comparison=backdoor"}),
