@@ -49,7 +49,7 @@ def run(
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        record = RunRecord(plan.config, plan.method_name, command, multirun)
+        record = RunRecord(plan.config, plan.method_name, command, multirun, dict(plan.provenance))
         reports.append(play(plan, grid, folder, watch, record, go_on=go_on))
 
     with alone_in(folder):

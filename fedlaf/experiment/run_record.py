@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,15 @@ UNSAVED = ("_state_", "_source_")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run's configuration, the name of its method, the command that began it, and whether it is one of a
-    multirun.
+    """A run's configuration, the name of its method, the command that began it, whether it is one of a
+    multirun, and hashes of what it is made with.
     """
 
     config: Mapping[str, Any]
     method: str
     command: str = ""
     multirun: bool = False
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path) -> RunRecord:
@@ -59,12 +60,16 @@ class RunRecord:
         return [name for name, node in self.config.items() if _stands_for_an_object(node)]
 
 
-def goes_on(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a run of this very configuration was begun in the folder."""
+def goes_on(folder: Path, config: Mapping[str, Any], provenance: Mapping[str, str]) -> bool:
+    """Whether a run of this very configuration, made with the same, was begun in the folder. Of one that
+    was made with another source or device nothing can be taken up, so it begins anew.
+    """
     if not (folder / RECORD).is_file():
         return False
     try:
-        return bool(RunRecord.of(folder).config == json.loads(json.dumps(config)))
+        found = RunRecord.of(folder)
+        same = found.config == json.loads(json.dumps(config))
+        return bool(same and found.provenance == dict(provenance))
     except InvalidValue:
         return False
 

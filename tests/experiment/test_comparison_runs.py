@@ -154,6 +154,23 @@ def test_what_was_made_with_something_else_is_made_again(
     assert runner.asked == ([] if changed == DEVICE else [(ORIGINAL, 0)])
 
 
+def test_a_run_that_another_source_began_begins_anew(tmp_path: Path) -> None:
+    """Its request was served, and its process has ended before the report: none of it can be taken up, and
+    nobody has withdrawn from the run that begins.
+    """
+    (base,) = small(tmp_path, brief=()).bases()
+    assert not made(base, job(base)).error
+    record = base.folder / "run.json"
+    found = json.loads(record.read_text())
+    record.write_text(json.dumps({**found, "provenance": {**found["provenance"], "source": "another"}}))
+    (base.folder / "report.json").unlink()
+    for stage in (base.folder / "stages").glob("train*"):
+        if stage.is_file():
+            stage.unlink()
+    assert json.loads((base.folder / "withdrawn.json").read_text())["clients"]
+    assert made(base, job(base)).error == ""
+
+
 def test_the_report_is_saved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     real = Path.replace

@@ -137,7 +137,7 @@ def made(run: Run, config: DictConfig, folder: Path | None = None, training: Pat
     try:
         at.mkdir(parents=True, exist_ok=True)
         plan = prepare(config, choice)
-        again = goes_on(at, plan.config)  # it was begun, and its process has ended
+        again = goes_on(at, plan.config, plan.provenance)  # it was begun, and its process has ended
         # What a single run has to tell would drown what the comparison does: it is in the run's own log.
         watch = report.StageProgress(report.Lines())
         with report.log_to(at / report.LOG_FILE, errors=False), tracked(plan, at, watch, command) as tracking:

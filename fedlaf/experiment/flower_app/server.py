@@ -74,7 +74,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _report(plan: Plan, grid: Grid, folder: Path) -> report.Report:
     clock = perf_counter()
-    record = RunRecord(plan.config, plan.method_name)
+    record = RunRecord(plan.config, plan.method_name, provenance=dict(plan.provenance))
     polled = PolledGrid(grid, 0.1 if flower_compat.is_simulated(grid) else 0.5)
     with tracked(plan, folder, Log()) as tracking:
         finished = play(plan, polled, folder, tracking, record)
