@@ -122,6 +122,9 @@ CATALOGUE: Catalogue = {
     "fairness_worst": _of_others("largest loss of a client", "points", brief=True),
     "fairness_deviation": _of_others("deviation over clients", "points"),
     "fairness_below": _of_others("clients that lose over 2 points", "%"),
+    "fairness_passes": Measure(
+        "passes of the busiest client over the mean", Group.OTHERS, Sense.HARM, 2, brief=False, decides=False
+    ),
     "leakage_auc": _harm("leakage of remaining rows, AUC", brief=True),
     "leakage_tpr": _harm("leakage of remaining rows, TPR at 1 % FPR"),
     "leakage_new": _harm("remaining rows newly given away"),

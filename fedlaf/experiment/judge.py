@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -86,10 +86,10 @@ class Judge:
         return replace(unlearned, weights=weights, findings=(*unlearned.findings, *found)), stopped
 
     def judge(
-        self, models: Mapping[str, Weights], onward: Mapping[str, Sequence[float]] | None = None
+        self, models: Mapping[str, Weights], noted: Mapping[str, Mapping[str, float]] | None = None
     ) -> Judgement:
-        """The measures of all models but the retrainings from other seeds, and the verdict; with their
-        distances after further rounds, where training went `onward` from them.
+        """The measures of all models but the retrainings from other seeds, and the verdict; with measures
+        that were `noted` of a model while it was made.
         """
         seen = {model: self._predicted(model, weights) for model, weights in models.items()}
         retrained = [model for model in seen if model.startswith((RETRAINED, REFERENCE))]
@@ -101,10 +101,8 @@ class Judge:
         found = {}
         for model in (model for model in seen if not model.startswith(REFERENCE)):
             both = evaluate(seen[model], self.splits, reference, added=added)
-            found[model] = replace(both, measures={**both.measures, **own[model]})
-            if onward:
-                last = {"resurfacing": onward[model][-1] if model in onward else 0.0}
-                found[model] = replace(found[model], measures={**found[model].measures, **last})
+            more = (noted or {}).get(model, {})
+            found[model] = replace(both, measures={**both.measures, **own[model], **more})
         view = self._view({model: seen[model] for model in found}, models)
         return Judgement(found, scatter, judged(found, scatter, self.plan.gate), view)
 

@@ -173,7 +173,8 @@ class Pipeline(StagedRun):
         models = {"original": original, **{model: stage.weights for model, stage in stages.items()}}
         self.watch.measuring(name)
         onward = self._onward(name, models, registry.after_request, arrives, judge.splits)
-        judged = judge.judge(models | references, onward)
+        noted = resurfacing.noted(stages, onward, registry.after_request.retain_clients)
+        judged = judge.judge(models | references, noted)
         result = RequestResult(
             name, arrives, request.clients, sum(len(request.of(k)) for k in request.clients),
             tuple(sorted(request.withdrawn)), judged.models,

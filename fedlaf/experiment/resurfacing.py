@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fedlaf.core.types import ClientId
 from fedlaf.evaluation import Evaluation
+from fedlaf.method.answers import busiest
+from fedlaf.method.contract import StageResult
 from fedlaf.report import Point
 
 MODELS = ("original", "unlearned", "retrained")
@@ -28,3 +31,16 @@ def distances(points: Mapping[str, Sequence[Point]]) -> dict[str, tuple[float, .
         for model, there in points.items()
         if model != "retrained"
     }
+
+
+def noted(
+    stages: Mapping[str, StageResult], onward: Mapping[str, Sequence[float]], remaining: Sequence[ClientId]
+) -> dict[str, dict[str, float]]:
+    """Measures of models that come from how they were made, and from where training goes on from them."""
+    found: dict[str, dict[str, float]] = {model: {} for model in MODELS}
+    for model, stage in stages.items():
+        most = busiest(stage.records, remaining)
+        found[model] |= {} if most is None else {"fairness_passes": most}
+    for model in found if onward else ():
+        found[model]["resurfacing"] = onward[model][-1] if model in onward else 0.0
+    return found

@@ -49,6 +49,23 @@ class Answers:
         ]
 
 
+def busiest(records: Sequence[RoundRecord], clients: Sequence[ClientId]) -> float | None:
+    """The passes of the busiest of `clients` over their mean, whoever was asked; None where there are none.
+
+    >>> from fedlaf.core.cost import Cost
+    >>> record = RoundRecord("fit", 1, (0, 1), {}, {}, Cost(), (30.0, 10.0))
+    >>> busiest([record], [0, 1, 2, 3])
+    3.0
+    """
+    spent = dict.fromkeys(clients, 0.0)
+    for record in records:
+        for client, passes in zip(record.asked, record.passes, strict=False):
+            if client in spent:
+                spent[client] += passes
+    whole = sum(spent.values())
+    return max(spent.values()) * len(spent) / whole if whole else None
+
+
 def clients_answered(records: Sequence[RoundRecord]) -> tuple[ClientId, ...]:
     """The clients that answered at least once over `records`, in order."""
     return tuple(sorted({client for record in records for client in set(record.asked) - set(record.failed)}))

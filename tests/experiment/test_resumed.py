@@ -129,9 +129,9 @@ def test_what_was_measured_before_is_not_measured_again(
     measured: list[str] = []
     judge = Judge.judge
 
-    def noting(self: Judge, models: Any, onward: Any = None) -> Any:
+    def noting(self: Judge, models: Any, noted: Any = None) -> Any:
         measured.append(self.name)
-        return judge(self, models, onward)
+        return judge(self, models, noted)
 
     monkeypatch.setattr(Judge, "judge", noting)
     again, _ = run(of, tmp_path / "killed", go_on=True)

@@ -11,7 +11,7 @@ from support.federations import RecordingGrid, enrolled, initial_weights, small_
 from fedlaf.core.cost import Cost
 from fedlaf.core.errors import RoundFailed
 from fedlaf.core.request import ForgetRequest
-from fedlaf.method.answers import Answers, clients_answered
+from fedlaf.method.answers import Answers, busiest, clients_answered
 from fedlaf.method.contract import RoundRecord, Stage
 from fedlaf.objectives import Fit
 from fedlaf.strategies.fedavg import FedAvg
@@ -73,3 +73,14 @@ def test_in_a_strict_stage_every_answer_counts(method: FedAvg) -> None:
         RoundFailed, match=r"round 2: 3 clients asked, 2 answered, 1 failed \[2\]; client 2: no luck"
     ):
         method.run(grid, initial_weights(SPEC), stage)
+
+
+def test_the_busiest_client_is_held_against_the_mean_of_all_that_remain() -> None:
+    """Two of four were asked, one twice; who has left does not count."""
+    records = [
+        RoundRecord("one", 1, (0, 1, 9), {}, {}, Cost(), (30.0, 10.0, 500.0)),
+        RoundRecord("two", 1, (0,), {}, {}, Cost(), (20.0,)),
+    ]
+    assert busiest(records, [0, 1, 2, 3]) == pytest.approx(50 / 15)
+    assert busiest(records, [2, 3]) is None
+    assert busiest([], [0]) is None
