@@ -99,7 +99,8 @@ def judged(models: Mapping[str, Evaluation], spread: RetrainSpread, gate: Gate) 
     words = {
         name: word(name, value, known.get(name, nan), limits.get(name, nan), catalogue)
         for name, value in values.items()
-        if not isnan(distances[name])
+        # What retrainings were not measured by has no word beside what they were.
+        if not isnan(distances[name]) and (not limits or name in limits)
     }
     fault, there_was = None, nan
     if original is not None:

@@ -45,8 +45,8 @@ def test_a_full_evaluation_measures_everything_and_judges_it(
     # One pair of retrainings: its distance is the mean and the largest.
     verdict = request["verdict"]
     assert verdict["largest_between_retrainings"] == pytest.approx(request["spread"])
-    assert set(verdict["measures"]) == set(verdict["distances"]) == set(measured["unlearned"])
-    assert set(request["spread"]) == set(measured["unlearned"])
+    assert set(verdict["distances"]) == set(measured["unlearned"])
+    assert set(verdict["measures"]) == set(request["spread"]) == set(measured["unlearned"]) - SOMETIMES
     expected = measured["original"]["js_forget"] / request["spread"]["js_forget"]
     assert verdict["rho"] == pytest.approx(expected)
     for name, word in verdict["measures"].items():
