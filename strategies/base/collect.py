@@ -37,10 +37,10 @@ class ReplyCollector:
         """Take replies as they come. What answers none of the messages `asked` is late and is ignored, and so
         is what comes from a client that was not asked, or again.
         """
-        clients = {node: client for client, node in self.nodes.items()}
+        clients, of_round = {node: client for client, node in self.nodes.items()}, _Asked(asked)
         for message in replies:
             client = clients.get(message.metadata.src_node_id)
-            if client is None or client in self.good or _is_late(message, asked):
+            if client is None or client in self.good or not of_round.by(message):
                 continue
             fault = self._fault(message, client)
             if fault is None:
@@ -93,7 +93,16 @@ class ReplyCollector:
         return [Reply({part: mean.value()}, {ROWS: mean.weight})]
 
 
-def _is_late(reply: Message, asked: Collection[Message]) -> bool:
-    """Whether a reply answers a message of another round, by the ids that the transport gave messages."""
-    ids = {message.metadata.message_id for message in asked} - {""}
-    return bool(ids) and reply.metadata.reply_to_message_id not in ids
+class _Asked:
+    """The messages of a round, by the ids that the transport gave them when it took them."""
+
+    def __init__(self, messages: Collection[Message]) -> None:
+        self.messages = messages
+        self.ids: set[str] = set()
+
+    def by(self, reply: Message) -> bool:
+        """Whether a reply answers one of them; any does where the transport gives no ids."""
+        asked = reply.metadata.reply_to_message_id
+        if asked not in self.ids and len(self.ids) < len(self.messages):  # once a round: all are sent by then
+            self.ids = {message.metadata.message_id for message in self.messages} - {""}
+        return not self.ids or asked in self.ids
