@@ -66,7 +66,7 @@ def test_float_series_of_writers_pass_through_a_transformer(
     assert 0 <= models["original"]["backdoor_success"] <= 100
     assert found["withdrawn"] == [0]
     assert 50 < found["rows"] < 80  # client 0 has three of the seven writers
-    assert len(models["original"]) == len(models["retrained"])
+    assert set(models["original"]) == set(models["retrained"]) - {"fairness_passes"}
     assert len(found["by_class"]["unlearned"]["test"]) == 10
     assert "extractor.1.attention.1.mixed" in found["layers"]["unlearned"]
     assert (found["costs"]["unlearned"]["gradient_passes"] == 0) == (method == "laf")  # closed form
