@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fedlaf.client import batches
 from fedlaf.client.context import ClientContext
 from fedlaf.client.registry import client_step
 from fedlaf.client.steps.masked import only
-from fedlaf.client.steps.training import fit, train
-from fedlaf.core.seeding import torch_stream
+from fedlaf.client.steps.training import fit, rows_in_use, train
 from fedlaf.models.arrays import load_weights, weights_of
 from fedlaf.objectives import Fit, SparseFit
 from fedlaf.protocol.messages import Part, Reply
@@ -36,10 +34,7 @@ def sparse_fit(context: ClientContext, settings: SparseFit) -> Reply:
     instruction = context.instruction
     mask = unpacked(instruction.weights(Part.MASK), base)
     load_weights(context.model, updated(base, mask, instruction.weights(Part.UPDATE)))
-    rows = context.data.labelled(but=context.absent_positions)
-    if settings.labels < 1:
-        drawn = torch_stream(instruction.seed, "labelled", context.client)
-        rows = rows.at(batches.pool(len(rows), round(settings.labels * len(rows)), drawn))
+    rows = rows_in_use(context, settings)
     allowed = {
         name: torch.from_numpy(mask.get(name, np.zeros(array.shape, bool))) for name, array in base.items()
     }

@@ -28,12 +28,18 @@ def fit(context: ClientContext, settings: Fit) -> Reply:
     context.state.clear()
     instruction = context.instruction
     load_weights(context.model, instruction.weights(Part.MODEL))
-    rows = context.data.labelled(but=context.absent_positions)
-    if settings.labels < 1:
-        drawn = torch_stream(instruction.seed, "labelled", context.client)
-        rows = rows.at(batches.pool(len(rows), round(settings.labels * len(rows)), drawn))
+    rows = rows_in_use(context, settings)
     numbers, cost = train(context.model, rows, settings, context.stream("fit", instruction.round))
     return Reply({Part.MODEL: weights_of(context.model)}, numbers, cost)
+
+
+def rows_in_use(context: ClientContext, settings: Fit) -> LabelledRows:
+    """The client's remaining rows that are labelled: the same in every round."""
+    rows = context.data.labelled(but=context.absent_positions)
+    if settings.labels < 1:
+        drawn = torch_stream(context.instruction.seed, "labelled", context.client)
+        rows = rows.at(batches.pool(len(rows), round(settings.labels * len(rows)), drawn))
+    return rows
 
 
 def train(
