@@ -1,6 +1,6 @@
 """Datasets, partitions and corruption: what the clients of a federation hold."""
 
-from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels
+from fedlaf.data.corruption import Backdoor, Backdoors, Trigger, WrongLabels
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows, as_input, is_image, moved
 from fedlaf.data.partition import Dirichlet, Iid, Natural, Overlap, Partition, QuantitySkew, Shards
 from fedlaf.data.request_specs import (
@@ -15,6 +15,7 @@ from fedlaf.data.sources import Digits, FashionSample, Noise, Source, Torchvisio
 
 __all__ = [
     "Backdoor",
+    "Backdoors",
     "Dataset",
     "Digits",
     "Dirichlet",

@@ -10,40 +10,51 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.errors import require, require_count, require_number, require_one_of
 from fedlaf.core.types import ClientId, Shape
+
+
+PLACES = ("lower_right", "lower_left", "upper_right", "upper_left")
+"""Corners of an image; of a series only left (its start) and right (its end) matter."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """A white square of `patch` pixels a side, one pixel from the lower right corner (Gu et al. 2017).
+    """A white square of `patch` pixels a side, one pixel from the corner `place` (Gu et al. 2017).
 
-    In a series [c, L]: `patch` steps at the level `white`, one step from its end.
+    In a series [c, L]: `patch` steps at the level `white`, one step from its end or its start.
     """
 
     patch: int
     target: int
     white: float = 255.0
+    place: str = "lower_right"
 
     def applied(self, x: Tensor) -> Tensor:
         """A copy of inputs [N, c, h, w] or [N, c, L] with the patch in each row."""
         marked = x.clone()
-        here = slice(-self.patch - 1, -1)
-        where = (..., here, here) if x.dim() == 4 else (..., here)
+        first, last = slice(1, self.patch + 1), slice(-self.patch - 1, -1)
+        down = last if self.place.startswith("lower") else first
+        along = last if self.place.endswith("right") else first
+        where = (..., down, along) if x.dim() == 4 else (..., along)
         marked[where] = self.white
         return marked
 
 
 @dataclass(frozen=True)
 class Backdoor:
-    """A `share` of the rows of each of `clients` carries the trigger and the label `target`."""
+    """A `share` of the rows of each of `clients` carries the trigger, a square of `patch` pixels in the corner
+    `place`, and the label `target`.
+    """
 
     clients: Sequence[ClientId] = (0,)
     share: float = 0.5
     patch: int = 5
     target: int = 9
+    place: str = "lower_right"
 
     def __post_init__(self) -> None:
+        require_one_of("place", self.place, PLACES)
         object.__setattr__(self, "clients", tuple(self.clients))
         _require_once("clients", self.clients)
         require_number("share", self.share, above=0, at_most=1)
@@ -59,11 +70,38 @@ class Backdoor:
         unit = "pixels of an image" if len(shape) == 3 else "steps of a series"
         require(self.patch < side, "patch", f"fewer than the {side} {unit}", self.patch)
         require(self.target < num_classes, "target", f"a class below {num_classes}", self.target)
-        return Trigger(self.patch, self.target, white)
+        return Trigger(self.patch, self.target, white, self.place)
 
-    def planted(self, rows: int, stream: np.random.Generator) -> npt.NDArray[np.bool_]:
-        """Which of a client's rows carry the trigger, bool [P]: exactly round(share * P) of them."""
-        return _chosen(rows, self.share, stream)
+    def planted(
+        self, rows: int, stream: np.random.Generator, *, taken: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Which of a client's rows carry the trigger, bool [P]: exactly round(share * P) of them, none that
+        another trigger has `taken`. Raises InvalidValue where so many are not left.
+        """
+        free = np.arange(rows) if taken is None else np.flatnonzero(~taken)
+        wanted = round(self.share * rows)
+        expected = f"at most the {len(free)} of a client's {rows} rows that carry no other trigger"
+        require(wanted <= len(free), "share", expected, self.share)
+        marks = np.zeros(rows, bool)
+        marks[free[stream.choice(len(free), wanted, replace=False)]] = True
+        return marks
+
+
+@dataclass(frozen=True)
+class Backdoors:
+    """Several backdoors, each with a place or a label of its own; a client may have more than one of them, in
+    different rows.
+    """
+
+    each: Sequence[Backdoor]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "each", tuple(self.each))
+        for number, one in enumerate(self.each):
+            require(isinstance(one, Backdoor), f"each.{number}", "a Backdoor", one)
+        places = [one.place for one in self.each]
+        expected = "at least one backdoor, each in a place of its own"
+        require(len(set(places)) == len(places) > 0, "each", expected, places)
 
 
 @dataclass(frozen=True)

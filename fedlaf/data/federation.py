@@ -14,7 +14,7 @@ from fedlaf.core.errors import require, require_count, within
 from fedlaf.core.request import Holdings
 from fedlaf.core.seeding import numpy_stream
 from fedlaf.core.types import ClientId, Indices
-from fedlaf.data.corruption import Backdoor, Trigger, WrongLabels, plant
+from fedlaf.data.corruption import Backdoor, Backdoors, Trigger, WrongLabels, plant
 from fedlaf.data.dataset import Dataset, LabelledRows, Rows
 from fedlaf.data.partition import Partition
 from fedlaf.data.row_access import RowAccessLog
@@ -61,16 +61,16 @@ class Federation:
     """Indices, labels and marks of every client over one dataset.
 
     `parts[k]` are client k's rows of the training set (int64 [P]), `labels[k]` the labels it
-    holds, `planted[k]` marks rows that carry the trigger, `wrong[k]` rows with a wrong label. `server`
-    are rows that no client holds.
+    holds, `marks[k]` says which of the `triggers` a row carries (int64 [P]; 1 is the first, 0 none),
+    `wrong[k]` marks rows with a wrong label. `server` are rows that no client holds.
     """
 
     dataset: Dataset
     parts: tuple[Indices, ...]
     labels: tuple[npt.NDArray[np.int64], ...]
-    planted: tuple[npt.NDArray[np.bool_], ...]
+    marks: tuple[npt.NDArray[np.int64], ...]
     wrong: tuple[npt.NDArray[np.bool_], ...]
-    trigger: Trigger | None = None
+    triggers: tuple[Trigger, ...] = ()
     server: Indices | None = None
 
     def __len__(self) -> int:
@@ -79,8 +79,8 @@ class Federation:
     def client(self, client: ClientId) -> ClientData:
         """The rows of `client`, gathered from the dataset."""
         x = self.dataset.train.x[torch.from_numpy(self.parts[client])]
-        if self.trigger is not None:
-            x = plant(x, self.planted[client], self.trigger)
+        for number, trigger in enumerate(self.triggers, start=1):
+            x = plant(x, self.marks[client] == number, trigger)
         return ClientData(LabelledRows(x, torch.from_numpy(self.labels[client])))
 
     def on_server(self) -> Rows:
@@ -88,6 +88,11 @@ class Federation:
         none = np.zeros(0, np.int64)
         held = torch.from_numpy(none if self.server is None else self.server)
         return self.dataset.train.unlabelled().at(held)
+
+    @cached_property
+    def planted(self) -> tuple[npt.NDArray[np.bool_], ...]:
+        """Which rows of each client carry a trigger, bool [P]."""
+        return tuple(marks > 0 for marks in self.marks)
 
     @cached_property
     def holdings(self) -> Holdings:
@@ -108,7 +113,7 @@ class FederationSpec:
     partition: Partition
     clients: int
     seed: int
-    backdoor: Backdoor | None = None
+    backdoor: Backdoor | Backdoors | None = None
     wrong_labels: WrongLabels | None = None
     server_rows: int = 0
 
@@ -130,8 +135,8 @@ def build(spec: FederationSpec) -> Federation:
     groups = None if dataset.groups is None else dataset.groups.numpy()[held]
     parts = tuple(held[part] for part in spec.partition(right[held], spec.clients, stream, groups=groups))
     labels = [right[part] for part in parts]
-    planted = [np.zeros(len(part), bool) for part in parts]
-    trigger = None
+    marks = [np.zeros(len(part), np.int64) for part in parts]
+    triggers: list[Trigger] = []
     if spec.wrong_labels is not None:
         _mislabel(spec, spec.wrong_labels, labels, dataset.num_classes)
     wrong = tuple(held != right[part] for held, part in zip(labels, parts, strict=True))
@@ -139,14 +144,8 @@ def build(spec: FederationSpec) -> Federation:
         expected = "null (corruption=none) where inputs are neither images nor series"
         require(len(dataset.shape) in (2, 3), "corruption.backdoor", expected, dataset.shape)
         with within("corruption.backdoor"):
-            white = dataset.largest_input
-            trigger = spec.backdoor.trigger(dataset.shape, dataset.num_classes, white=white)
-            for k in _known(spec.backdoor.clients, spec.clients):
-                stream = numpy_stream(spec.seed, "backdoor", k)
-                planted[k] = spec.backdoor.planted(len(parts[k]), stream)
-                labels[k] = np.where(planted[k], spec.backdoor.target, labels[k])
-            _require_some("share", spec.backdoor.share, sum(int(marks.sum()) for marks in planted))
-    return Federation(dataset, parts, tuple(labels), tuple(planted), wrong, trigger, server)
+            triggers = _planted(spec, spec.backdoor, dataset, marks, labels)
+    return Federation(dataset, parts, tuple(labels), tuple(marks), wrong, tuple(triggers), server)
 
 
 def _divided(rows: int, spec: FederationSpec) -> tuple[Indices, Indices]:
@@ -156,6 +155,37 @@ def _divided(rows: int, spec: FederationSpec) -> tuple[Indices, Indices]:
     stream = numpy_stream(spec.seed, "server rows")
     server = np.sort(stream.permutation(rows)[: spec.server_rows]).astype(np.int64)
     return np.setdiff1d(np.arange(rows, dtype=np.int64), server), server
+
+
+def _planted(
+    spec: FederationSpec, backdoor: Backdoor | Backdoors, dataset: Dataset,
+    marks: list[npt.NDArray[np.int64]], labels: list[npt.NDArray[np.int64]],
+) -> list[Trigger]:  # fmt: skip
+    """The triggers; marks of rows and their labels are changed in place."""
+    if isinstance(backdoor, Backdoors):
+        triggers = []
+        for number, one in enumerate(backdoor.each, start=1):
+            with within(f"each.{number - 1}"):
+                triggers.append(_plant_one(spec, one, number, dataset, marks, labels))
+        return triggers
+    return [_plant_one(spec, backdoor, 1, dataset, marks, labels)]
+
+
+def _plant_one(
+    spec: FederationSpec, one: Backdoor, number: int, dataset: Dataset,
+    marks: list[npt.NDArray[np.int64]], labels: list[npt.NDArray[np.int64]],
+) -> Trigger:  # fmt: skip
+    trigger = one.trigger(dataset.shape, dataset.num_classes, white=dataset.largest_input)
+    rows = 0
+    for k in _known(one.clients, spec.clients):
+        names = ("backdoor", k) if number == 1 else ("backdoor", k, number)
+        stream = numpy_stream(spec.seed, *names)
+        marked = one.planted(len(labels[k]), stream, taken=marks[k] > 0)
+        marks[k] = np.where(marked, number, marks[k])
+        labels[k] = np.where(marked, one.target, labels[k])
+        rows += int(marked.sum())
+    _require_some("share", one.share, rows)
+    return trigger
 
 
 def _mislabel(

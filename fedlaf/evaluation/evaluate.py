@@ -67,8 +67,8 @@ def evaluate(
         "accuracy_forget": accuracy(found.forget, splits.forget.y.numpy()),
         "accuracy_test": accuracy(found.test, splits.test.y.numpy()),
     }
-    if found.triggered is not None:
-        measures["backdoor_success"] = backdoor_success(found.triggered, splits.target)
+    if found.triggered is not None and splits.triggered is not None:
+        measures["backdoor_success"] = backdoor_success(found.triggered, splits.triggered.y.numpy())
     measures |= _by_removed_class(found, splits)
     if asr is not None:
         measures["attack_success"] = attack_success(found.retain, found.forget, found.test, asr)

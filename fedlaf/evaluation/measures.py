@@ -18,14 +18,14 @@ def accuracy(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> flo
     return 100.0 * float((probabilities.argmax(1) == labels).mean())
 
 
-def backdoor_success(probabilities: Probabilities, target: int) -> float:
-    """Percentage of rows [N, C] that carry the trigger and are taken for `target`; NaN without rows.
+def backdoor_success(probabilities: Probabilities, targets: npt.NDArray[np.int64]) -> float:
+    """Percentage of rows [N, C] that carry a trigger and are taken for its target [N]; NaN without rows.
 
     The rows are test rows of other classes than the target (Gu et al., BadNets, 2017).
     """
     if len(probabilities) == 0:
         return float("nan")
-    return 100.0 * float((probabilities.argmax(1) == target).mean())
+    return 100.0 * float((probabilities.argmax(1) == targets).mean())
 
 
 def js_divergence(left: Probabilities, right: Probabilities) -> float:

@@ -32,16 +32,15 @@ def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class EvaluationSplits:
-    """The rows that models are measured on; `triggered` are test rows with the trigger, or None,
-    `removed` the classes of which no row remains. `owners` has the client of each remaining and each
+    """The rows that models are measured on; `triggered` are test rows with a trigger, whose labels are its
+    target, or None; `removed` the classes of which no row remains. `owners` has the client of each remaining and each
     forgotten row, by kind.
     """
 
     retain: LabelledRows
     forget: LabelledRows
     test: LabelledRows
-    triggered: Rows | None = None
-    target: int = -1
+    triggered: LabelledRows | None = None
     removed: tuple[int, ...] = ()
     owners: Mapping[str, Indices] = field(default_factory=dict)
 
@@ -81,13 +80,11 @@ def splits_for(federation: Federation, request: ForgetRequest, removed: ForgetRe
         owners["forget"] += [k] * len(asked)
         owners["retain"] += [k] * len(kept)
     test = federation.dataset.test
-    triggered, target = None, -1
-    if federation.trigger is not None:
-        target = federation.trigger.target
-        triggered = Rows(federation.trigger.applied(test.x[test.y != target]))
+    marked = [(t.applied(test.x[test.y != t.target]), t.target) for t in federation.triggers]
+    triggered = [LabelledRows(x, test.y.new_full((len(x),), target)) for x, target in marked]
     retain, forget = _joined(retain_parts), _joined(forget_parts)
     return EvaluationSplits(
-        retain, forget, test, triggered, target, removed_classes(retain, forget),
+        retain, forget, test, _joined(triggered) if triggered else None, removed_classes(retain, forget),
         {kind: np.array(held, np.int64) for kind, held in owners.items()},
     )  # fmt: skip
 

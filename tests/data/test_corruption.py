@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.data import Backdoor, Trigger, WrongLabels
+from fedlaf.data import Backdoor, Backdoors, Trigger, WrongLabels
 from fedlaf.data.corruption import plant
 
 FEW = settings(max_examples=40, deadline=None)
@@ -155,3 +155,36 @@ def test_a_trigger_must_fit_the_images_and_the_classes() -> None:
         Backdoor(patch=8).trigger((1, 9, 8), 10)
     with pytest.raises(InvalidValue, match=r"^target: expected a class below 9, got 9"):
         Backdoor(target=9).trigger((1, 28, 28), 9)
+
+
+@pytest.mark.parametrize(
+    ("place", "rows", "columns"),
+    [("lower_left", [4, 5, 6], [1, 2, 3]), ("upper_right", [1, 2, 3], [6, 7, 8]),
+     ("upper_left", [1, 2, 3], [1, 2, 3]), ("lower_right", [4, 5, 6], [6, 7, 8])],
+)  # fmt: skip
+def test_a_trigger_is_in_its_own_corner(place: str, rows: list[int], columns: list[int]) -> None:
+    marked = Trigger(3, 9, place=place).applied(torch.zeros(1, 1, 8, 10, dtype=torch.uint8))
+    where = (marked[0, 0] == 255).nonzero()
+    assert sorted(set(where[:, 0].tolist())) == rows
+    assert sorted(set(where[:, 1].tolist())) == columns
+    assert len(where) == 9
+
+
+def test_a_second_trigger_takes_none_of_the_first_ones_rows() -> None:
+    taken = Backdoor(share=0.6).planted(50, stream())
+    more = Backdoor(share=0.4).planted(50, stream(1), taken=taken)
+    assert more.sum() == 20
+    assert not (more & taken).any()
+    with pytest.raises(InvalidValue, match=r"^share: expected at most the 20 of a client's 50 rows"):
+        Backdoor(share=0.5).planted(50, stream(1), taken=taken)
+
+
+def test_backdoors_are_told_apart_by_their_places() -> None:
+    with pytest.raises(InvalidValue, match=r"^each: expected at least one backdoor, each in a place"):
+        Backdoors([Backdoor(), Backdoor(target=2)])
+    with pytest.raises(InvalidValue, match=r"^each: expected at least one backdoor"):
+        Backdoors([])
+    with pytest.raises(InvalidValue, match=r"^each\.1: expected a Backdoor"):
+        Backdoors([Backdoor(), 3])  # type: ignore[list-item]
+    with pytest.raises(InvalidValue, match=r"^place: expected lower_right"):
+        Backdoor(place="middle")

@@ -176,8 +176,7 @@ def test_a_federation_deals_out_groups_but_for_the_servers_rows() -> None:
 def test_a_series_trigger_holds_some_steps_at_the_largest_input() -> None:
     source = Series()
     federation = build(FederationSpec(source, Iid(), 2, 0, backdoor=Backdoor((0,), 0.5, 3, 1)))
-    trigger, whole = federation.trigger, source.load().train.x
-    assert trigger is not None
+    (trigger,), whole = federation.triggers, source.load().train.x
     marked = trigger.applied(whole)
     assert (marked[..., 8:11] == whole.max()).all()
     assert torch.equal(marked[..., :8], whole[..., :8])

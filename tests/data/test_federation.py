@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedlaf.core.errors import InvalidValue
-from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, Rows, WrongLabels, load_once
+from fedlaf.data import Backdoor, Backdoors, Digits, Dirichlet, Iid, Rows, WrongLabels, load_once
 from fedlaf.data.federation import ClientData, Federation, FederationSpec, build
 
 CLEAN = FederationSpec(Digits(train_rows=120, test_rows=30), Iid(), 4, 0)
@@ -32,7 +32,7 @@ def test_a_clean_federation_hands_every_row_to_one_client_as_it_is() -> None:
     assert len(federation) == 4
     assert federation.sizes == {0: 30, 1: 30, 2: 30, 3: 30}
     assert sorted(np.concatenate(federation.parts).tolist()) == list(range(120))
-    assert federation.trigger is None
+    assert federation.triggers == ()
     for client in range(4):
         data = federation.client(client)
         positions = torch.from_numpy(federation.parts[client])
@@ -87,6 +87,32 @@ def test_a_backdoor_is_planted_at_its_clients_alone() -> None:
     assert not any(marks.any() for marks in federation.wrong)  # a planted target is no wrong label
 
 
+def test_unlike_backdoors_are_each_where_they_belong() -> None:
+    second = Backdoor((1, 2), share=0.2, patch=2, target=5, place="upper_left")
+    federation = build(replace(CLEAN, backdoor=Backdoors([BACKDOOR, second])))
+    alone = build(replace(CLEAN, backdoor=BACKDOOR))
+    assert [[int((marks == n).sum()) for n in (1, 2)] for marks in federation.marks] == [
+        [0, 0], [15, 6], [0, 6], [0, 0],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(federation.marks[1] == 1, alone.planted[1])  # the first stays where it was
+    for client in (1, 2):
+        rows, marks = federation.client(client).rows, federation.marks[client]
+        assert (rows.y.numpy()[marks == 2] == 5).all()
+        corners = (rows.x[:, 0, 1:3, 1:3], rows.x[:, 0, 5:7, 5:7])
+        upper, lower = ((corner == 255).flatten(1).all(1).numpy() for corner in corners)
+        assert upper[marks == 2].all()
+        assert lower[marks == 1].all()
+        kept = right_labels(federation, client)[marks == 0]
+        np.testing.assert_array_equal(rows.y.numpy()[marks == 0], kept)
+    assert [trigger.target for trigger in federation.triggers] == [3, 5]
+
+
+def test_an_unlike_backdoor_that_does_not_fit_is_named() -> None:
+    second = Backdoor((1,), share=0.8, patch=2, target=5, place="upper_left")
+    with pytest.raises(InvalidValue, match=r"^corruption\.backdoor\.each\.1\.share: expected at most the 15"):
+        fresh(replace(CLEAN, backdoor=Backdoors([BACKDOOR, second])))
+
+
 def test_wrong_labels_are_planted_at_their_clients_alone_and_leave_pixels() -> None:
     federation = build(replace(CLEAN, wrong_labels=WRONG))
     assert [int(marks.sum()) for marks in federation.wrong] == [0, 0, 15, 0]
@@ -96,7 +122,7 @@ def test_wrong_labels_are_planted_at_their_clients_alone_and_leave_pixels() -> N
             held.y.numpy() != right_labels(federation, client), federation.wrong[client]
         )
         assert torch.equal(held.x, build(CLEAN).client(client).rows.x)
-    assert federation.trigger is None
+    assert federation.triggers == ()
 
 
 def test_wrong_labels_at_nobody_in_particular_are_at_everybody_but_not_the_same() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
-from fedlaf.data import Backdoor, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
+from fedlaf.data import Backdoor, Backdoors, Digits, Dirichlet, Iid, LabelledRows, Rows, WrongLabels
 from fedlaf.data.federation import Federation, FederationSpec, build
 from fedlaf.evaluation import Evaluation, EvaluationSplits, Predictions, digest, evaluate, predict, splits_for
 from fedlaf.evaluation.measures import accuracy, backdoor_success, js_divergence, tug_of_war
@@ -78,14 +78,26 @@ def test_triggered_rows_are_test_rows_of_other_classes_with_the_trigger() -> Non
     found = splits_for(federation, of(federation, {0: [0]}), ForgetRequest())
     test = federation.dataset.test
     others = test.x[test.y != 3]
-    assert found.target == 3
-    assert type(found.triggered) is Rows
+    assert found.triggered is not None
+    assert set(found.triggered.y.tolist()) == {3}
     assert len(found.triggered) == len(others) < len(test)
     assert (found.triggered.x[:, :, 5:7, 5:7] == 255).all()
     untouched = torch.ones(8, 8, dtype=torch.bool)
     untouched[5:7, 5:7] = False
     assert torch.equal(found.triggered.x[..., untouched], others[..., untouched])
     assert torch.equal(found.test.x, test.x)
+
+
+def test_of_several_triggers_each_is_tried_on_test_rows_of_other_classes_than_its_own() -> None:
+    first, second = Backdoor((0,), 0.5, 2, 3), Backdoor((1,), 0.5, 2, 5, place="upper_left")
+    federation = build(replace(CLEAN, backdoor=Backdoors([first, second])))
+    found = splits_for(federation, of(federation, {0: [0]}), ForgetRequest()).triggered
+    test = federation.dataset.test
+    others = [int((test.y != target).sum()) for target in (3, 5)]
+    assert found is not None
+    assert found.y.tolist() == [3] * others[0] + [5] * others[1]
+    assert (found.x[: others[0], :, 5:7, 5:7] == 255).all()
+    assert (found.x[others[0] :, :, 1:3, 1:3] == 255).all()
 
 
 def test_clients_without_rows_do_not_disturb() -> None:
@@ -115,7 +127,7 @@ def test_some_are_evenly_spaced_over_each_kind() -> None:
     assert whole.triggered is not None
     places = torch.from_numpy(spaced(len(whole.triggered), 5))
     assert torch.equal(few.triggered.x, whole.triggered.x[places])
-    assert few.target == whole.target
+    assert torch.equal(few.triggered.y, whole.triggered.y[places])
     assert splits_for(build(CLEAN), of(federation, {0: [3]}), ForgetRequest()).some(2).triggered is None
 
 
@@ -193,7 +205,8 @@ def splits(*, triggered: bool = True) -> EvaluationSplits:
         LabelledRows(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.randint(3, (n,), generator=stream))
         for n in (6, 4, 5)
     ]
-    return EvaluationSplits(*parts, Rows(parts[0].x[:3]) if triggered else None, 1 if triggered else -1)
+    marked = LabelledRows(parts[0].x[:3], torch.ones(3, dtype=torch.int64))
+    return EvaluationSplits(*parts, marked if triggered else None)
 
 
 def right(model: Predictions, rows: EvaluationSplits) -> list[float]:
@@ -209,7 +222,7 @@ def test_each_measure_is_that_of_its_own_rows() -> None:
         "accuracy_retain": accuracy(found.retain, rows.retain.y.numpy()),
         "accuracy_forget": accuracy(found.forget, rows.forget.y.numpy()),
         "accuracy_test": accuracy(found.test, rows.test.y.numpy()),
-        "backdoor_success": backdoor_success(found.triggered, 1),
+        "backdoor_success": backdoor_success(found.triggered, np.ones(3, np.int64)),
         "js_retain": js_divergence(found.retain, reference.retain),
         "js_forget": js_divergence(found.forget, reference.forget),
         "js_test": js_divergence(found.test, reference.test),

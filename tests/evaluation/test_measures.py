@@ -119,13 +119,14 @@ def test_accuracy_is_the_percentage_of_right_rows() -> None:
 
 def test_backdoor_success_is_the_percentage_taken_for_the_target() -> None:
     p = np.array([[0.7, 0.3], [0.1, 0.9], [0.2, 0.8], [0.4, 0.6]])
-    assert backdoor_success(p, 1) == 75.0
-    assert backdoor_success(p, 0) == 25.0
-    assert backdoor_success(p, 7) == 0.0
+    assert backdoor_success(p, np.full(4, 1)) == 75.0
+    assert backdoor_success(p, np.full(4, 0)) == 25.0
+    assert backdoor_success(p, np.full(4, 7)) == 0.0
+    assert backdoor_success(p, np.array([0, 1, 0, 0])) == 50.0  # two triggers, each with its own target
 
 
 def test_without_rows_a_measure_is_nan() -> None:
     nothing = np.empty((0, 3))
     assert math.isnan(accuracy(nothing, np.empty(0, np.int64)))
-    assert math.isnan(backdoor_success(nothing, 0))
+    assert math.isnan(backdoor_success(nothing, np.empty(0, np.int64)))
     assert math.isnan(js_divergence(nothing, nothing))

@@ -28,7 +28,7 @@ def with_identities(federation: Federation, identities: Mapping[ClientId, Client
 
     parts, labels = grown(federation.parts), grown(federation.labels)
     return replace(
-        federation, parts=parts, labels=labels, planted=grown(federation.planted),
+        federation, parts=parts, labels=labels, marks=grown(federation.marks),
         wrong=grown(federation.wrong),
     )  # fmt: skip
 
