@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from fedlaf.core.errors import require, require_count, require_number
+from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.contract import ClientRegistry, Finding, Need
 from fedlaf.models.arrays import as_tensors, load_weights
-from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form
-from fedlaf.objectives.laf_closed_form import unpacked
+from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form, laf_directions
+from fedlaf.objectives.laf_closed_form import PROJECTION, unpacked
 from fedlaf.objectives.laf_targets import shift_of_representations
 from fedlaf.protocol.exact_sum import exact_sum
 from fedlaf.protocol.messages import Part, Reply
@@ -30,7 +31,8 @@ from fedlaf.strategies.base.strategy import ForgetStrategy
 
 @dataclass(frozen=True)
 class Laf(ForgetStrategy):
-    """Features, thresholds, targets; with several forgetting clients their common direction before targets.
+    """Features, thresholds, targets; with several forgetting clients their common directions before targets,
+    in two rounds.
 
     `ridge` is lambda over the mean diagonal. `cohort` limits how many clients with rows that remain are
     asked; their sums are weighted up to all. Strict throughout, because a missing party biases the result.
@@ -48,12 +50,12 @@ class Laf(ForgetStrategy):
             require_count("cohort", self.cohort)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        """Three rounds, or four."""
+        """Three rounds, or five."""
         several = len(_contributing(registry, self.rule)["forget"]) > 1
         return [
             self._phase("features", Who.RETAIN),
             self._phase("thresholds", Who.RETAIN),
-            *([self._phase("direction", Who.FORGET)] if several else []),
+            *([self._phase(name, Who.FORGET) for name in ("direction", "marks")] if several else []),
             self._phase("targets", Who.FORGET),
         ]
 
@@ -85,8 +87,9 @@ class Laf(ForgetStrategy):
         extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
         if phase.name == "features":
             return extractor
-        names = [name for name in ("mean", "root", "direction") if name in state.aux]
-        sent = {Part.VAE: {name: state.aux[name] for name in names}, Part.HEAD: head_of(state.weights)}
+        more = ("direction", "division") if phase.name == "marks" else ("directions",)
+        names = [name for name in ("mean", "root", *more) if name in state.aux]
+        sent = {Part.WHITENING: {name: state.aux[name] for name in names}, Part.HEAD: head_of(state.weights)}
         return sent if phase.name == "thresholds" else {**sent, **extractor}
 
     def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
@@ -103,8 +106,13 @@ class Laf(ForgetStrategy):
                 threshold = laf_closed_form.error_threshold(sums["errors"], self.rule.outlier_quantile)
                 return self._with(state, threshold=threshold, retain=sums["posteriors"] * state.aux["scale"])
             case "direction":
-                direction = laf_closed_form.outlier_direction(sums["outliers"], self.rule)
-                return self._with(state, direction=direction.numpy())
+                one = laf_directions.outlier_direction(sums["outliers"], self.rule)
+                where = laf_directions.division(sums["gram"])
+                return self._with(state, direction=one.numpy(), division=where.numpy())
+            case "marks":
+                one, left = torch.from_numpy(state.aux["direction"]), float(sums["left"])
+                found = laf_directions.unlike_directions(one, sums["outliers"], left, self.rule)
+                return self._with(state, directions=found.numpy())
             case _:
                 return self._solved(state, sums)
 
@@ -130,16 +138,26 @@ class Laf(ForgetStrategy):
     def _solved(self, state: ServerState, sums: Mapping[str, Tensor]) -> ServerState:
         whole = unpacked(state.aux["gram"] + sums["features"])
         change = laf_closed_form.ridge_solution(sums["cross"], whole, self.ridge)
+        slope = self._of_features(state, change[:, :-1])
         shift = label_shift.logit_shift(self.shares(state, sums))
         bias = shift_of_representations(_head(state), shift, torch.from_numpy(state.aux["mean"]))
         extractor = extractor_of(state.weights)
         weight_name, bias_name = list(extractor)[-2:]
-        moved = {weight_name: change[:, :-1], bias_name: change[:, -1] + bias}
+        moved = {weight_name: slope, bias_name: change[:, -1] + bias}
         extractor = {
             name: (array + moved[name].numpy()).astype(array.dtype) if name in moved else array
             for name, array in extractor.items()
         }
-        return replace(state, weights=with_extractor(state.weights, extractor))
+        return self._with(
+            replace(state, weights=with_extractor(state.weights, extractor)), shift=shift.numpy()
+        )
+
+    def _of_features(self, state: ServerState, change: Tensor) -> Tensor:
+        """The change [D, P] of the layer's weights, from that of the features' projections [D, k]."""
+        *_, weight, _ = extractor_of(state.weights).values()
+        stream = torch_stream(state.aux["seed"], state.aux["stage"], PROJECTION)
+        matrix = self.rule.projected(weight.shape[1], stream)
+        return change if matrix is None else change @ matrix.T
 
     def limits(self, registry: ClientRegistry) -> Sequence[Finding]:
         """Wrong labels, which nothing without labels can see; rows of clients with too few of them."""

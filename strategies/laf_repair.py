@@ -11,6 +11,7 @@ from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry, Need
 from fedlaf.objectives.classification import Fit
 from fedlaf.protocol.messages import Part, Reply
+from fedlaf.strategies.base.aggregate import remove_reverting_component
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
 from fedlaf.strategies.base.strategy import ForgetStrategy
 from fedlaf.strategies.laf import Laf
@@ -23,13 +24,15 @@ class Repair(ForgetStrategy):
     """After the phases of LAF, `repair_rounds` of federated averaging by the clients with rows that remain.
 
     `repair.labels` is the share of those rows that is labelled; with 0 this is plain LAF. Repair
-    trains the whole model, the head too (Shen et al., ICLR 2024). Goes before the LAF it repairs in a
-    class's bases.
+    trains the whole model, the head too (Shen et al., ICLR 2024). With `one_way` no round's mean update goes
+    back toward the model from before the request: what it has of that direction is taken off, as FedOSD does
+    in recovery (AAAI 2025). Goes before the LAF it repairs in a class's bases.
     """
 
     repair: Fit = field(default_factory=lambda: Fit(labels=0.25))
     repair_rounds: int = 1
     cohort: int | None = None
+    one_way: bool = False
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS})
 
@@ -47,6 +50,11 @@ class Repair(ForgetStrategy):
         whole = super().phases(registry)  # type: ignore[safe-super]
         return [*whole, *([repair] if wanted else [])]
 
+    def server_init(self, state: ServerState, registry: ClientRegistry) -> ServerState:
+        """LAF's, and the model from before the request where the way back to it is closed."""
+        begun = super().server_init(state, registry)
+        return replace(begun, aux={**begun.aux, "original": state.weights}) if self.one_way else begun
+
     def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
         """The whole model for repair, else what LAF sends."""
         if phase.step == "fit":
@@ -57,13 +65,19 @@ class Repair(ForgetStrategy):
         """The mean of the repaired models, else what LAF makes of the replies."""
         if phase.step == "fit":
             (mean,) = replies
-            return replace(state, weights=mean.arrays[Part.MODEL])
+            repaired = mean.arrays[Part.MODEL]
+            if self.one_way:
+                now, origin = state.weights, state.aux["original"]
+                repaired = remove_reverting_component(now, repaired, now, origin)
+            return replace(state, weights=repaired)
         return super().aggregate(phase, state, replies)  # type: ignore[safe-super]
 
 
 @dataclass(frozen=True)
 class LafRepair(Repair, Laf):
-    """Repair after LAF in closed form."""
+    """Repair after LAF in closed form, whose way back is closed."""
+
+    one_way: bool = True
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LABELS, Need.LINEAR})
 

@@ -16,7 +16,7 @@ from fedlaf.core.types import ClientId
 from fedlaf.data import LabelledRows, RowAccessLog, Rows
 from fedlaf.data.federation import ClientData
 from fedlaf.models import Density, Gaussian, Vae, build_vae, in_precision
-from fedlaf.objectives import Forget, Represent, TargetRule
+from fedlaf.objectives import ClosedForm, Forget, Represent, TargetRule
 from fedlaf.protocol.messages import Instruction, decode_instruction
 
 TEACHER = "teacher"
@@ -70,7 +70,7 @@ class ClientContext:
             return Gaussian(self.model.dims).to(self.device)
         return self.vae(settings, name)
 
-    def vae(self, settings: Represent | Forget | TargetRule, name: str) -> Vae:
+    def vae(self, settings: Represent | Forget | TargetRule | ClosedForm, name: str) -> Vae:
         """A VAE with the same initial weights on all clients."""
         seed = seed_for(self.instruction.seed, self.instruction.stage, name)
         vae = build_vae(self.model.dims, settings.latent, settings.decoder, seed).to(self.device)

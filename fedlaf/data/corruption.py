@@ -13,7 +13,6 @@ from torch import Tensor
 from fedlaf.core.errors import require, require_count, require_number, require_one_of
 from fedlaf.core.types import ClientId, Shape
 
-
 PLACES = ("lower_right", "lower_left", "upper_right", "upper_left")
 """Corners of an image; of a series only left (its start) and right (its end) matter."""
 
@@ -43,8 +42,8 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Backdoor:
-    """A `share` of the rows of each of `clients` carries the trigger, a square of `patch` pixels in the corner
-    `place`, and the label `target`.
+    """A `share` of the rows of each of `clients` carries the trigger, a square of `patch` pixels in the
+    corner `place`, and the label `target`.
     """
 
     clients: Sequence[ClientId] = (0,)

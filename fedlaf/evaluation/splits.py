@@ -33,8 +33,8 @@ def spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
 @dataclass(frozen=True)
 class EvaluationSplits:
     """The rows that models are measured on; `triggered` are test rows with a trigger, whose labels are its
-    target, or None; `removed` the classes of which no row remains. `owners` has the client of each remaining and each
-    forgotten row, by kind.
+    target, or None; `removed` the classes of which no row remains. `owners` has the client of each remaining
+    and each forgotten row, by kind.
     """
 
     retain: LabelledRows

@@ -8,6 +8,7 @@ functions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.settings import internal
-from fedlaf.objectives.laf_targets import FEW
 
 SHRINKAGE = 0.1
 """How much of h's covariance is replaced by a multiple of the identity of the same trace, as in Gaussian."""
+
+PROJECTION = "projection"
+"""The name of the random stream of projections: one for all clients and the server."""
 
 OCTAVES, PER_OCTAVE = 16, 64
 """Errors are counted in bins from 2^-16 to 2^16, each 1 % wide: a threshold is exact to that."""
@@ -35,20 +38,28 @@ class ClosedForm:
     A forget row is an outlier when its error under h is above that of all but a share `outlier_quantile` of
     the retain rows. `most_rows` is how many retain rows a client uses (None: all). `min_rows` is the least
     number of rows behind a contribution; with `secure_aggregation` it holds for the sum of all clients
-    instead. `threshold` is filled in by the server.
+    instead. `projection` is how many random projections, the same at all clients, stand for the features
+    where these are more (None: never). The rest is filled in by the server.
     """
 
     outlier_quantile: float = 0.05
     most_rows: int | None = None
     min_rows: int = 10
     secure_aggregation: bool = False
+    projection: int | None = None
     threshold: float = internal(0.0)
+    keep_targets: bool = internal(False)
+    latent: int = internal(8)
+    decoder: str = internal("linear")
+    error: str = internal("mean")
+    density: str = internal("gaussian")
 
     def __post_init__(self) -> None:
         require_number("outlier_quantile", self.outlier_quantile, above=0, at_most=0.5)
         require_count("min_rows", self.min_rows)
-        if self.most_rows is not None:
-            require_count("most_rows", self.most_rows)
+        for name in ("most_rows", "projection"):
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name))
 
     @property
     def floor(self) -> int:
@@ -60,6 +71,26 @@ class ClosedForm:
         """The quantile of a whitened component that only `outlier_quantile` of the retain rows exceed."""
         return NormalDist().inv_cdf(1 - self.outlier_quantile)
 
+    def outlier(self, found: Tensor) -> Tensor:
+        """Which rows [N] have an error [N] above the threshold; none where they are fewer than the floor."""
+        outlier = found > self.threshold
+        return outlier if int(outlier.sum()) >= self.floor else torch.zeros_like(outlier)
+
+    def frequent(self, outliers: float, rows: float) -> bool:
+        """Whether so many outliers among `rows` are at least twice as frequent as among retain rows."""
+        return outliers >= 2 * self.outlier_quantile * rows
+
+    def projected(self, features: int, stream: torch.Generator) -> Tensor | None:
+        """The projection [P, k] of so many features P, float64; None where they are taken as they are.
+
+        Entries are normal with variance 1 / k, so that inner products are kept in the mean (Johnson and
+        Lindenstrauss, 1984).
+        """
+        if self.projection is None or features <= self.projection:
+            return None
+        drawn = torch.randn(features, self.projection, generator=stream, dtype=torch.float64)
+        return drawn / math.sqrt(self.projection)
+
 
 class Whitening(NamedTuple):
     """h as a Gaussian: mean [D] and the symmetric inverse root of the shrunk covariance [D, D], float64."""
@@ -70,11 +101,6 @@ class Whitening(NamedTuple):
     def units(self, representation: Tensor) -> Tensor:
         """Whitened deviations [N, D] of representations [N, D]."""
         return (representation.double() - self.mean) @ self.root
-
-    def outlier(self, units: Tensor, settings: ClosedForm) -> Tensor:
-        """Which rows [N] have an error above the threshold; none where they are fewer than the floor."""
-        outlier = errors(units) > settings.threshold
-        return outlier if int(outlier.sum()) >= settings.floor else torch.zeros_like(outlier)
 
 
 def with_one(rows: Tensor) -> Tensor:
@@ -136,37 +162,6 @@ def error_threshold(counts: Tensor, quantile: float) -> float:
     within = counts.cumsum(0) >= (1 - quantile) * counts.sum()
     first = int(within.double().argmax())
     return float(2.0 ** ((first + 1) / PER_OCTAVE - OCTAVES))
-
-
-def outlier_sums(units: Tensor, outlier: Tensor) -> Tensor:
-    """The sums of (z, 1) over outliers and over ordinary rows: [2, D + 1]."""
-    extended = with_one(units)
-    return torch.stack([extended[outlier].sum(0), extended[~outlier].sum(0)])
-
-
-def outlier_direction(sums: Tensor, settings: ClosedForm) -> Tensor:
-    """The direction [D] from the ordinary to the outlier rows in whitened units, length 1.
-
-    Zeros where outliers are not at least twice as frequent as among retain rows. Where hardly any rows are
-    ordinary it leads from the retain rows' mean, which is 0. In whitened coordinates the difference of means
-    is Fisher's discriminant.
-    """
-    outliers, ordinary = sums[:, :-1]
-    many, few = sums[:, -1]
-    frequent = many >= 2 * settings.outlier_quantile * (many + few)
-    if many == 0 or not frequent:
-        return torch.zeros_like(outliers)
-    start = ordinary / few if few >= FEW * (many + few) else torch.zeros_like(outliers)
-    direction: Tensor = outliers / many - start
-    return direction / float(direction.norm().clamp_min(1e-12))
-
-
-def target_changes(units: Tensor, outlier: Tensor, direction: Tensor, h: Whitening, *, clip: float) -> Tensor:
-    """The changes t - e [N, D]: outliers' components along the direction are clipped to `clip`."""
-    along = units @ direction
-    beyond = (along - clip).clamp_min(0) * outlier
-    step: Tensor = torch.linalg.solve(h.root, direction)
-    return torch.outer(-beyond, step)
 
 
 def ridge_solution(cross: Tensor, whole: Tensor, ridge: float) -> Tensor:

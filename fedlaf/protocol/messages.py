@@ -33,6 +33,7 @@ class Part:
     PREDICTED_COUNTS = "predicted_counts"
     SHIFT = "shift"
     VAE = "h"
+    WHITENING = "whitening"
     FORGET_VAE = "h_f"
     RETAIN_GRADIENT = "retain_gradient"
     FORGET_GRADIENT = "forget_gradient"

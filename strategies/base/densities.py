@@ -16,13 +16,14 @@ from fedlaf.core.types import Weights
 from fedlaf.method.contract import Need
 from fedlaf.models import EXTRACTOR, HEAD, Gaussian, build_vae
 from fedlaf.objectives.laf import Forget, Represent
+from fedlaf.objectives.laf_closed_form import ClosedForm
 from fedlaf.objectives.laf_targets import TargetRule
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base import aggregate
 from fedlaf.strategies.base.phase import Phase, ServerState, Who
 from fedlaf.strategies.base.strategy import ForgetStrategy
 
-S = TypeVar("S", TargetRule, Forget)
+S = TypeVar("S", TargetRule, Forget, ClosedForm)
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class DensityMethod(ForgetStrategy):
 
     def _with_density(self, settings: S) -> S:
         """The settings of a later phase, with what they must know to build h."""
-        h = self.represent
-        return replace(settings, latent=h.latent, decoder=h.decoder, error=h.error, density=h.density)
+        return with_density(settings, self.represent)
 
     def _phase(self, name: str, step: str, rounds: int, who: Who, settings: object) -> Phase:
         return Phase(name, step, rounds, who, settings, self.cohort, fixed_cohort=True)
@@ -77,7 +77,8 @@ class DensityMethod(ForgetStrategy):
     def _taught(self, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         rows = [reply.numbers["rows"] for reply in replies]
         found = aggregate.weighted_mean([reply.arrays[Part.VAE] for reply in replies], rows)
-        fitted = self._gaussian(found) if self.represent.density == "gaussian" else self._vae(found, state)
+        gaussian = self.represent.density == "gaussian"
+        fitted = self._gaussian(found) if gaussian else initial_vae(self.represent, found, state)
         origin = extractor_of(state.weights)
         return replace(state, aux={**state.aux, "h": fitted, "origin": origin})
 
@@ -86,17 +87,24 @@ class DensityMethod(ForgetStrategy):
         h.fit(torch.from_numpy(moments["mean"]), torch.from_numpy(moments["second_moment"]))
         return {k: v.numpy() for k, v in h.state_dict().items()}
 
-    def _vae(self, moments: Weights, state: ServerState) -> Weights:
-        mean, square = moments["mean"], moments["mean_square"]
-        seed = seed_for(state.aux["seed"], state.aux["stage"], "h")
-        h = build_vae(len(mean), self.represent.latent, self.represent.decoder, seed)
-        weights = {k: v.numpy() for k, v in h.state_dict().items()}
-        if self.represent.standardise:
-            deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-            # A dimension that never varies says nothing: scale 1 leaves it at zero.
-            deviation[deviation < 1e-6] = 1.0
-            weights["shift"], weights["scale"] = mean.astype(np.float32), deviation.astype(np.float32)
-        return weights
+
+def with_density(settings: S, h: Represent) -> S:
+    """The settings of a later phase, with what they must know to build h."""
+    return replace(settings, latent=h.latent, decoder=h.decoder, error=h.error, density=h.density)
+
+
+def initial_vae(represent: Represent, moments: Weights, state: ServerState) -> Weights:
+    """The VAE h before training: one for all clients, standardised by the `mean` and `mean_square` [D]."""
+    mean, square = moments["mean"], moments["mean_square"]
+    seed = seed_for(state.aux["seed"], state.aux["stage"], "h")
+    h = build_vae(len(mean), represent.latent, represent.decoder, seed)
+    weights = {k: v.numpy() for k, v in h.state_dict().items()}
+    if represent.standardise:
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        # A dimension that never varies says nothing: scale 1 leaves it at zero.
+        deviation[deviation < 1e-6] = 1.0
+        weights["shift"], weights["scale"] = mean.astype(np.float32), deviation.astype(np.float32)
+    return weights
 
 
 def averaged_density(state: ServerState, replies: Sequence[Reply], part: str, name: str) -> ServerState:

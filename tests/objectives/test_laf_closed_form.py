@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedlaf.models import Gaussian
 from fedlaf.objectives import laf_closed_form as closed
-from fedlaf.objectives.laf_closed_form import ClosedForm, Whitening
+from fedlaf.objectives.laf_closed_form import ClosedForm
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -66,51 +66,24 @@ def test_the_threshold_is_the_quantile_to_its_precision(seed: int, quantile: flo
     assert float((errors < just_below).double().mean()) < 1 - quantile + 1e-12
 
 
-def planted(share: float, rows: int = 400) -> tuple[Tensor, Whitening, Tensor]:
-    """Rows [N, 8], a share of which has 12 added along the first axis; h of rows without it; which."""
-    e = random(rows, 8)
-    h = closed.whitening(closed.gram(random(4000, 8, seed=5)))
-    marked = torch.arange(rows) < share * rows
-    e[marked, 0] += 12
-    return e, h, marked
-
-
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_marked_rows_lose_the_mark_and_others_nothing(share: float) -> None:
-    e, h, marked = planted(share)
-    rule = ClosedForm(threshold=4.0)
-    units = h.units(e)
-    outlier = h.outlier(units, rule)
-    assert torch.equal(outlier, marked)
-    direction = closed.outlier_direction(closed.outlier_sums(units, outlier), rule)
-    change = closed.target_changes(units, outlier, direction, h, clip=rule.clip)
-    assert (change[~marked] == 0).all()
-    target = h.units(e + change)
-    assert float((target[marked] @ direction).max()) <= rule.clip + 1e-9
-    assert float((e + change)[marked, 0].mean()) < 3
-    other = random(8, seed=9)
-    other -= (other @ direction) * direction
-    assert torch.allclose(target @ other, units @ other, atol=1e-9)  # nothing but the component changes
-
-
-def test_rare_outliers_have_no_direction() -> None:
-    """Up to twice as many as among retain rows are nothing special."""
-    e, h, _ = planted(0.09)
-    rule = ClosedForm(threshold=4.0)
-    units = h.units(e)
-    direction = closed.outlier_direction(closed.outlier_sums(units, h.outlier(units, rule)), rule)
-    assert (direction == 0).all()
-
-
-def test_fewer_outliers_than_the_floor_are_none() -> None:
-    e, h, _ = planted(0.5, rows=30)
-    units = h.units(e)
-    assert not h.outlier(units, ClosedForm(threshold=4.0, min_rows=16)).any()
-    assert int(h.outlier(units, ClosedForm(threshold=4.0, min_rows=15)).sum()) == 15
-    assert int(h.outlier(units, ClosedForm(threshold=4.0, min_rows=16, secure_aggregation=True)).sum()) == 15
-
-
 def test_the_clip_is_the_quantile_of_a_normal_component() -> None:
     assert ClosedForm(outlier_quantile=0.05).clip == pytest.approx(1.645, abs=1e-3)
     drawn = np.random.default_rng(0).normal(size=200_000)
     assert np.quantile(drawn, 0.9) == pytest.approx(ClosedForm(outlier_quantile=0.1).clip, abs=0.02)
+
+
+def test_a_projection_keeps_inner_products_in_the_mean() -> None:
+    rule, phi = ClosedForm(projection=300), random(2, 1000)
+    matrix = rule.projected(1000, torch.Generator().manual_seed(1))
+    assert matrix is not None
+    assert matrix.shape == (1000, 300)
+    assert matrix.dtype == torch.float64
+    lengths = (phi @ matrix).square().sum(1) / phi.square().sum(1)
+    assert ((lengths - 1).abs() < 4 * (2 / 300) ** 0.5).all()  # 4 deviations of a chi-square over k
+
+
+@pytest.mark.parametrize("projection", [None, 1000, 1200])
+def test_no_more_features_than_projections_are_taken_as_they_are(
+    projection: int | None,
+) -> None:
+    assert ClosedForm(projection=projection).projected(1000, torch.Generator()) is None

@@ -166,7 +166,8 @@ def test_counts_know_the_shares_exactly(trained: Weights) -> None:
 
 def rows_behind(record: dict[str, np.ndarray]) -> list[float]:
     """Rows behind each sum of a reply that could be of few."""
-    found = [record[name][-1] for name in ("features", "representations") if name in record]
+    sums = ("features", "representations", "gram")
+    found = [record[name][-1] for name in sums if name in record and record[name].any()]
     if "posteriors" in record:
         found += [rows for rows in record["posteriors"].sum(1) if rows > 0]
     if "outliers" in record:

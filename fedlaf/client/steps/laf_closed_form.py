@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from fedlaf.client import batches
-from fedlaf.client.context import ClientContext
+from fedlaf.client.context import TEACHER, ClientContext
 from fedlaf.client.registry import NoSettings, client_step
+from fedlaf.client.steps.targets import ASSIGNED
 from fedlaf.core.cost import Cost
 from fedlaf.core.errors import require
+from fedlaf.core.seeding import torch_stream
 from fedlaf.data import Rows, as_input
 from fedlaf.models import last_layer
 from fedlaf.models.arrays import as_tensors, load_weights
-from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form
-from fedlaf.objectives.laf_closed_form import Whitening
+from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form, laf_directions, laf_losses
+from fedlaf.objectives.laf_closed_form import PROJECTION, Whitening
 from fedlaf.protocol.messages import Part, Reply
 
 CHUNK = 256
@@ -38,8 +40,11 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
     phi = _features(context, rows.at(pool))
     e = _representations(context, phi)
     context.state.put(RETAINED, {"e": e})
+    if settings.density == "vae" or settings.keep_targets:
+        context.state.put(TEACHER, {"pool": pool, "retain": e.float(), "forget": e[:0].float()})
     scale = context.retain_count / len(pool)
-    sums = {"features": laf_closed_form.gram(phi), "representations": laf_closed_form.gram(e)}
+    used = _projected(context, settings, phi)
+    sums = {"features": laf_closed_form.gram(used), "representations": laf_closed_form.gram(e)}
     return _reply(sums, len(pool), scale, Cost(forward_passes=len(pool)))
 
 
@@ -47,7 +52,7 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
 def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send how the retain rows' errors under h are distributed, and their posteriors by cell."""
     e = context.state.get(RETAINED)["e"].to(context.device)
-    found = laf_closed_form.errors(_whitening(context).units(e))
+    found = _errors(context, settings, e)
     sums = {
         "errors": laf_closed_form.error_counts(found.cpu()),
         "posteriors": label_shift.posterior_cells(_posteriors(context, e), settings.floor),
@@ -60,33 +65,45 @@ def laf_direction(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send the sums of the outliers among the forget rows, and of the others, in whitened units."""
     phi, passes = _forgotten(context, settings)
     context.state.put(FORGOTTEN, {"phi": phi})
-    h = _whitening(context)
-    units = h.units(_representations(context, phi))
-    sums = laf_closed_form.outlier_sums(units, h.outlier(units, settings))
-    few = sums[:, -1:] < settings.floor
-    return _reply({"outliers": sums.masked_fill(few, 0.0)}, len(phi), cost=Cost(forward_passes=passes))
+    units, outlier = _outliers(context, settings, _representations(context, phi))
+    sums = laf_directions.outlier_sums(units, outlier)
+    gram = laf_closed_form.gram(units[outlier])
+    sent = {"outliers": _without_few(sums, settings), "gram": gram * (gram[-1] >= settings.floor)}
+    return _reply(sent, len(phi), cost=Cost(forward_passes=passes))
+
+
+@client_step("laf_marks", ClosedForm)
+def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Send how many forget rows would still be outliers without the direction, and sums of both kinds."""
+    phi, _ = _forgotten(context, settings)
+    e = _representations(context, phi)
+    units, outlier = _outliers(context, settings, e)
+    sent = as_tensors(context.instruction.weights(Part.WHITENING))
+    left = _left(context, settings, e, sent["direction"].to(context.device))
+    sums = laf_directions.divided_sums(units, outlier, sent["division"].to(context.device))
+    return _reply({"left": left, "outliers": _without_few(sums, settings)}, len(phi))
 
 
 @client_step("laf_targets", ClosedForm)
 def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     """Give each forget row a target; send what the solution needs of them, and their posteriors by cell.
 
-    The direction that outliers lose is the server's; without one it is that of this client's rows.
+    The directions that outliers lose are the server's; without any they are those of this client's rows.
     """
     phi, passes = _forgotten(context, settings)
     h = _whitening(context)
     e = _representations(context, phi)
-    units = h.units(e)
-    outlier = h.outlier(units, settings)
-    sent = as_tensors(context.instruction.weights(Part.VAE))
-    found = laf_closed_form.outlier_sums(units, outlier)
-    direction = sent.get("direction", laf_closed_form.outlier_direction(found.cpu(), settings))
-    change = laf_closed_form.target_changes(
-        units, outlier, direction.to(context.device), h, clip=settings.clip
-    )
+    units, outlier = _outliers(context, settings, e)
+    sent = as_tensors(context.instruction.weights(Part.WHITENING))
+    directions = sent["directions"] if "directions" in sent else _own_directions(context, settings, e)
+    directions = directions.to(context.device)
+    change = laf_directions.target_changes(units, outlier, directions, h, clip=settings.clip)
+    if settings.keep_targets:
+        _keep(context, settings, e, e + change)
+    used = _projected(context, settings, phi)
     sums = {
-        "features": laf_closed_form.gram(phi),
-        "cross": change.T @ laf_closed_form.with_one(phi),
+        "features": laf_closed_form.gram(used),
+        "cross": change.T @ laf_closed_form.with_one(used),
         "posteriors": label_shift.posterior_cells(_posteriors(context, e + change), settings.floor),
     }
     reply = _reply(sums, len(phi), cost=Cost(forward_passes=passes))
@@ -126,7 +143,7 @@ def _check_floor(rows: int, settings: ClosedForm) -> None:
 def _forgotten(context: ClientContext, settings: ClosedForm) -> tuple[Tensor, int]:
     """Features of the forget rows, and how many passes they took: none where an earlier phase kept them."""
     _check_floor(len(context.forget_positions), settings)
-    if "direction" in context.instruction.weights(Part.VAE):
+    if {"direction", "directions"} & set(context.instruction.weights(Part.WHITENING)):
         phi = context.state.get(FORGOTTEN)["phi"].to(context.device)
         load_weights(context.model.extractor, context.instruction.weights(Part.EXTRACTOR))
         return phi, 0
@@ -150,6 +167,62 @@ def _representations(context: ClientContext, phi: Tensor) -> Tensor:
     return phi.double() @ last.weight.double().T + last.bias.double()
 
 
+def _projected(context: ClientContext, settings: ClosedForm, phi: Tensor) -> Tensor:
+    told = context.instruction
+    matrix = settings.projected(phi.shape[1], torch_stream(told.seed, told.stage, PROJECTION))
+    return phi if matrix is None else phi.double() @ matrix.to(phi.device)
+
+
+@torch.no_grad()
+def _errors(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
+    """Errors [N] under h: reconstruction errors of the VAE, or whitened distances."""
+    if settings.density == "gaussian":
+        return laf_closed_form.errors(_whitening(context).units(e))
+    h = context.vae(settings, "h")
+    load_weights(h, context.instruction.weights(Part.VAE))
+    return laf_losses.reconstruction_error(h(e.float()), settings.error)
+
+
+def _outliers(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor, Tensor]:
+    """The forget rows in whitened units [N, D], and which of them [N] are outliers."""
+    return _whitening(context).units(e), settings.outlier(_errors(context, settings, e))
+
+
+def _left(context: ClientContext, settings: ClosedForm, e: Tensor, directions: Tensor) -> Tensor:
+    """How many rows [1] would still be outliers without the directions."""
+    units, outlier = _outliers(context, settings, e)
+    change = laf_directions.target_changes(
+        units, outlier, directions, _whitening(context), clip=settings.clip
+    )
+    return settings.outlier(_errors(context, settings, e + change)).double().sum().reshape(1)
+
+
+def _own_directions(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
+    """The directions of this client's outliers [K, D], as the server finds those of all clients."""
+    units, outlier = (found.cpu() for found in _outliers(context, settings, e))
+    one = laf_directions.outlier_direction(laf_directions.outlier_sums(units, outlier), settings)
+    left = float(_left(context, settings, e, one.to(context.device)))
+    if len(one) == 0 or left == 0:
+        return one
+    where = laf_directions.division(laf_closed_form.gram(units[outlier]))
+    sums = _without_few(laf_directions.divided_sums(units, outlier, where), settings)
+    return laf_directions.unlike_directions(one, sums, left, settings)
+
+
+def _without_few(sums: Tensor, settings: ClosedForm) -> Tensor:
+    """Sums [K, D + 1] without those of fewer rows than the floor."""
+    return sums.masked_fill(sums[:, -1:] < settings.floor, 0.0)
+
+
+def _keep(context: ClientContext, settings: ClosedForm, e: Tensor, targets: Tensor) -> None:
+    """Keep forget rows' representations and targets for the steps that follow the solution."""
+    nothing = {"pool": torch.arange(0), "retain": e[:0].float()}
+    asked_before = context.retain_count >= settings.floor
+    held = context.state.get(TEACHER) if asked_before else nothing
+    context.state.put(TEACHER, {**held, "forget": e.float()})
+    context.state.put(ASSIGNED, {"forget": targets.float()})
+
+
 @torch.no_grad()
 def _posteriors(context: ClientContext, e: Tensor) -> Tensor:
     load_weights(context.model.head, context.instruction.weights(Part.HEAD))
@@ -158,5 +231,5 @@ def _posteriors(context: ClientContext, e: Tensor) -> Tensor:
 
 
 def _whitening(context: ClientContext) -> Whitening:
-    sent = as_tensors(context.instruction.weights(Part.VAE))
+    sent = as_tensors(context.instruction.weights(Part.WHITENING))
     return Whitening(sent["mean"].to(context.device), sent["root"].to(context.device))
