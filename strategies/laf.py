@@ -34,18 +34,22 @@ class Laf(ForgetStrategy):
     """Features, thresholds, targets; with several forgetting clients their common directions before targets,
     in two rounds.
 
-    `ridge` is lambda over the mean diagonal. `cohort` limits how many clients with rows that remain are
-    asked; their sums are weighted up to all. Strict throughout, because a missing party biases the result.
+    `ridge` is lambda over the mean diagonal. `strength` multiplies the shift of classes: 1 is the change of
+    the log prior, which theory asks for; a class that only one client is left with may need more. `cohort`
+    limits how many clients with rows that remain are asked; their sums are weighted up to all. Strict
+    throughout, because a missing party biases the result.
     """
 
     rule: ClosedForm = field(default_factory=ClosedForm)
     ridge: float = 1e-2
+    strength: float = 1.0
     cohort: int | None = None
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.ONLINE, Need.LINEAR})
 
     def __post_init__(self) -> None:
         require_number("ridge", self.ridge, above=0)
+        require_number("strength", self.strength, at_least=0)
         if self.cohort is not None:
             require_count("cohort", self.cohort)
 
@@ -93,26 +97,33 @@ class Laf(ForgetStrategy):
         return sent if phase.name == "thresholds" else {**sent, **extractor}
 
     def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings; with the threshold of outliers where it is known."""
-        return {**super().config(phase, state), "threshold": state.aux.get("threshold", 0.0)}
+        """The settings; with the errors of outliers and of ordinary rows where they are known."""
+        known = {name: state.aux.get(name, 0.0) for name in ("threshold", "typical")}
+        return {**super().config(phase, state), **known}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
         """Sums become h, then the threshold, then the direction, then the solution."""
         sums = as_tensors(exact_sum(reply.arrays[Part.STATISTICS] for reply in replies))
+        rows = sum(reply.numbers["rows"] for reply in replies)
         match phase.name:
             case "features":
                 return self._with(state, **self._featured(sums, state))
             case "thresholds":
-                threshold = laf_closed_form.error_threshold(sums["errors"], self.rule.outlier_quantile)
-                return self._with(state, threshold=threshold, retain=sums["posteriors"] * state.aux["scale"])
+                threshold, typical = (
+                    laf_closed_form.error_threshold(sums["errors"], quantile)
+                    for quantile in (self.rule.outlier_quantile, 0.5)
+                )
+                retain = sums["posteriors"] * state.aux["scale"]
+                return self._with(state, threshold=threshold, typical=typical, retain=retain)
             case "direction":
-                one = laf_directions.outlier_direction(sums["outliers"], self.rule)
+                one = laf_directions.outlier_direction(sums["outliers"], rows, self.rule)
                 where = laf_directions.division(sums["gram"])
                 return self._with(state, direction=one.numpy(), division=where.numpy())
             case "marks":
-                one, left = torch.from_numpy(state.aux["direction"]), float(sums["left"])
-                found = laf_directions.unlike_directions(one, sums["outliers"], left, self.rule)
-                return self._with(state, directions=found.numpy())
+                none = torch.from_numpy(state.aux["direction"])
+                left = float(sums["left"])
+                some = laf_directions.final_directions(sums["outliers"], left, rows, self.rule)
+                return self._with(state, directions=(some if len(none) else none).numpy())
             case _:
                 return self._solved(state, sums)
 
@@ -139,7 +150,7 @@ class Laf(ForgetStrategy):
         whole = unpacked(state.aux["gram"] + sums["features"])
         change = laf_closed_form.ridge_solution(sums["cross"], whole, self.ridge)
         slope = self._of_features(state, change[:, :-1])
-        shift = label_shift.logit_shift(self.shares(state, sums))
+        shift = self.strength * label_shift.logit_shift(self.shares(state, sums))
         bias = shift_of_representations(_head(state), shift, torch.from_numpy(state.aux["mean"]))
         extractor = extractor_of(state.weights)
         weight_name, bias_name = list(extractor)[-2:]

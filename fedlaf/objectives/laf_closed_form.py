@@ -48,6 +48,7 @@ class ClosedForm:
     secure_aggregation: bool = False
     projection: int | None = None
     threshold: float = internal(0.0)
+    typical: float = internal(0.0)
     keep_targets: bool = internal(False)
     latent: int = internal(8)
     decoder: str = internal("linear")
@@ -75,6 +76,11 @@ class ClosedForm:
         """Which rows [N] have an error [N] above the threshold; none where they are fewer than the floor."""
         outlier = found > self.threshold
         return outlier if int(outlier.sum()) >= self.floor else torch.zeros_like(outlier)
+
+    def ordinary(self, found: Tensor) -> Tensor:
+        """Which rows [N] have an error [N] that is typical of retain rows: half of these have less."""
+        ordinary = found <= self.typical
+        return ordinary if int(ordinary.sum()) >= self.floor else torch.zeros_like(ordinary)
 
     def frequent(self, outliers: float, rows: float) -> bool:
         """Whether so many outliers among `rows` are at least twice as frequent as among retain rows."""

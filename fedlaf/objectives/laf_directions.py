@@ -1,9 +1,10 @@
 """What marks outliers among forget rows, as directions in whitened units, and the targets without it.
 
-One mark is one direction: from the ordinary to the outlier rows. Two unlike marks (two backdoors of different
-places and labels) have a mean that is neither; without it their rows are still outliers, which is how they
-are told. Sums over rows alone, so that they can be those of all forgetting clients. All of it is ours; pure
-functions.
+One mark is one direction: from the ordinary to the outlier rows. Marked rows that are no outliers are not
+ordinary either: at first only rows with a typical error count as such, then all that the first direction
+leaves as they are. Two unlike marks (two backdoors of different places and labels) have a mean that is
+neither; without it their rows are still outliers, which is how they are told. Sums over rows alone, so that
+they can be those of all forgetting clients. All of it is ours; pure functions.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from fedlaf.objectives.laf_closed_form import ClosedForm, Whitening, unpacked, w
 from fedlaf.objectives.laf_targets import FEW
 
 
-def outlier_sums(units: Tensor, outlier: Tensor) -> Tensor:
+def outlier_sums(units: Tensor, outlier: Tensor, ordinary: Tensor) -> Tensor:
     """The sums of (z, 1) over outliers and over ordinary rows: [2, D + 1]."""
-    return _sums_of(units, [outlier, ~outlier])
+    return _sums_of(units, [outlier, ordinary])
 
 
-def outlier_direction(sums: Tensor, settings: ClosedForm) -> Tensor:
+def outlier_direction(sums: Tensor, rows: float, settings: ClosedForm) -> Tensor:
     """The direction [1, D] from the ordinary to the outlier rows in whitened units, length 1.
 
-    None, [0, D], where outliers are not at least twice as frequent as among retain rows. Where hardly any
-    rows are ordinary it leads from the retain rows' mean, which is 0. In whitened coordinates the difference
-    of means is Fisher's discriminant.
+    None, [0, D], where outliers among so many forget `rows` are not at least twice as frequent as among
+    retain rows. Where hardly any rows are ordinary it leads from the retain rows' mean, which is 0. In
+    whitened coordinates the difference of means is Fisher's discriminant.
     """
-    many, few = sums[:, -1]
-    if many == 0 or not settings.frequent(float(many), float(many + few)):
+    many = float(sums[0, -1])
+    if many == 0 or not settings.frequent(many, rows):
         return sums.new_empty(0, sums.shape[1] - 1)
-    return _directions(sums[:1], sums[1])
+    return _directions(sums[:1], sums[1], rows)
 
 
 def division(triangle: Tensor) -> Tensor:
@@ -44,23 +45,29 @@ def division(triangle: Tensor) -> Tensor:
     return torch.stack([mean, axis * torch.sign(largest)])
 
 
-def divided_sums(units: Tensor, outlier: Tensor, where: Tensor) -> Tensor:
+def divided_sums(units: Tensor, outlier: Tensor, one: Tensor, where: Tensor, settings: ClosedForm) -> Tensor:
     """The sums of (z, 1) over the outliers beyond the division `where` [2, D], over those before it and over
-    ordinary rows: [3, D + 1].
+    ordinary rows, now all others that the direction `one` [1, D] leaves as they are: [3, D + 1].
+
+    Few rows on a side count to the other: no sum is of fewer rows than the floor.
     """
     mean, axis = where
-    beyond = (units - mean) @ axis > 0
-    return _sums_of(units, [outlier & beyond, outlier & ~beyond, ~outlier])
+    beyond = outlier & ((units - mean) @ axis > 0)
+    counts = int(beyond.sum()), int((outlier & ~beyond).sum())
+    if 0 < min(counts) < settings.floor:
+        beyond = outlier if counts[0] > counts[1] else torch.zeros_like(outlier)
+    marked = (units @ one.T > settings.clip).any(1)
+    sums = _sums_of(units, [beyond, outlier & ~beyond, ~outlier & ~marked])
+    return sums.masked_fill(sums[:, -1:] < settings.floor, 0.0)
 
 
-def unlike_directions(one: Tensor, sums: Tensor, left: float, settings: ClosedForm) -> Tensor:
-    """The `one` direction [1, D], or [2, D] from the `sums` of divided outliers where they bear unlike marks:
-    where so many rows are `left` that would still be frequent outliers without the one.
+def final_directions(sums: Tensor, left: float, rows: float, settings: ClosedForm) -> Tensor:
+    """One direction [1, D], or two from the `sums` of divided outliers where they bear unlike marks: where of
+    so many forget `rows` as many are `left` as would still be frequent outliers without the one.
     """
-    both = bool((sums[:2, -1] > 0).all())
-    if len(one) and both and settings.frequent(left, float(sums[:, -1].sum())):
-        return _directions(sums[:2], sums[2])
-    return one
+    kinds = sums[:2][sums[:2, -1] > 0]
+    unlike = len(kinds) == 2 and settings.frequent(left, rows)
+    return _directions(kinds if unlike else kinds.sum(0, keepdim=True)[: len(kinds)], sums[2], rows)
 
 
 def _sums_of(units: Tensor, groups: list[Tensor]) -> Tensor:
@@ -68,12 +75,13 @@ def _sums_of(units: Tensor, groups: list[Tensor]) -> Tensor:
     return torch.stack([extended[group].sum(0) for group in groups])
 
 
-def _directions(groups: Tensor, ordinary: Tensor) -> Tensor:
+def _directions(groups: Tensor, ordinary: Tensor, rows: float) -> Tensor:
     """From the mean of ordinary rows to that of each of the groups [K, D + 1], length 1."""
-    few, rows = ordinary[-1], groups[:, -1].sum() + ordinary[-1]
-    start = ordinary[:-1] / few if few >= FEW * rows else torch.zeros_like(ordinary[:-1])
-    direction: Tensor = groups[:, :-1] / groups[:, -1:] - start
-    return torch.stack([row / float(row.norm().clamp_min(1e-12)) for row in direction])
+    few = ordinary[-1]
+    start = ordinary[:-1] / few if few >= FEW * rows and few > 0 else torch.zeros_like(ordinary[:-1])
+    direction = groups[:, :-1] / groups[:, -1:] - start
+    unit: Tensor = direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit
 
 
 def target_changes(

@@ -65,8 +65,8 @@ def laf_direction(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send the sums of the outliers among the forget rows, and of the others, in whitened units."""
     phi, passes = _forgotten(context, settings)
     context.state.put(FORGOTTEN, {"phi": phi})
-    units, outlier = _outliers(context, settings, _representations(context, phi))
-    sums = laf_directions.outlier_sums(units, outlier)
+    units, outlier, ordinary = _outliers(context, settings, _representations(context, phi))
+    sums = laf_directions.outlier_sums(units, outlier, ordinary)
     gram = laf_closed_form.gram(units[outlier])
     sent = {"outliers": _without_few(sums, settings), "gram": gram * (gram[-1] >= settings.floor)}
     return _reply(sent, len(phi), cost=Cost(forward_passes=passes))
@@ -77,11 +77,10 @@ def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send how many forget rows would still be outliers without the direction, and sums of both kinds."""
     phi, _ = _forgotten(context, settings)
     e = _representations(context, phi)
-    units, outlier = _outliers(context, settings, e)
     sent = as_tensors(context.instruction.weights(Part.WHITENING))
-    left = _left(context, settings, e, sent["direction"].to(context.device))
-    sums = laf_directions.divided_sums(units, outlier, sent["division"].to(context.device))
-    return _reply({"left": left, "outliers": _without_few(sums, settings)}, len(phi))
+    one, where = (sent[name].to(context.device) for name in ("direction", "division"))
+    sums = _divided(context, settings, e, one, where)
+    return _reply({"left": _left(context, settings, e, one), "outliers": sums}, len(phi))
 
 
 @client_step("laf_targets", ClosedForm)
@@ -93,7 +92,7 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     phi, passes = _forgotten(context, settings)
     h = _whitening(context)
     e = _representations(context, phi)
-    units, outlier = _outliers(context, settings, e)
+    units, outlier, _ = _outliers(context, settings, e)
     sent = as_tensors(context.instruction.weights(Part.WHITENING))
     directions = sent["directions"] if "directions" in sent else _own_directions(context, settings, e)
     directions = directions.to(context.device)
@@ -183,30 +182,37 @@ def _errors(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
     return laf_losses.reconstruction_error(h(e.float()), settings.error)
 
 
-def _outliers(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor, Tensor]:
-    """The forget rows in whitened units [N, D], and which of them [N] are outliers."""
-    return _whitening(context).units(e), settings.outlier(_errors(context, settings, e))
+def _outliers(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The forget rows in whitened units [N, D], and which of them [N] are outliers, which ordinary."""
+    found = _errors(context, settings, e)
+    return _whitening(context).units(e), settings.outlier(found), settings.ordinary(found)
 
 
 def _left(context: ClientContext, settings: ClosedForm, e: Tensor, directions: Tensor) -> Tensor:
     """How many rows [1] would still be outliers without the directions."""
-    units, outlier = _outliers(context, settings, e)
+    units, outlier, _ = _outliers(context, settings, e)
     change = laf_directions.target_changes(
         units, outlier, directions, _whitening(context), clip=settings.clip
     )
     return settings.outlier(_errors(context, settings, e + change)).double().sum().reshape(1)
 
 
+def _divided(context: ClientContext, settings: ClosedForm, e: Tensor, one: Tensor, where: Tensor) -> Tensor:
+    units, outlier, _ = _outliers(context, settings, e)
+    return laf_directions.divided_sums(units, outlier, one, where, settings)
+
+
 def _own_directions(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
     """The directions of this client's outliers [K, D], as the server finds those of all clients."""
-    units, outlier = (found.cpu() for found in _outliers(context, settings, e))
-    one = laf_directions.outlier_direction(laf_directions.outlier_sums(units, outlier), settings)
-    left = float(_left(context, settings, e, one.to(context.device)))
-    if len(one) == 0 or left == 0:
+    units, outlier, ordinary = _outliers(context, settings, e)
+    sums = laf_directions.outlier_sums(units, outlier, ordinary).cpu()
+    one = laf_directions.outlier_direction(sums, len(e), settings)
+    if len(one) == 0:
         return one
-    where = laf_directions.division(laf_closed_form.gram(units[outlier]))
-    sums = _without_few(laf_directions.divided_sums(units, outlier, where), settings)
-    return laf_directions.unlike_directions(one, sums, left, settings)
+    where = laf_directions.division(laf_closed_form.gram(units[outlier]).cpu())
+    one, where = one.to(context.device), where.to(context.device)
+    sums, left = _divided(context, settings, e, one, where), _left(context, settings, e, one)
+    return laf_directions.final_directions(sums.cpu(), float(left), len(e), settings)
 
 
 def _without_few(sums: Tensor, settings: ClosedForm) -> Tensor:
