@@ -21,7 +21,8 @@ SMALL = (
     "corruption.backdoor.patch=2", "evaluation.curve_rows=0",
 )  # fmt: skip
 FORGET = (
-    "laf", "laf_slow", "laf_one_client", "laf_one_client_repair", "laf_repair", "laf_tuned_losses",
+    "laf", "laf_counts", "laf_vae", "laf_hybrid",
+    "laf_slow", "laf_one_client", "laf_one_client_repair", "laf_repair", "laf_tuned_losses",
     "laf_server", "laf_paper", "laf_paper_resnet18", "nothing", "retrain", "fine_tune", "gradient_ascent",
     "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "fedosd", "scrub", "bad_teacher",
     "ssd", "lfssd", "salun", "virtual_teacher", "virtual_teacher_label_free", "jit", "head_distill", "fused",

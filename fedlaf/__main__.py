@@ -45,7 +45,7 @@ def main() -> None:
     """The console script: exit code 2 and one line for a wrong configuration, 1 for a failed run."""
     configuration.register()
     verbose = bool(VERBOSE & set(sys.argv[1:]))
-    given = sys.argv[1:] = [word for word in sys.argv[1:] if word not in VERBOSE]
+    given = sys.argv[1:] = commands.command_first([word for word in sys.argv[1:] if word not in VERBOSE])
     asked = [key for key in given if key not in ("-m", "--multirun")]
     runner = len(asked) < len(given) and any(key.startswith(("runner=", "runner.")) for key in asked)
     with _explaining():

@@ -139,6 +139,16 @@ def with_folders(words: Sequence[str]) -> list[str]:
     return [*([f"{SEARCH}[{','.join(folders)}]"] if folders else []), *left]
 
 
+def command_first(words: Sequence[str]) -> list[str]:
+    """The words with the command in front, where `--config-dir FOLDER` stands before it."""
+    place = 0
+    while words[place : place + 1] and words[place].partition("=")[0] in CONFIG_DIR:
+        place += 1 if "=" in words[place] else 2
+    if words[place : place + 1] and words[place] in COMMANDS:
+        return [words[place], *words[:place], *words[place + 1 :]]
+    return list(words)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str], bool], str]] = {
     "compare": compare,
     "board": board,

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from support.runs import SMALL, composed
 
 from fedlaf import __main__ as entry
+from fedlaf.experiment import commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,3 +162,19 @@ def test_compare_takes_a_folder_of_ones_own_groups(
     (run,) = (tmp_path / "out" / "runs").glob("*/forget-as_i_like*/seed-1")
     assert json.loads((run / "report.json").read_text())["config"]["forget"]["ridge"] == 0.5
     assert "a folder of configuration" in said("compare --config-dir none", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--config-dir a compare jobs=1", "compare --config-dir a jobs=1"),
+        ("--config-dir=a -cd b compare jobs=1", "compare --config-dir=a -cd b jobs=1"),
+        ("--config-dir compare data=mine", "--config-dir compare data=mine"),
+        ("--config-dir a data=mine compare", "--config-dir a data=mine compare"),
+        ("compare jobs=1", "compare jobs=1"),
+        ("--config-dir", "--config-dir"),
+        ("", ""),
+    ],
+)
+def test_a_folder_of_configuration_may_stand_before_the_command(words: str, expected: str) -> None:
+    assert commands.command_first(words.split()) == expected.split()

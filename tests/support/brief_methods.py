@@ -21,8 +21,10 @@ from fedlaf.strategies.jit import JustInTime
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
 from fedlaf.strategies.laf_counts import LafCounts
+from fedlaf.strategies.laf_hybrid import LafHybrid
 from fedlaf.strategies.laf_published import PublishedLaf
 from fedlaf.strategies.laf_repair import LafRepair, PublishedLafRepair
+from fedlaf.strategies.laf_vae import LafVae
 from fedlaf.strategies.retrain import Retrain
 from fedlaf.strategies.salun import SalUn
 from fedlaf.strategies.scrub import Scrub
@@ -59,6 +61,8 @@ METHODS: dict[str, Any] = {
 MORE: dict[str, Any] = {
     "laf_counts": LafCounts(ClosedForm(min_rows=1)),
     "laf_repair": LafRepair(ClosedForm(min_rows=1)),
+    "laf_vae": LafVae(ClosedForm(min_rows=1), represent=replace(BRIEF, most_rows=None), represent_rounds=1),
+    "laf_hybrid": LafHybrid(ClosedForm(min_rows=1), align_rounds=1),
     "laf_published_repair": PublishedLafRepair(
         represent=BRIEF, represent_rounds=1, forget=Forget(), forget_rounds=1, forget_steps=1,
         recover_rounds=1, closing_rounds=0,
