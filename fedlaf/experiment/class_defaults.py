@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
+from pkgutil import resolve_name  # Hydra's get_class logs what it cannot import: three times, to the screen
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -20,7 +21,6 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fedlaf.core.errors import InvalidValue
@@ -37,7 +37,7 @@ class ClassSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The keys of the dataclass of this dotted name."""
-        keys = OmegaConf.create(keys_of(get_class(config_path)))
+        keys = OmegaConf.create(keys_of(resolve_name(config_path)))
         return ConfigResult("class", self.full_path(), keys, {"package": None})
 
     def is_group(self, config_path: str) -> bool:
@@ -89,7 +89,9 @@ def refuse_internal(stated: Mapping[str, Any]) -> None:
     """Raise InvalidValue where a section sets a field that is no key (as `+` can): nothing would read it."""
     for package, section in _sections(stated):
         name = section["_target_"]
-        internal = [f.name for f in fields(get_class(name)) if not is_key(f)] if _is_dataclass(name) else []
+        internal = (
+            [f.name for f in fields(resolve_name(name)) if not is_key(f)] if _is_dataclass(name) else []
+        )
         for key in section.keys() & set(internal):
             path = f"{package}.{key}" if package else str(key)
             raise InvalidValue(path, "no such key: the program sets it", section[key])
@@ -132,7 +134,8 @@ def _sections(stated: Mapping[str, Any], package: str = "") -> Iterator[tuple[st
 
 def _is_dataclass(name: str) -> bool:
     try:
-        return "." in name and is_dataclass(get_class(name))
+        found = resolve_name(name) if "." in name else None
+        return isinstance(found, type) and is_dataclass(found)
     except Exception:  # whatever is wrong with it: its section is refused, by name, when it is built
         return False
 

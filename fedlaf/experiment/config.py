@@ -210,4 +210,8 @@ def _refused(error: InstantiationException, key: str) -> InvalidValue:
     if isinstance(cause, InvalidValue):
         return cause.within(section)
     root = error.__cause__ or error
+    missing = re.search(r"Error loading '(\S+)':\n(?:\w+\(['\"])?(.+?)(?:['\"]\))?(?:\n|$)", str(root))
+    if isinstance(root, ImportError) and missing:
+        expected = "the dotted name of a class that can be imported (your own files: PYTHONPATH=FOLDER)"
+        return InvalidValue(f"{section}._target_", f"{expected}; {missing[2]}", missing[1])
     return InvalidValue(section, "arguments that its class takes", first_line(root))

@@ -26,6 +26,15 @@ WRONG = {
     "misspelt key": (["train.rouds=3"], "train.rouds: no such key 'rouds'; did you mean rounds?"),
     "added key": (["+foo=3"], "foo: expected one of checkpoints, client, clients, "),
     "added argument": (["+train.foo=3"], "train: expected arguments that its class takes"),
+    "unknown class of one's own": (
+        ["data._target_=mine.Data"],
+        "data._target_: expected the dotted name of a class that can be imported (your own files: "
+        "PYTHONPATH=FOLDER); No module named 'mine', got 'mine.Data'",
+    ),
+    "unknown class of ours": (
+        ["corruption.backdoor._target_=fedlaf.data.Nobody"],
+        "corruption.backdoor._target_: expected the dotted name of a class that can be imported",
+    ),
     "unknown option": (["data=foo"], "data: expected one of cifar10, digits, fashion_mnist"),
     "not an override": (["foo"], "missing EQUAL"),
     "type": (["clients=x"], "clients: expected integer, got 'x'"),
