@@ -16,6 +16,8 @@ from fedlaf.evaluation.evaluate import Evaluation
 from fedlaf.evaluation.measures import rho
 from fedlaf.evaluation.retrain_spread import RetrainSpread
 
+NOTHING_TO_FORGET = "nothing to forget"
+
 ROUNDING = 1e-9
 
 
@@ -73,8 +75,8 @@ class Gate:
 class Verdict:
     """Of one request: what it comes to, a word and a distance by measure, and all in a line.
 
-    `limits` has the largest distance between retrainings by measure; `rho` says whether there was
-    anything to forget; `gate` why the original is no good.
+    `limits` has the largest distance between retrainings by measure; `rho` is the divergence of the original
+    over that between retrainings; `gate` says why the original is no good.
     """
 
     outcome: tuple[str, ...]
@@ -96,19 +98,27 @@ def judged(models: Mapping[str, Evaluation], spread: RetrainSpread, gate: Gate) 
     values = {**unlearned.measures, "gap": unlearned.gap(retrained)}
     known, catalogue = retrained.measures, unlearned.catalogue
     distances = {name: distance(name, v, known.get(name, nan), catalogue) for name, v in values.items()}
-    words = {
-        name: word(name, value, known.get(name, nan), limits.get(name, nan), catalogue)
-        for name, value in values.items()
-        # What retrainings were not measured by has no word beside what they were.
-        if not isnan(distances[name]) and (not limits or name in limits)
-    }
-    fault, there_was = None, nan
+
+    def worded(values: Mapping[str, float]) -> dict[str, Word]:
+        return {
+            name: word(name, value, known.get(name, nan), limits.get(name, nan), catalogue)
+            for name, value in values.items()
+            # What retrainings were not measured by has no word beside what they were.
+            if not isnan(distance(name, value, known.get(name, nan), catalogue))
+            and (not limits or name in limits)
+        }
+
+    words = worded(values)
+    fault, there_was, nothing = None, nan, False
     if original is not None:
         fault = gate.fault(original.measures["accuracy_test"], known["accuracy_test"])
         there_was = rho(original.measures["js_forget"], spread.of("js_forget"))
-    outcome = outcomes(words, there_was, fault, catalogue)
+        # Retrainings may scatter so much that a mark which is plainly there drowns in the divergence.
+        left = _deciding(worded(original.measures), Word.TOO_LITTLE, catalogue)
+        nothing = there_was <= 1 and not left
+    outcome = outcomes(words, fault, catalogue, nothing=nothing)
     gaps = distances["gap"], spread.mean.get("gap", nan)
-    line = _line(words, there_was, fault, gaps, catalogue)
+    line = _line(words, there_was, fault, gaps, catalogue, nothing=nothing)
     return Verdict(outcome, line, words, distances, limits, there_was, fault)
 
 
@@ -123,14 +133,14 @@ def word(name: str, value: float, reference: float, limit: float, catalogue: Cat
 
 
 def outcomes(
-    words: Mapping[str, Word], there_was: float, fault: str | None, catalogue: Catalogue = CATALOGUE
+    words: Mapping[str, Word], fault: str | None, catalogue: Catalogue = CATALOGUE, *, nothing: bool = False
 ) -> tuple[str, ...]:
     """What a request comes to; several things may have gone wrong at once."""
     said = ["original no good"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
         return (*said, "no reference seeds")
-    if there_was <= 1:
-        said.append("nothing to forget")
+    if nothing:
+        said.append(NOTHING_TO_FORGET)
     failed = [text for kind, text in FAILURES.items() if _deciding(words, kind, catalogue)]
     return (*said, *(failed or ["within the spread of retrainings"]))
 
@@ -141,7 +151,7 @@ def _deciding(words: Mapping[str, Word], kind: Word, catalogue: Catalogue) -> li
 
 def _line(
     words: Mapping[str, Word], there_was: float, fault: str | None, gaps: tuple[float, float],
-    catalogue: Catalogue,
+    catalogue: Catalogue, *, nothing: bool,
 ) -> str:  # fmt: skip
     parts = [f"the original is no good ({fault}), so this says little"] if fault else []
     if all(w is Word.UNKNOWN for w in words.values()):
@@ -150,7 +160,7 @@ def _line(
             f"mean distance {gaps[0]:.1f}"
         )
         return "; ".join(parts)
-    if there_was <= 1:
+    if nothing:
         parts.append("there was nothing to forget (the original is no further off than a retraining)")
     failed = {text: _deciding(words, kind, catalogue) for kind, text in FAILURES.items()}
     failed = {text: names for text, names in failed.items() if names}

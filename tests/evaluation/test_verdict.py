@@ -145,10 +145,18 @@ def test_without_a_retrained_model_there_is_nothing_to_be_held_against() -> None
 
 
 def test_rho_says_that_there_was_nothing_to_forget() -> None:
-    found = verdict(CLOSE, original=ORIGINAL | {"js_forget": 0.02})
+    found = verdict(CLOSE, original=CLOSE | {"js_forget": 0.02})
     assert found.outcome == ("nothing to forget", "within the spread of retrainings")
     assert found.rho <= 1
     assert "nothing to forget" in found.line
+
+
+def test_a_trace_that_retrainings_lack_is_something_to_forget_whatever_rho_says() -> None:
+    """Retrainings that scatter hide a backdoor in the divergence, not in its success."""
+    found = verdict(CLOSE, original=CLOSE | {"js_forget": 0.02, "backdoor_success": 16.5})
+    assert found.rho <= 1
+    assert found.outcome == ("within the spread of retrainings",)
+    assert "nothing to forget" not in found.line
 
 
 def test_the_end_of_training_has_no_original() -> None:

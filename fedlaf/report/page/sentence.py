@@ -6,7 +6,7 @@ from math import isnan
 
 from fedlaf.evaluation import Verdict
 from fedlaf.evaluation.catalogue import Catalogue
-from fedlaf.evaluation.verdict import Word
+from fedlaf.evaluation.verdict import NOTHING_TO_FORGET, Word
 from fedlaf.report.results import RequestResult
 
 STOPPED = "The request was not served: the method stopped, and the model is the one from before it."
@@ -35,7 +35,7 @@ def sentence(served: RequestResult) -> str:
     sentences = [NO_GOOD] if verdict.gate else []
     if all(word is Word.UNKNOWN for word in verdict.words.values()):
         return " ".join([*sentences, _distance(verdict)])
-    sentences += [NOTHING] if verdict.rho <= 1 else []
+    sentences += [NOTHING] if NOTHING_TO_FORGET in verdict.outcome else []
     return " ".join([*sentences, _compared(verdict, served.catalogue)])
 
 
