@@ -190,7 +190,7 @@ def test_the_report_is_saved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         (("forget=laf_adam", "forget.align_rounds=0"), "forget.align_rounds: expected"),
         (("forget=fukd",), "server_rows: expected at least 1"),
-        (("forget=laf_adam", "forget._target_=support.nowhere.Nothing"), "forget: expected"),
+        (("forget=laf_adam", "forget._target_=support.nowhere.Nothing"), "forget._target_: expected"),
     ],
 )
 def test_a_run_that_cannot_be_made_is_told_in_a_line(
