@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.closed_form import stage, trained_by, wide
 from support.federations import (
     GarbageLabels,
     RecordingGrid,
     enrolled,
     furthest,
-    initial_weights,
     same_bits,
     small_spec,
 )
@@ -24,12 +24,11 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.data import Digits, as_input
 from fedlaf.data.federation import build
-from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage, StageResult
+from fedlaf.method.contract import ClientRegistry, StageResult
 from fedlaf.models import last_layer
-from fedlaf.objectives import ClosedForm, Fit
+from fedlaf.objectives import ClosedForm
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.phase import Phase, ServerState
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_counts import LafCounts
 
@@ -42,24 +41,10 @@ def run(method: Laf, spec: ClientSpec, weights: Weights, request: ForgetRequest)
     return method.run(grid, weights, stage(spec, registry, request))
 
 
-def stage(spec: ClientSpec, registry: ClientRegistry, request: ForgetRequest) -> Stage:
-    dataset = build(spec.federation).dataset
-    inputs = MethodInputs(fresh=lambda seed: spec.model.build(dataset.shape, dataset.num_classes, seed))
-    return Stage("request-1", 0, replace(registry, request=request), inputs=inputs)
-
-
 @pytest.fixture(scope="module")
 def trained() -> Weights:
     """A model of the digits, a class of which is easily told, trained on rows with a mark of their own."""
-    spec = small_spec(1, rows=600)
-    grid, registry = enrolled(spec)
-    method = FedAvg(rounds=1, fit=Fit(lr=5e-3, epochs=12))
-    return method.run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
-
-
-def wide(weights: Weights) -> Weights:
-    """In float64, so that the solution is not rounded to float32."""
-    return {name: array.astype(np.float64) for name, array in weights.items()}
+    return trained_by(small_spec(1, rows=600))
 
 
 def of_rows(spec: ClientSpec, rows: Sequence[int]) -> ForgetRequest:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.federations import RecordingGrid, enrolled, furthest, initial_weights, small_spec
+from support.closed_form import stage, trained_by, wide
+from support.federations import RecordingGrid, enrolled, furthest, small_spec
 
 from fedlaf.client import ClientSpec
 from fedlaf.core.errors import InvalidValue
@@ -17,13 +18,11 @@ from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import Weights
 from fedlaf.data import Dataset, Digits, LabelledRows, Trigger, as_input
 from fedlaf.data.federation import build
-from fedlaf.method.contract import ClientRegistry, MethodInputs, Stage
 from fedlaf.models import build_vae
 from fedlaf.objectives import Alignment, ClosedForm, Fit, Represent, laf_closed_form, laf_losses
 from fedlaf.protocol.messages import Part
 from fedlaf.strategies.base.aggregate import difference, inner
 from fedlaf.strategies.base.rounds import Rounds
-from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_hybrid import LafHybrid
 from fedlaf.strategies.laf_repair import LafRepair
@@ -33,12 +32,6 @@ ALL = ClosedForm(most_rows=None, secure_aggregation=True)
 """All rows count, so that nothing depends on who holds which."""
 
 
-def stage(spec: ClientSpec, registry: ClientRegistry, request: ForgetRequest) -> Stage:
-    dataset = build(spec.federation).dataset
-    inputs = MethodInputs(fresh=lambda seed: spec.model.build(dataset.shape, dataset.num_classes, seed))
-    return Stage("request-1", 0, replace(registry, request=request), inputs=inputs)
-
-
 def rounds_of(method: Laf, spec: ClientSpec, weights: Weights, request: ForgetRequest) -> Rounds:
     grid, registry = enrolled(spec)
     rounds = Rounds(method, weights, stage(spec, registry, request))
@@ -46,16 +39,9 @@ def rounds_of(method: Laf, spec: ClientSpec, weights: Weights, request: ForgetRe
     return rounds
 
 
-def wide(weights: Weights) -> Weights:
-    return {name: array.astype(np.float64) for name, array in weights.items()}
-
-
 @pytest.fixture(scope="module")
 def trained() -> Weights:
-    spec = small_spec(1, rows=600)
-    grid, registry = enrolled(spec)
-    method = FedAvg(rounds=1, fit=Fit(lr=5e-3, epochs=12))
-    return method.run(grid, initial_weights(spec), Stage("train", 0, registry)).weights
+    return trained_by(small_spec(1, rows=600))
 
 
 def of_class(spec: ClientSpec, label: int) -> ForgetRequest:
@@ -86,9 +72,7 @@ class MarkedDigits:
 def test_unlike_marks_of_several_clients_are_found_as_if_one_held_all() -> None:
     """Who holds which rows changes nothing: the same two directions, the same solution."""
     first = small_spec(1, source=MarkedDigits(), backdoor=None)
-    grid, registry = enrolled(first)
-    method = FedAvg(rounds=1, fit=Fit(lr=5e-3, epochs=12))
-    weights = wide(method.run(grid, initial_weights(first), Stage("train", 0, registry)).weights)
+    weights = wide(trained_by(first))
     found = []
     for clients in (1, 2, 5):
         spec = small_spec(clients, source=MarkedDigits(), backdoor=None)

@@ -79,8 +79,10 @@ def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
     e = _representations(context, phi)
     sent = as_tensors(context.instruction.weights(Part.WHITENING))
     one, where = (sent[name].to(context.device) for name in ("direction", "division"))
-    sums = _divided(context, settings, e, one, where)
-    return _reply({"left": _left(context, settings, e, one), "outliers": sums}, len(phi))
+    units, outlier, _ = _outliers(context, settings, e)
+    left = _left(context, settings, e, units, outlier, one)
+    sums = laf_directions.divided_sums(units, outlier, one, where, settings)
+    return _reply({"left": left, "outliers": sums}, len(phi))
 
 
 @client_step("laf_targets", ClosedForm)
@@ -92,10 +94,12 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     phi, passes = _forgotten(context, settings)
     h = _whitening(context)
     e = _representations(context, phi)
-    units, outlier, _ = _outliers(context, settings, e)
+    units, outlier, ordinary = _outliers(context, settings, e)
     sent = as_tensors(context.instruction.weights(Part.WHITENING))
-    directions = sent["directions"] if "directions" in sent else _own_directions(context, settings, e)
-    directions = directions.to(context.device)
+    if "directions" in sent:
+        directions = sent["directions"].to(context.device)
+    else:
+        directions = _own_directions(context, settings, e, units, outlier, ordinary)
     change = laf_directions.target_changes(units, outlier, directions, h, clip=settings.clip)
     if settings.keep_targets:
         _keep(context, settings, e, e + change)
@@ -188,31 +192,26 @@ def _outliers(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[
     return _whitening(context).units(e), settings.outlier(found), settings.ordinary(found)
 
 
-def _left(context: ClientContext, settings: ClosedForm, e: Tensor, directions: Tensor) -> Tensor:
-    """How many rows [1] would still be outliers without the directions."""
-    units, outlier, _ = _outliers(context, settings, e)
-    change = laf_directions.target_changes(
-        units, outlier, directions, _whitening(context), clip=settings.clip
-    )
+def _left(
+    context: ClientContext, settings: ClosedForm, e: Tensor, units: Tensor, outlier: Tensor, one: Tensor
+) -> Tensor:
+    """How many rows [1] would still be outliers without the direction."""
+    change = laf_directions.target_changes(units, outlier, one, _whitening(context), clip=settings.clip)
     return settings.outlier(_errors(context, settings, e + change)).double().sum().reshape(1)
 
 
-def _divided(context: ClientContext, settings: ClosedForm, e: Tensor, one: Tensor, where: Tensor) -> Tensor:
-    units, outlier, _ = _outliers(context, settings, e)
-    return laf_directions.divided_sums(units, outlier, one, where, settings)
-
-
-def _own_directions(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
+def _own_directions(
+    context: ClientContext, settings: ClosedForm, e: Tensor, units: Tensor, outlier: Tensor, ordinary: Tensor
+) -> Tensor:
     """The directions of this client's outliers [K, D], as the server finds those of all clients."""
-    units, outlier, ordinary = _outliers(context, settings, e)
     sums = laf_directions.outlier_sums(units, outlier, ordinary).cpu()
-    one = laf_directions.outlier_direction(sums, len(e), settings)
+    one = laf_directions.outlier_direction(sums, len(e), settings).to(context.device)
     if len(one) == 0:
         return one
-    where = laf_directions.division(laf_closed_form.gram(units[outlier]).cpu())
-    one, where = one.to(context.device), where.to(context.device)
-    sums, left = _divided(context, settings, e, one, where), _left(context, settings, e, one)
-    return laf_directions.final_directions(sums.cpu(), float(left), len(e), settings)
+    where = laf_directions.division(laf_closed_form.gram(units[outlier]).cpu()).to(context.device)
+    divided = laf_directions.divided_sums(units, outlier, one, where, settings)
+    left = float(_left(context, settings, e, units, outlier, one))
+    return laf_directions.final_directions(divided.cpu(), left, len(e), settings).to(context.device)
 
 
 def _without_few(sums: Tensor, settings: ClosedForm) -> Tensor:
