@@ -1,4 +1,4 @@
-"""LAF in closed form: the default. Three rounds of sums over rows, then the server solves; no gradient.
+"""LAF in closed form: the default. Two rounds of sums over rows, then the server solves; no gradient.
 
 From LAF (Shen et al., ICLR 2024): the frozen teacher, h on its representations, label-free updates of the
 extractor alone, alignment of both kinds of rows. Ours: targets, the estimate of class shares, the closed form
@@ -19,8 +19,9 @@ from fedlaf.core.seeding import torch_stream
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.method.contract import ClientRegistry, Finding, Need
 from fedlaf.models.arrays import as_tensors, load_weights
-from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form, laf_directions
+from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form, laf_densities, laf_directions
 from fedlaf.objectives.laf_closed_form import PROJECTION, unpacked
+from fedlaf.objectives.laf_densities import Densities
 from fedlaf.objectives.laf_targets import shift_of_representations
 from fedlaf.protocol.exact_sum import exact_sum
 from fedlaf.protocol.messages import Part, Reply
@@ -31,8 +32,8 @@ from fedlaf.strategies.base.strategy import ForgetStrategy
 
 @dataclass(frozen=True)
 class Laf(ForgetStrategy):
-    """Features, thresholds, targets; with several forgetting clients their common directions before targets,
-    in two rounds.
+    """Features, then targets; with several forgetting clients two rounds in between for the directions that
+    they share.
 
     `ridge` is lambda over the mean diagonal. `strength` multiplies the shift of classes: 1 is the change of
     the log prior, which theory asks for; a class that only one client is left with may need more. `cohort`
@@ -54,12 +55,11 @@ class Laf(ForgetStrategy):
             require_count("cohort", self.cohort)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        """Three rounds, or five."""
+        """Two rounds, or four."""
         several = len(_contributing(registry, self.rule)["forget"]) > 1
         return [
             self._phase("features", Who.RETAIN),
-            self._phase("thresholds", Who.RETAIN),
-            *([self._phase(name, Who.FORGET) for name in ("direction", "marks")] if several else []),
+            *([self._phase(name, Who.FORGET) for name in ("axes", "marks")] if several else []),
             self._phase("targets", Who.FORGET),
         ]
 
@@ -87,43 +87,25 @@ class Laf(ForgetStrategy):
         return [client for client in clients if client in state.aux["contributing"][kind]]
 
     def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
-        """The extractor for features; then h, the direction where the server has one, and the head."""
-        extractor = {Part.EXTRACTOR: extractor_of(state.weights)}
+        """The extractor and the head; then h, and the sides and directions where the server has them."""
+        model = {Part.EXTRACTOR: extractor_of(state.weights), Part.HEAD: head_of(state.weights)}
         if phase.name == "features":
-            return extractor
-        more = ("direction", "division") if phase.name == "marks" else ("directions",)
-        names = [name for name in ("mean", "root", *more) if name in state.aux]
-        sent = {Part.WHITENING: {name: state.aux[name] for name in names}, Part.HEAD: head_of(state.weights)}
-        return sent if phase.name == "thresholds" else {**sent, **extractor}
-
-    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
-        """The settings; with the errors of outliers and of ordinary rows where they are known."""
-        known = {name: state.aux.get(name, 0.0) for name in ("threshold", "typical")}
-        return {**super().config(phase, state), **known}
+            return model
+        names = [name for name in (*Densities._fields, "sides", "directions") if name in state.aux]
+        return {Part.WHITENING: {name: state.aux[name] for name in names}, **model}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """Sums become h, then the threshold, then the direction, then the solution."""
+        """Sums become h, then the sides of axes, then the directions, then the solution."""
         sums = as_tensors(exact_sum(reply.arrays[Part.STATISTICS] for reply in replies))
-        rows = sum(reply.numbers["rows"] for reply in replies)
         match phase.name:
             case "features":
                 return self._with(state, **self._featured(sums, state))
-            case "thresholds":
-                threshold, typical = (
-                    laf_closed_form.error_threshold(sums["errors"], quantile)
-                    for quantile in (self.rule.outlier_quantile, 0.5)
-                )
-                retain = sums["posteriors"] * state.aux["scale"]
-                return self._with(state, threshold=threshold, typical=typical, retain=retain)
-            case "direction":
-                one = laf_directions.outlier_direction(sums["outliers"], rows, self.rule)
-                where = laf_directions.division(sums["gram"])
-                return self._with(state, direction=one.numpy(), division=where.numpy())
+            case "axes":
+                return self._with(state, sides=laf_directions.axes(sums["deviations"]).numpy())
             case "marks":
-                none = torch.from_numpy(state.aux["direction"])
-                left = float(sums["left"])
-                some = laf_directions.final_directions(sums["outliers"], left, rows, self.rule)
-                return self._with(state, directions=(some if len(none) else none).numpy())
+                marks, directions = laf_directions.directions(sums["kinds"], self.rule)
+                kept = {"sides": state.aux["sides"][marks.numpy()]} if "sides" in state.aux else {}
+                return self._with(state, directions=directions.numpy(), **kept)
             case _:
                 return self._solved(state, sums)
 
@@ -131,15 +113,14 @@ class Laf(ForgetStrategy):
         return replace(state, aux={**state.aux, **more})
 
     def _featured(self, sums: Mapping[str, Tensor], state: ServerState) -> dict[str, Any]:
-        h = laf_closed_form.whitening(sums["representations"])
-        rows = float(sums["features"][-1])
+        grams = sums["representations"], sums["class_representations"]
         # Of a panel of clients, or of those that hold enough rows, up to all rows that remain.
-        scale = state.aux["retain_rows"] / rows
+        scale = state.aux["retain_rows"] / float(sums["features"][-1])
+        h = laf_densities.densities(*grams, sums["classes"])
         return {
-            "mean": h.mean.numpy(),
-            "root": h.root.numpy(),
+            **{name: array.numpy() for name, array in h._asdict().items()},
             "gram": sums["features"] * scale,
-            "scale": scale,
+            "retain": sums["posteriors"] * scale,
         }
 
     def shares(self, state: ServerState, sums: Mapping[str, Tensor]) -> Tensor:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from fedlaf.core.errors import require, require_count
 from fedlaf.core.types import Weights
 from fedlaf.method.contract import ClientRegistry
+from fedlaf.models.arrays import as_tensors
+from fedlaf.objectives import laf_closed_form
 from fedlaf.objectives.laf import Represent
 from fedlaf.objectives.laf_closed_form import unpacked
+from fedlaf.protocol.exact_sum import exact_sum
 from fedlaf.protocol.messages import Part, Reply
 from fedlaf.strategies.base.densities import averaged_density, initial_vae, with_density
 from fedlaf.strategies.base.phase import Phase, ServerState
@@ -24,8 +28,8 @@ from fedlaf.strategies.laf import Laf
 @dataclass(frozen=True)
 class LafVae(Laf):
     """After features, `represent_rounds` in which remaining clients train h on the representations of their
-    retain rows, averaged by rows. Then `Laf`: whitening and directions are the Gaussian's, which rows are
-    outliers is said by the VAE's reconstruction error.
+    retain rows, averaged by rows, and one for how its reconstruction errors are distributed. Rows beyond
+    their quantile are marked, all of one kind. Then `Laf`.
     """
 
     represent: Represent = field(default_factory=lambda: Represent(most_rows=None))
@@ -41,7 +45,7 @@ class LafVae(Laf):
         require(h.most_rows is None, "represent.most_rows", few, h.most_rows)
 
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:
-        """Features, the VAE, then the others of LAF, which are told how h is built."""
+        """Features, the VAE and its threshold, then the others of LAF, which are told how h is built."""
         rule = with_density(self.rule, self.represent)
         features, *others = (replace(phase, settings=rule) for phase in super().phases(registry))
         learn = replace(
@@ -51,17 +55,26 @@ class LafVae(Laf):
             rounds=self.represent_rounds,
             settings=self.represent,
         )
-        return [features, learn, *others]
+        ask = replace(features, name="thresholds", step="laf_thresholds")
+        return [features, learn, ask, *(phase for phase in others if phase.name != "axes")]
 
     def arrays(self, phase: Phase, state: ServerState) -> Mapping[str, Weights]:
-        """H to learn; beside what LAF sends where errors are asked for."""
+        """H to learn or to ask for errors; beside what LAF sends where rows are marked."""
         h = {Part.VAE: state.aux["h"]} if phase.name != "features" else {}
-        return h if phase.name == "represent" else {**super().arrays(phase, state), **h}
+        return h if phase.name in ("represent", "thresholds") else {**super().arrays(phase, state), **h}
+
+    def config(self, phase: Phase, state: ServerState) -> Mapping[str, Any]:
+        """The settings; with the error of outliers where it is known."""
+        return {**super().config(phase, state), "threshold": state.aux.get("threshold", 0.0)}
 
     def aggregate(self, phase: Phase, state: ServerState, replies: Sequence[Reply]) -> ServerState:
-        """The VAE becomes the mean of the clients', all else as in LAF."""
+        """The VAE becomes the mean of the clients', errors their quantile, all else as in LAF."""
         if phase.name == "represent":
             return averaged_density(state, replies, Part.VAE, "h")
+        if phase.name == "thresholds":
+            sums = as_tensors(exact_sum(reply.arrays[Part.STATISTICS] for reply in replies))
+            found = laf_closed_form.error_threshold(sums["errors"], self.rule.outlier_quantile)
+            return self._with(state, threshold=found)
         return super().aggregate(phase, state, replies)
 
     def _featured(self, sums: Mapping[str, Tensor], state: ServerState) -> dict[str, object]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from torch import Tensor
 
 from fedlaf.core.errors import require_count, require_number
 from fedlaf.core.settings import internal
-
-SHRINKAGE = 0.1
-"""How much of h's covariance is replaced by a multiple of the identity of the same trace, as in Gaussian."""
 
 PROJECTION = "projection"
 """The name of the random stream of projections: one for all clients and the server."""
@@ -35,9 +31,9 @@ OCTAVES, PER_OCTAVE = 16, 64
 class ClosedForm:
     """What the clients of LAF in closed form are told.
 
-    A forget row is an outlier when its error under h is above that of all but a share `outlier_quantile` of
-    the retain rows. `most_rows` is how many retain rows a client uses (None: all). `min_rows` is the least
-    number of rows behind a contribution; with `secure_aggregation` it holds for the sum of all clients
+    A forget row is an outlier when it is further out than all but a share `outlier_quantile` of the retain
+    rows. `most_rows` is how many retain rows a client uses (None: all). `min_rows` is the least number of
+    rows behind a contribution; with `secure_aggregation` it holds for the sum of all clients
     instead. `projection` is how many random projections, the same at all clients, stand for the features
     where these are more (None: never). The rest is filled in by the server.
     """
@@ -48,7 +44,6 @@ class ClosedForm:
     secure_aggregation: bool = False
     projection: int | None = None
     threshold: float = internal(0.0)
-    typical: float = internal(0.0)
     keep_targets: bool = internal(False)
     latent: int = internal(8)
     decoder: str = internal("linear")
@@ -77,15 +72,6 @@ class ClosedForm:
         outlier = found > self.threshold
         return outlier if int(outlier.sum()) >= self.floor else torch.zeros_like(outlier)
 
-    def ordinary(self, found: Tensor) -> Tensor:
-        """Which rows [N] have an error [N] that is typical of retain rows: half of these have less."""
-        ordinary = found <= self.typical
-        return ordinary if int(ordinary.sum()) >= self.floor else torch.zeros_like(ordinary)
-
-    def frequent(self, outliers: float, rows: float) -> bool:
-        """Whether so many outliers among `rows` are at least twice as frequent as among retain rows."""
-        return outliers >= 2 * self.outlier_quantile * rows
-
     def projected(self, features: int, stream: torch.Generator) -> Tensor | None:
         """The projection [P, k] of so many features P, float64; None where they are taken as they are.
 
@@ -96,17 +82,6 @@ class ClosedForm:
             return None
         drawn = torch.randn(features, self.projection, generator=stream, dtype=torch.float64)
         return drawn / math.sqrt(self.projection)
-
-
-class Whitening(NamedTuple):
-    """h as a Gaussian: mean [D] and the symmetric inverse root of the shrunk covariance [D, D], float64."""
-
-    mean: Tensor
-    root: Tensor
-
-    def units(self, representation: Tensor) -> Tensor:
-        """Whitened deviations [N, D] of representations [N, D]."""
-        return (representation.double() - self.mean) @ self.root
 
 
 def with_one(rows: Tensor) -> Tensor:
@@ -137,23 +112,6 @@ def unpacked(triangle: Tensor) -> Tensor:
     whole[upper[0], upper[1]] = triangle
     whole[upper[1], upper[0]] = triangle
     return whole
-
-
-def whitening(triangle: Tensor) -> Whitening:
-    """H from the gram of the retain rows' representations: the Gaussian of `fedlaf.models.Gaussian`."""
-    moments = unpacked(triangle) / triangle[-1]
-    mean = moments[-1, :-1]
-    covariance = moments[:-1, :-1] - torch.outer(mean, mean)
-    level = covariance.diagonal().mean().clamp_min(1e-12)
-    identity = torch.eye(len(mean), dtype=covariance.dtype)
-    values, vectors = torch.linalg.eigh((1 - SHRINKAGE) * covariance + SHRINKAGE * level * identity)
-    root = (vectors * values.clamp_min(float(SHRINKAGE * level)).rsqrt()) @ vectors.T
-    return Whitening(mean, root)
-
-
-def errors(units: Tensor) -> Tensor:
-    """Errors [N] under h: mean squared whitened deviation of [N, D]."""
-    return units.square().mean(1)
 
 
 def error_counts(found: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedlaf.models import Gaussian
 from fedlaf.objectives import laf_closed_form as closed
 from fedlaf.objectives.laf_closed_form import ClosedForm
 
@@ -44,15 +43,6 @@ def test_grams_add_up_and_unpack(rows: int, dims: int, parts: int, seed: int) ->
     summed = torch.stack([closed.gram(part) for part in x.tensor_split(parts)]).sum(0)
     assert torch.allclose(closed.unpacked(summed), extended.T @ extended, atol=1e-12)
     assert summed[-1] == rows
-
-
-def test_h_is_the_gaussian_of_the_package() -> None:
-    e = random(500, 5) @ random(5, 5, seed=1) + 3
-    h = closed.whitening(closed.gram(e))
-    other = Gaussian(5).double()
-    other.fit(e.mean(0), e.T @ e / len(e))
-    assert torch.allclose(h.mean, other.shift, atol=1e-9)
-    assert torch.allclose(h.root, other.whiten, atol=1e-9)
 
 
 @settings(max_examples=25, deadline=None)

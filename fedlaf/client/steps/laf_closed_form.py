@@ -20,8 +20,16 @@ from fedlaf.core.seeding import torch_stream
 from fedlaf.data import Rows, as_input
 from fedlaf.models import last_layer
 from fedlaf.models.arrays import as_tensors, load_weights
-from fedlaf.objectives import ClosedForm, label_shift, laf_closed_form, laf_directions, laf_losses
-from fedlaf.objectives.laf_closed_form import PROJECTION, Whitening
+from fedlaf.objectives import (
+    ClosedForm,
+    label_shift,
+    laf_closed_form,
+    laf_densities,
+    laf_directions,
+    laf_losses,
+)
+from fedlaf.objectives.laf_closed_form import PROJECTION
+from fedlaf.objectives.laf_densities import Densities
 from fedlaf.protocol.messages import Part, Reply
 
 CHUNK = 256
@@ -32,75 +40,73 @@ RETAINED, FORGOTTEN = "closed_form_retain", "closed_form_forget"
 
 @client_step("laf_features", ClosedForm)
 def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Send the gram matrices of the retain rows' features and representations; keep the latter."""
+    """Send sums over the retain rows in use: the gram matrices of their features and of their
+    representations, these also by predicted class; and their posteriors by cell.
+    """
     context.state.clear()
     rows = context.data.inputs(context.absent_positions)
     pool = batches.pool(len(rows), settings.most_rows, context.stream("pool"))
     _check_floor(len(pool), settings)
     phi = _features(context, rows.at(pool))
     e = _representations(context, phi)
-    context.state.put(RETAINED, {"e": e})
     if settings.density == "vae" or settings.keep_targets:
+        context.state.put(RETAINED, {"e": e})
         context.state.put(TEACHER, {"pool": pool, "retain": e.float(), "forget": e[:0].float()})
-    scale = context.retain_count / len(pool)
-    used = _projected(context, settings, phi)
-    sums = {"features": laf_closed_form.gram(used), "representations": laf_closed_form.gram(e)}
-    return _reply(sums, len(pool), scale, Cost(forward_passes=len(pool)))
+    posteriors = _posteriors(context, e)
+    by_class, of_classes = laf_densities.class_sums(
+        e, posteriors.argmax(1), posteriors.shape[1], settings.floor
+    )
+    sums = {
+        "features": laf_closed_form.gram(_projected(context, settings, phi)),
+        "representations": laf_closed_form.gram(e),
+        "classes": by_class,
+        "class_representations": of_classes,
+        "posteriors": label_shift.posterior_cells(posteriors, settings.floor),
+    }
+    return _reply(sums, len(pool), context.retain_count / len(pool), Cost(forward_passes=len(pool)))
 
 
 @client_step("laf_thresholds", ClosedForm)
 def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Send how the retain rows' errors under h are distributed, and their posteriors by cell."""
+    """Send how the retain rows' reconstruction errors under a VAE for h are distributed."""
     e = context.state.get(RETAINED)["e"].to(context.device)
-    found = _errors(context, settings, e)
-    sums = {
-        "errors": laf_closed_form.error_counts(found.cpu()),
-        "posteriors": label_shift.posterior_cells(_posteriors(context, e), settings.floor),
-    }
-    return _reply(sums, len(e), context.retain_count / len(e))
+    counts = laf_closed_form.error_counts(_errors(context, settings, e).cpu())
+    return _reply({"errors": counts}, len(e), context.retain_count / len(e))
 
 
-@client_step("laf_direction", ClosedForm)
-def laf_direction(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Send the sums of the outliers among the forget rows, and of the others, in whitened units."""
-    phi, passes = _forgotten(context, settings)
-    context.state.put(FORGOTTEN, {"phi": phi})
-    units, outlier, ordinary = _outliers(context, settings, _representations(context, phi))
-    sums = laf_directions.outlier_sums(units, outlier, ordinary)
-    gram = laf_closed_form.gram(units[outlier])
-    sent = {"outliers": _without_few(sums, settings), "gram": gram * (gram[-1] >= settings.floor)}
-    return _reply(sent, len(phi), cost=Cost(forward_passes=passes))
+@client_step("laf_axes", ClosedForm)
+def laf_axes(context: ClientContext, settings: ClosedForm) -> Reply:
+    """Send the gram matrix of the forget rows' deviations within predicted classes."""
+    phi, passes = _forgotten(context, settings, keep=True)
+    found = laf_closed_form.gram(_within(context, _representations(context, phi)))
+    return _reply({"deviations": found}, len(phi), cost=Cost(forward_passes=passes))
 
 
 @client_step("laf_marks", ClosedForm)
 def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Send how many forget rows would still be outliers without the direction, and sums of both kinds."""
-    phi, _ = _forgotten(context, settings)
-    e = _representations(context, phi)
-    sent = as_tensors(context.instruction.weights(Part.WHITENING))
-    one, where = (sent[name].to(context.device) for name in ("direction", "division"))
-    units, outlier, _ = _outliers(context, settings, e)
-    left = _left(context, settings, e, units, outlier, one)
-    sums = laf_directions.divided_sums(units, outlier, one, where, settings)
-    return _reply({"left": left, "outliers": sums}, len(phi))
+    """Send the sums of the forget rows' representations by the side of the axes that they are out on."""
+    phi, passes = _forgotten(context, settings, keep=True)
+    sums = _kind_sums(context, settings, _representations(context, phi), _sent(context, "sides"))
+    return _reply({"kinds": sums}, len(phi), cost=Cost(forward_passes=passes))
 
 
 @client_step("laf_targets", ClosedForm)
 def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     """Give each forget row a target; send what the solution needs of them, and their posteriors by cell.
 
-    The directions that outliers lose are the server's; without any they are those of this client's rows.
+    The directions that marked rows lose are the server's; without any they are those of this client's rows.
     """
     phi, passes = _forgotten(context, settings)
-    h = _whitening(context)
     e = _representations(context, phi)
-    units, outlier, ordinary = _outliers(context, settings, e)
-    sent = as_tensors(context.instruction.weights(Part.WHITENING))
-    if "directions" in sent:
-        directions = sent["directions"].to(context.device)
-    else:
-        directions = _own_directions(context, settings, e, units, outlier, ordinary)
-    change = laf_directions.target_changes(units, outlier, directions, h, clip=settings.clip)
+    sides, directions = _sent(context, "sides"), _sent(context, "directions")
+    if directions is None:
+        sides, directions = _own_directions(context, settings, e)
+    kind, count = _kinds(context, settings, e, sides)
+    marked = kind < count
+    if int(marked.sum()) < settings.floor:
+        marked = torch.zeros_like(marked)
+    h = _densities(context)
+    change = laf_directions.target_changes(h.units(e), marked, directions, h, clip=settings.clip)
     if settings.keep_targets:
         _keep(context, settings, e, e + change)
     used = _projected(context, settings, phi)
@@ -110,7 +116,7 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
         "posteriors": label_shift.posterior_cells(_posteriors(context, e + change), settings.floor),
     }
     reply = _reply(sums, len(phi), cost=Cost(forward_passes=passes))
-    reply.numbers["outlier"] = float(outlier.double().mean())  # type: ignore[index]
+    reply.numbers["marked"] = float(marked.double().mean())  # type: ignore[index]
     return reply
 
 
@@ -143,14 +149,15 @@ def _check_floor(rows: int, settings: ClosedForm) -> None:
     require(rows >= settings.floor, "min_rows", expected, settings.min_rows)
 
 
-def _forgotten(context: ClientContext, settings: ClosedForm) -> tuple[Tensor, int]:
+def _forgotten(context: ClientContext, settings: ClosedForm, *, keep: bool = False) -> tuple[Tensor, int]:
     """Features of the forget rows, and how many passes they took: none where an earlier phase kept them."""
     _check_floor(len(context.forget_positions), settings)
-    if {"direction", "directions"} & set(context.instruction.weights(Part.WHITENING)):
-        phi = context.state.get(FORGOTTEN)["phi"].to(context.device)
+    if {"sides", "directions"} & set(context.instruction.weights(Part.WHITENING)):
         load_weights(context.model.extractor, context.instruction.weights(Part.EXTRACTOR))
-        return phi, 0
+        return context.state.get(FORGOTTEN)["phi"].to(context.device), 0
     phi = _features(context, context.data.inputs_at(context.forget_positions))
+    if keep:
+        context.state.put(FORGOTTEN, {"phi": phi})
     return phi, len(phi)
 
 
@@ -178,45 +185,40 @@ def _projected(context: ClientContext, settings: ClosedForm, phi: Tensor) -> Ten
 
 @torch.no_grad()
 def _errors(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
-    """Errors [N] under h: reconstruction errors of the VAE, or whitened distances."""
-    if settings.density == "gaussian":
-        return laf_closed_form.errors(_whitening(context).units(e))
+    """Reconstruction errors [N] of the VAE."""
     h = context.vae(settings, "h")
     load_weights(h, context.instruction.weights(Part.VAE))
     return laf_losses.reconstruction_error(h(e.float()), settings.error)
 
 
-def _outliers(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The forget rows in whitened units [N, D], and which of them [N] are outliers, which ordinary."""
-    found = _errors(context, settings, e)
-    return _whitening(context).units(e), settings.outlier(found), settings.ordinary(found)
+def _within(context: ClientContext, e: Tensor) -> Tensor:
+    """Whitened deviations [N, D] from the means of the predicted classes."""
+    return _densities(context).within(e, _posteriors(context, e).argmax(1))
 
 
-def _left(
-    context: ClientContext, settings: ClosedForm, e: Tensor, units: Tensor, outlier: Tensor, one: Tensor
-) -> Tensor:
-    """How many rows [1] would still be outliers without the direction."""
-    change = laf_directions.target_changes(units, outlier, one, _whitening(context), clip=settings.clip)
-    return settings.outlier(_errors(context, settings, e + change)).double().sum().reshape(1)
+def _kinds(
+    context: ClientContext, settings: ClosedForm, e: Tensor, sides: Tensor | None
+) -> tuple[Tensor, int]:
+    """The kind [N] of each row, and how many there are; a VAE tells one, its outliers."""
+    if settings.density == "vae":
+        return (~settings.outlier(_errors(context, settings, e))).long(), 1
+    if sides is None:
+        raise LookupError("no sides of axes were sent")
+    return laf_directions.kinds(_within(context, e), sides, settings.clip), len(sides)
 
 
-def _own_directions(
-    context: ClientContext, settings: ClosedForm, e: Tensor, units: Tensor, outlier: Tensor, ordinary: Tensor
-) -> Tensor:
-    """The directions of this client's outliers [K, D], as the server finds those of all clients."""
-    sums = laf_directions.outlier_sums(units, outlier, ordinary).cpu()
-    one = laf_directions.outlier_direction(sums, len(e), settings).to(context.device)
-    if len(one) == 0:
-        return one
-    where = laf_directions.division(laf_closed_form.gram(units[outlier]).cpu()).to(context.device)
-    divided = laf_directions.divided_sums(units, outlier, one, where, settings)
-    left = float(_left(context, settings, e, units, outlier, one))
-    return laf_directions.final_directions(divided.cpu(), left, len(e), settings).to(context.device)
+def _kind_sums(context: ClientContext, settings: ClosedForm, e: Tensor, sides: Tensor | None) -> Tensor:
+    kind, count = _kinds(context, settings, e, sides)
+    return laf_directions.kind_sums(_densities(context).units(e), kind, count, settings.floor)
 
 
-def _without_few(sums: Tensor, settings: ClosedForm) -> Tensor:
-    """Sums [K, D + 1] without those of fewer rows than the floor."""
-    return sums.masked_fill(sums[:, -1:] < settings.floor, 0.0)
+def _own_directions(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The sides and the directions of this client's marked rows, as the server finds those of all clients."""
+    sides = None
+    if settings.density == "gaussian":
+        sides = laf_directions.axes(laf_closed_form.gram(_within(context, e)))
+    marks, directions = laf_directions.directions(_kind_sums(context, settings, e, sides), settings)
+    return None if sides is None else sides[marks], directions
 
 
 def _keep(context: ClientContext, settings: ClosedForm, e: Tensor, targets: Tensor) -> None:
@@ -235,6 +237,11 @@ def _posteriors(context: ClientContext, e: Tensor) -> Tensor:
     return logits.softmax(1)
 
 
-def _whitening(context: ClientContext) -> Whitening:
+def _sent(context: ClientContext, name: str) -> Tensor | None:
     sent = as_tensors(context.instruction.weights(Part.WHITENING))
-    return Whitening(sent["mean"].to(context.device), sent["root"].to(context.device))
+    return sent[name].to(context.device) if name in sent else None
+
+
+def _densities(context: ClientContext) -> Densities:
+    sent = as_tensors(context.instruction.weights(Part.WHITENING))
+    return Densities(*(sent[name].to(context.device) for name in Densities._fields))
