@@ -43,11 +43,9 @@ def test_many_leave_at_once_and_only_they_and_the_fixed_cohort_are_asked(
     assert len(fixed_cohort) == 25
     for record in records:
         asked = set(record["asked"])
-        forgetting = record["phase"] in ("direction", "marks", "targets")
+        forgetting = record["phase"] in ("axes", "marks", "targets")
         assert asked == (set(WITHDRAWN) if forgetting else fixed_cohort), record["phase"]
-    assert [record["phase"] for record in records] == [
-        "features", "thresholds", "direction", "marks", "targets",
-    ]  # fmt: skip
+    assert [record["phase"] for record in records] == ["features", "axes", "marks", "targets"]
     for record in records_of(tmp_path, "retrain-1"):
         assert len(record["asked"]) == 20
         assert not set(record["asked"]) & set(WITHDRAWN)
