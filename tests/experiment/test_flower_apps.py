@@ -99,7 +99,7 @@ def test_the_log_says_when_a_node_is_asked_no_more(tmp_path: Path, caplog: pytes
     told = [message for message in caplog.messages if message.startswith("fedlaf: ")]
     assert told == [
         "fedlaf: train, 1 rounds, 4 clients",
-        "fedlaf: request-1, 3 rounds, 4 clients",
+        "fedlaf: request-1, 2 rounds, 4 clients",
         "fedlaf: client 1 is forgotten, its node is asked no more: 1002",
         "fedlaf: retrain-1, 1 rounds, 3 clients",
     ]
