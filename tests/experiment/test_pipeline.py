@@ -66,7 +66,7 @@ def test_finished_stages_are_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert repeatable(first) == repeatable(resumed)
     assert resumed["seconds"]["train"] < first["seconds"]["train"]
     # Another way of forgetting takes up the training, but not the forgetting.
-    other = run_command(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.ridge=1e-1")
+    other = run_command(monkeypatch, tmp_path / "c", f"resume={tmp_path / 'a'}", "forget.strength=0.5")
     stage = [(tmp_path / n / "stages" / "train.safetensors").read_bytes() for n in "ac"]
     assert stage[0] == stage[1]
     (before,), (after,) = first["requests"], other["requests"]
