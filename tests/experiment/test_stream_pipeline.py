@@ -194,18 +194,18 @@ def test_a_method_that_stops_its_request_gives_way_to_the_fallback(
 
 
 def test_training_that_goes_on_is_added_to_the_unlearned_model(tmp_path: Path) -> None:
-    trace = [{"id": "a", "client": 1, "issued": 1}]
+    trace = [{"id": "a", "client": 1, "issued": 2}]
     ran = run_stream(tmp_path, trace, "stream.service.training=goes_on")
     found = ran.request("a")
-    assert (found["started"], found["completed"], found["completed_round"]) == (1, 4, 4)
+    assert (found["started"], found["completed"], found["completed_round"]) == (2, 4, 4)
     assert ran.stream["elapsed"] == 4
-    original, trained, unlearned = (ran.weights(s) for s in ("train", "train-from-1", "request-1"))
+    original, trained, unlearned = (ran.weights(s) for s in ("train", "train-from-2", "request-1"))
     for name, array in ran.weights("merged-1").items():
         expected = unlearned[name].astype(np.float64) + trained[name] - original[name].astype(np.float64)
         assert np.allclose(array, expected, atol=1e-6)
     assert same_bits(dict(sorted(ran.pipeline.weights.items())), ran.weights("merged-1"))
     asked = [order.round for client, order in ran.instructions() if client == 1 and order.stage == "train"]
-    assert max(asked) == 1
+    assert max(asked) == 2
 
 
 def test_carrying_on_forgets_nothing_and_is_exposed_to_the_end(tmp_path: Path) -> None:
