@@ -34,8 +34,8 @@ from fedlaf.protocol.messages import Part, Reply
 
 CHUNK = 256
 
-RETAINED, FORGOTTEN = "closed_form_retain", "closed_form_forget"
-"""Private state: representations of the retain rows in use; features of the forget rows."""
+FORGOTTEN = "closed_form_forget"
+"""Private state: features of the forget rows."""
 
 
 @client_step("laf_features", ClosedForm)
@@ -50,7 +50,6 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
     phi = _features(context, rows.at(pool))
     e = _representations(context, phi)
     if settings.density == "vae" or settings.keep_targets:
-        context.state.put(RETAINED, {"e": e})
         context.state.put(TEACHER, {"pool": pool, "retain": e.float(), "forget": e[:0].float()})
     posteriors = _posteriors(context, e)
     by_class, of_classes = laf_densities.class_sums(
@@ -69,7 +68,7 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
 @client_step("laf_thresholds", ClosedForm)
 def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send how the retain rows' reconstruction errors under a VAE for h are distributed."""
-    e = context.state.get(RETAINED)["e"].to(context.device)
+    e = context.state.get(TEACHER)["retain"].to(context.device)
     counts = laf_closed_form.error_counts(_errors(context, settings, e).cpu())
     return _reply({"errors": counts}, len(e), context.retain_count / len(e))
 
