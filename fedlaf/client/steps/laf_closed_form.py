@@ -77,7 +77,7 @@ def laf_thresholds(context: ClientContext, settings: ClosedForm) -> Reply:
 def laf_axes(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send the gram matrix of the forget rows' deviations within predicted classes."""
     phi, passes = _forgotten(context, settings, keep=True)
-    found = laf_closed_form.gram(_within(context, _representations(context, phi)))
+    found = laf_closed_form.gram(_place(context, settings, _representations(context, phi)))
     return _reply({"deviations": found}, len(phi), cost=Cost(forward_passes=passes))
 
 
@@ -85,7 +85,9 @@ def laf_axes(context: ClientContext, settings: ClosedForm) -> Reply:
 def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send the sums of the forget rows' representations by the side of the axes that they are out on."""
     phi, passes = _forgotten(context, settings, keep=True)
-    sums = _kind_sums(context, settings, _representations(context, phi), _sent(context, "sides"))
+    e = _representations(context, phi)
+    units, place = _densities(context).units(e), _place(context, settings, e)
+    sums = _kind_sums(settings, units, place, _sent(context, "sides"))
     return _reply({"kinds": sums}, len(phi), cost=Cost(forward_passes=passes))
 
 
@@ -97,15 +99,16 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     """
     phi, passes = _forgotten(context, settings)
     e = _representations(context, phi)
+    h = _densities(context)
+    units, place = h.units(e), _place(context, settings, e)
     sides, directions = _sent(context, "sides"), _sent(context, "directions")
     if directions is None:
-        sides, directions = _own_directions(context, settings, e)
-    kind, count = _kinds(context, settings, e, sides)
+        sides, directions = _own_directions(settings, units, place)
+    kind, count = _kinds(settings, place, sides)
     marked = kind < count
     if int(marked.sum()) < settings.floor:
         marked = torch.zeros_like(marked)
-    h = _densities(context)
-    change = laf_directions.target_changes(h.units(e), marked, directions, h, clip=settings.clip)
+    change = laf_directions.target_changes(units, marked, directions, h, clip=settings.clip)
     if settings.keep_targets:
         _keep(context, settings, e, e + change)
     used = _projected(context, settings, phi)
@@ -190,33 +193,34 @@ def _errors(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
     return laf_losses.reconstruction_error(h(e.float()), settings.error)
 
 
-def _within(context: ClientContext, e: Tensor) -> Tensor:
-    """Whitened deviations [N, D] from the means of the predicted classes."""
+def _place(context: ClientContext, settings: ClosedForm, e: Tensor) -> Tensor:
+    """What marks are told by: whitened deviations [N, D] from the means of the predicted classes, or a VAE's
+    errors [N].
+    """
+    if settings.density == "vae":
+        return _errors(context, settings, e)
     return _densities(context).within(e, _posteriors(context, e).argmax(1))
 
 
-def _kinds(
-    context: ClientContext, settings: ClosedForm, e: Tensor, sides: Tensor | None
-) -> tuple[Tensor, int]:
+def _kinds(settings: ClosedForm, place: Tensor, sides: Tensor | None) -> tuple[Tensor, int]:
     """The kind [N] of each row, and how many there are; a VAE tells one, its outliers."""
     if settings.density == "vae":
-        return (~settings.outlier(_errors(context, settings, e))).long(), 1
+        return (~settings.outlier(place)).long(), 1
     if sides is None:
         raise LookupError("no sides of axes were sent")
-    return laf_directions.kinds(_within(context, e), sides, settings.clip), len(sides)
+    return laf_directions.kinds(place, sides, settings.clip), len(sides)
 
 
-def _kind_sums(context: ClientContext, settings: ClosedForm, e: Tensor, sides: Tensor | None) -> Tensor:
-    kind, count = _kinds(context, settings, e, sides)
-    return laf_directions.kind_sums(_densities(context).units(e), kind, count, settings.floor)
+def _kind_sums(settings: ClosedForm, units: Tensor, place: Tensor, sides: Tensor | None) -> Tensor:
+    kind, count = _kinds(settings, place, sides)
+    return laf_directions.kind_sums(units, kind, count, settings.floor)
 
 
-def _own_directions(context: ClientContext, settings: ClosedForm, e: Tensor) -> tuple[Tensor | None, Tensor]:
+def _own_directions(settings: ClosedForm, units: Tensor, place: Tensor) -> tuple[Tensor | None, Tensor]:
     """The sides and the directions of this client's marked rows, as the server finds those of all clients."""
-    sides = None
-    if settings.density == "gaussian":
-        sides = laf_directions.axes(laf_closed_form.gram(_within(context, e)))
-    marks, directions = laf_directions.directions(_kind_sums(context, settings, e, sides), settings)
+    gaussian = settings.density == "gaussian"
+    sides = laf_directions.axes(laf_closed_form.gram(place)) if gaussian else None
+    marks, directions = laf_directions.directions(_kind_sums(settings, units, place, sides), settings)
     return None if sides is None else sides[marks], directions
 
 
