@@ -120,12 +120,12 @@ class Laf(ForgetStrategy):
         return {
             **{name: array.numpy() for name, array in h._asdict().items()},
             "gram": sums["features"] * scale,
-            "retain": sums["posteriors"] * scale,
+            "retain": sums["sureness"] * scale,
         }
 
     def shares(self, state: ServerState, sums: Mapping[str, Tensor]) -> Tensor:
         """The share of each class that remains [C]."""
-        return label_shift.remaining_shares(state.aux["retain"], sums["posteriors"])
+        return label_shift.remaining_shares(state.aux["retain"], sums["sureness"])
 
     def _solved(self, state: ServerState, sums: Mapping[str, Tensor]) -> ServerState:
         whole = unpacked(state.aux["gram"] + sums["features"])

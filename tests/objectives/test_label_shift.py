@@ -1,112 +1,137 @@
-"""Shares of classes that remain, from posteriors alone."""
+"""Shares of classes that remain, from how surely rows are predicted."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 from torch import Tensor
 
 from fedlaf.objectives import label_shift
-from fedlaf.objectives.label_shift import (
-    GONE,
-    counted_shares,
-    likeliest_shares,
-    posterior_cells,
-    remaining_shares,
-)
+from fedlaf.objectives.label_shift import GONE, LEVELS, LOWEST, WIDTH, remaining_shares, sureness
 
 
-def drawn(classes: int, rows: int, stay: Tensor, spread: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Posteriors of retain and forget rows of a calibrated model: labels are drawn from the posteriors."""
+def of_odds(odds: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Posteriors [N, C] whose `predicted` class has these log odds; the other classes are alike."""
+    top = odds.double().sigmoid()[:, None]
+    rest = ((1 - top) / (classes - 1)).expand(-1, classes)
+    return rest.scatter(1, predicted[:, None], top)
+
+
+def rows_of(classes: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Posteriors [N, C] of a model that knows well what it is sure of, and labels: a row is another class's
+    with a probability that falls with its log odds.
+    """
     stream = torch.Generator().manual_seed(seed)
-    posteriors = (torch.randn(rows, classes, generator=stream) / spread).softmax(1).double()
-    labels = torch.multinomial(posteriors, 1, generator=stream).flatten()
-    kept = torch.rand(rows, generator=stream) < stay[labels]
-    return posteriors[kept], posteriors[~kept]
+    predicted = torch.randint(classes, (rows,), generator=stream)
+    odds = 2 + 6 * torch.rand(rows, generator=stream)
+    wrong = torch.rand(rows, generator=stream) < 0.4 * (2 - odds).exp()
+    other = (predicted - 1) % classes
+    return of_odds(odds, predicted, classes), torch.where(wrong, other, predicted)
 
 
-def estimated(retain: Tensor, forget: Tensor) -> Tensor:
-    return remaining_shares(posterior_cells(retain), posterior_cells(forget))
+def estimated(posteriors: Tensor, stays: Tensor) -> Tensor:
+    return remaining_shares(sureness(posteriors[stays]), sureness(posteriors[~stays]))
 
 
-@pytest.mark.parametrize("spread", [0.3, 0.6])
-def test_likeliest_shares_of_a_calibrated_model_are_true_and_counted_ones_too_mild(spread: float) -> None:
-    stay = torch.tensor([0.0, 0.3, 0.9, 1.0])
-    sides = [posterior_cells(rows) for rows in drawn(4, 20_000, stay, spread, seed=1)]
-    assert torch.allclose(likeliest_shares(*sides), stay.double(), atol=0.05)
-    counted = counted_shares(*sides)
-    assert (counted[:2] > stay[:2] + 0.05).all()
-    both = remaining_shares(*sides)
-    assert (both <= torch.maximum(likeliest_shares(*sides), counted)).all()
-    assert torch.equal(both.argsort(), stay.argsort())
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_are_true_where_the_surest_rows_are_not_confused(seed: int) -> None:
+    posteriors, labels = rows_of(4, 20_000, seed)
+    share = torch.tensor([0.15, 0.3, 0.9, 1.0])
+    stays = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed)) < share[labels]
+    found = estimated(posteriors, stays)
+    assert torch.allclose(found, share.double(), atol=0.03)
+    # Of all rows that are predicted as class 0 many more stay: those of class 3, which all do.
+    assert float(stays[posteriors.argmax(1) == 0].double().mean()) > 0.19
 
 
-def test_certain_posteriors_are_counted() -> None:
-    """Where each row's class is certain, all estimates are the ratio of counts, by the rule of succession."""
-    retain = torch.eye(3).repeat_interleave(torch.tensor([6, 0, 4]), 0)
-    forget = torch.eye(3).repeat_interleave(torch.tensor([2, 5, 0]), 0)
-    expected = torch.tensor([7 / 10, 1 / 7, 5 / 6], dtype=torch.float64)
-    sides = (posterior_cells(retain), posterior_cells(forget))
-    for shares in (likeliest_shares, counted_shares):
-        assert torch.allclose(shares(*sides), expected)
-    assert torch.allclose(remaining_shares(*sides), expected * torch.tensor([1, 0, 1]))  # no row is left
+def test_a_class_of_which_only_confusions_stay_is_gone() -> None:
+    posteriors, labels = rows_of(4, 8_000, 5)
+    found = estimated(posteriors, labels != 2)
+    assert found[2] == 0
+    assert torch.allclose(found[[0, 1, 3]], torch.ones(3, dtype=torch.float64), atol=0.02)
 
 
-def test_the_estimate_is_the_most_likely_one() -> None:
-    """A general optimiser on the same likelihood, over the box, finds nothing better."""
-    stay = torch.tensor([0.2, 0.8, 0.6])
-    sides = [posterior_cells(rows) for rows in drawn(3, 400, stay, 0.5, seed=3)]
-    retain, forget = (side.numpy() for side in sides)
-
-    def unlikely(shares: np.ndarray) -> float:
-        total = 0.0
-        for side, weights in ((retain, shares), (forget, 1 - shares)):
-            rows = side.sum(1)
-            there = rows > 0
-            total -= float(rows[there] @ np.log((side[there] @ weights) / rows[there] + 1e-300))
-            total -= float(np.log(weights).sum())  # the one row more of each class
-        return total
-
-    other = minimize(unlikely, [0.5] * 3, bounds=[(1e-9, 1 - 1e-9)] * 3)
-    found = likeliest_shares(*sides).numpy()
-    assert unlikely(found) <= other.fun + 1e-6
-    assert np.allclose(found, other.x, atol=1e-3)
+def test_a_class_of_which_fewer_than_ten_rows_are_left_is_gone() -> None:
+    """Unless that is the most of it: then it was small before."""
+    retain, forget = torch.zeros(3, LEVELS).double(), torch.zeros(3, LEVELS).double()
+    retain[:, 40], forget[:, 40] = torch.tensor([9.0, 10.0, 9.0]), torch.tensor([20.0, 20.0, 5.0])
+    found = remaining_shares(retain, forget)
+    assert found[0] == 0
+    assert found[1] == pytest.approx(1 / 3, abs=0.02)
+    assert found[2] == pytest.approx(9 / 14, abs=0.02)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 10_000), gone=st.integers(0, 4),
-    spread=st.floats(0.2, 3.0), sure=st.floats(0.0, 3.0),
-)  # fmt: skip
-def test_removing_a_class_never_raises_it(seed: int, gone: int, spread: float, sure: float) -> None:
-    """However badly the model knows it: rows of the class are what goes, so its logit falls most."""
+def test_rows_are_counted_by_predicted_class_and_level() -> None:
+    odds, predicted = torch.tensor([0.1, 0.2, 0.3, -9.0, 99.0]), torch.tensor([1, 1, 1, 0, 2])
+    found = sureness(of_odds(odds, predicted, 3)[:3])
+    first = int(-LOWEST / WIDTH)
+    assert found.shape == (3, LEVELS)
+    assert found[1, first] == 2
+    assert found[1, first + 1] == 1
+    assert found.sum() == 3
+    ends = sureness(torch.tensor([[0.0, 0.0, 1.0], [0.34, 0.33, 0.33]]))
+    assert ends[2, -1] == 1
+    assert ends[0, math.floor((math.log(0.34 / 0.66) - LOWEST) / WIDTH)] == 1
+    assert sureness(torch.zeros(0, 3)).shape == (3, LEVELS)
+
+
+def test_a_row_that_keeps_its_class_is_as_sure_as_it_was() -> None:
+    """And one that is predicted as another class counts there."""
+    before = of_odds(torch.tensor([5.0, 5.0]), torch.tensor([0, 0]), 3)
+    after = of_odds(torch.tensor([1.0, 2.0]), torch.tensor([0, 1]), 3)
+    expected = sureness(torch.stack([before[0], after[1]]))
+    assert torch.equal(sureness(before, after), expected)
+
+
+def test_the_surest_quarter_counts_and_of_a_level_the_part_that_is_needed() -> None:
+    """By hand: of 100 rows the surest 25 are 16 of which 12 stay, and 9 of 24 of which a third stays."""
+    retain, forget = torch.zeros(2, LEVELS).double(), torch.zeros(2, LEVELS).double()
+    retain[0, 50], forget[0, 50] = 12, 4
+    retain[0, 40], forget[0, 40] = 8, 16
+    retain[0, 30], forget[0, 30] = 20, 40
+    retain[1, 30] = 100
+    found = remaining_shares(retain, forget)
+    rest = 140 / 200  # what one row more stays with: as often as all rows do
+    assert found[0] == pytest.approx((12 + 3 + rest) / 26)
+    assert found[1] == pytest.approx((25 + rest) / 26)
+
+
+def test_a_class_that_nothing_is_predicted_as_stays_as_all_rows_do() -> None:
+    retain, forget = torch.zeros(3, LEVELS).double(), torch.zeros(3, LEVELS).double()
+    retain[0, 40], forget[0, 40] = 60, 40
+    assert remaining_shares(retain, forget)[1:].tolist() == pytest.approx([0.6, 0.6])
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 8), rows=st.integers(1, 300))
+def test_shares_lie_in_the_box_and_parts_of_rows_add_up(seed: int, classes: int, rows: int) -> None:
     stream = torch.Generator().manual_seed(seed)
-    logits = torch.randn(500, 5, generator=stream) / spread
-    forget = torch.randn(60, 5, generator=stream) / spread
-    forget[:, gone] += sure
-    logits[:, gone] -= sure
-    shares = estimated(logits.softmax(1), forget.softmax(1))
+    posteriors = (4 * torch.randn(rows, classes, generator=stream)).softmax(1)
+    stays = torch.rand(rows, generator=stream) < torch.rand(1, generator=stream)
+    shares = estimated(posteriors, stays)
     assert ((shares >= 0) & (shares <= 1)).all()
-    if sure > 0.5:
-        shift = label_shift.logit_shift(shares)
-        assert shift[gone] <= 0
-        assert int(shift.argmin()) == gone
+    parts = sum(sureness(part) for part in posteriors.chunk(3))
+    assert torch.equal(parts, sureness(posteriors))
 
 
-@settings(max_examples=30, deadline=None)
-@given(rows=st.integers(0, 60), classes=st.integers(1, 30), least=st.integers(1, 12), seed=st.integers(0, 99))
-def test_no_sum_is_of_fewer_rows_than_the_floor(rows: int, classes: int, least: int, seed: int) -> None:
-    """And none is lost, unless all rows together are fewer."""
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), gone=st.integers(0, 4), sure=st.floats(0.5, 3.0))
+def test_removing_a_class_lowers_it_most(seed: int, gone: int, sure: float) -> None:
+    """However badly the model knows it: rows of the class are what goes."""
     stream = torch.Generator().manual_seed(seed)
-    posteriors = (3 * torch.randn(rows, classes, generator=stream)).softmax(1).double()
-    cells = posterior_cells(posteriors, least)
-    behind = cells.sum(1)
-    assert torch.allclose(cells.sum(0), posteriors.sum(0))
-    assert (behind[behind > 0] >= min(least, rows) - 1e-3).all()
+    logits = torch.randn(500, 5, generator=stream)
+    forget = torch.randn(60, 5, generator=stream)
+    forget[:, gone] += 2 * sure
+    logits[:, gone] -= sure
+    shares = remaining_shares(sureness(logits.softmax(1)), sureness(forget.softmax(1)))
+    shift = label_shift.logit_shift(shares)
+    assert shift[gone] <= 0
+    assert int(shift.argmin()) == gone
 
 
 def test_a_class_without_a_row_has_a_finite_shift() -> None:

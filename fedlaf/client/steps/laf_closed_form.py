@@ -41,7 +41,7 @@ FORGOTTEN = "closed_form_forget"
 @client_step("laf_features", ClosedForm)
 def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
     """Send sums over the retain rows in use: the gram matrices of their features and of their
-    representations, these also by predicted class; and their posteriors by cell.
+    representations, these also by predicted class; and how many are predicted as each class, how surely.
     """
     context.state.clear()
     rows = context.data.inputs(context.absent_positions)
@@ -60,7 +60,7 @@ def laf_features(context: ClientContext, settings: ClosedForm) -> Reply:
         "representations": laf_closed_form.gram(e),
         "classes": by_class,
         "class_representations": of_classes,
-        "posteriors": label_shift.posterior_cells(posteriors, settings.floor),
+        "sureness": label_shift.sureness(posteriors),
     }
     return _reply(sums, len(pool), context.retain_count / len(pool), Cost(forward_passes=len(pool)))
 
@@ -93,7 +93,7 @@ def laf_marks(context: ClientContext, settings: ClosedForm) -> Reply:
 
 @client_step("laf_targets", ClosedForm)
 def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
-    """Give each forget row a target; send what the solution needs of them, and their posteriors by cell.
+    """Give each forget row a target; send what the solution needs of them, and what they are predicted as.
 
     The directions that marked rows lose are the server's; without any they are those of this client's rows.
     """
@@ -115,7 +115,7 @@ def laf_targets(context: ClientContext, settings: ClosedForm) -> Reply:
     sums = {
         "features": laf_closed_form.gram(used),
         "cross": change.T @ laf_closed_form.with_one(used),
-        "posteriors": label_shift.posterior_cells(_posteriors(context, e + change), settings.floor),
+        "sureness": label_shift.sureness(*(_posteriors(context, at) for at in (e, e + change))),
     }
     reply = _reply(sums, len(phi), cost=Cost(forward_passes=passes))
     reply.numbers["marked"] = float(marked.double().mean())  # type: ignore[index]
