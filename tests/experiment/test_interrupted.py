@@ -102,7 +102,7 @@ def test_no_run_is_started_after_the_user_has_interrupted(tmp_path: Path) -> Non
     runner, told = Interrupting(), list[Done]()
     with (
         interruption.told_by(lambda: len(runner.made) > 1),
-        pytest.raises(Interrupted, match=rf"^2 runs are finished: {tmp_path}/a, {tmp_path}/b$"),
+        pytest.raises(Interrupted, match=rf"^with 2 runs finished: {tmp_path}/a, {tmp_path}/b$"),
     ):
         run_all(runs, lambda _: [], runner, told.append, lambda _: None)
     assert runner.made == ["a", "b"]

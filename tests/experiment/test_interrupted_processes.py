@@ -100,7 +100,7 @@ def test_a_comparison_starts_nothing_more_and_lists_what_is_finished(tmp_path: P
     assert any(line.startswith("backdoor: 1/8 runs") for line in said)
     assert "IID, nothing, seed 1: interrupted after round 2 of 5 of train" in said
     assert "IID, fine_tune, seed 0: not started: interrupted" in said
-    assert said[-1].startswith("fedlaf: error: interrupted 1 runs are finished: compared/runs/")
+    assert said[-1].startswith("fedlaf: error: interrupted with 1 runs finished: compared/runs/")
     assert f"go on with: {shlex.join(['fedlaf', 'compare', *keys])}" in said[-1]
     (rounds,) = (tmp_path / "compared").rglob("*.rounds")
     assert saved_stages(rounds.parents[1]) == ["train (2 rounds of it)"]
@@ -140,7 +140,7 @@ def test_ray_tasks_end_their_round_and_their_files_come_back(
 
     with (
         interruption.told_by(lambda: log.is_file() and len(log.read_text().split()) >= 2),
-        pytest.raises(Interrupted, match=r"^0 runs are finished: none$"),
+        pytest.raises(Interrupted, match=r"^with 0 runs finished: none$"),
     ):
         ran()
     assert "after round" in told[0].error

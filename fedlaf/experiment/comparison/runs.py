@@ -77,7 +77,7 @@ def run_all(
             found.append(done)
     if any(done.interrupted for done in found):
         there = [str(done.run.folder) for done in found if done.report]
-        raise Interrupted(f"{len(there)} runs are finished: {', '.join(there) or 'none'}")
+        raise Interrupted(f"with {len(there)} runs finished: {', '.join(there) or 'none'}")
     return found
 
 
