@@ -32,7 +32,8 @@ from fedlaf.strategies.fedavg import FedAvg
 BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_cnn", "clients=4",
         "server_rows=50", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=3",
         "evaluation.curve_rows=0")  # fmt: skip
-METHODS = ("retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd")
+METHODS = ("retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd",
+           "sifu")
 SAMPLES = ("request=remove_samples",)
 
 
@@ -49,7 +50,7 @@ def run(folder: Path, *overrides: str) -> tuple[list[str], Report]:
 # ---- refused
 
 
-@pytest.mark.parametrize("method", ["federaser", "fedaccum", "pgd", "conda", "fast_fedul", "fukd"])
+@pytest.mark.parametrize("method", ["federaser", "fedaccum", "pgd", "conda", "fast_fedul", "fukd", "sifu"])
 @pytest.mark.parametrize("request_", ["remove_samples", "remove_classes"])
 def test_methods_for_clients_refuse_rows_of_clients_that_stay(method: str, request_: str) -> None:
     with pytest.raises(InvalidValue) as refused:
@@ -177,7 +178,8 @@ def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     run(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     stored = {
-        "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
+        "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "sifu": 3 * 4 + 1,
+        "retrain": 1,
         "not": 0, "fine_tune": 0,
     }  # fmt: skip
     for method, models in stored.items():
@@ -255,7 +257,7 @@ def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str
     cost = result.cost
     assert cost.messages == 2 * len(grid.sent)
     assert cost.bytes_stored == (0 if method in ("fine_tune", "not") else cost.bytes_stored) >= 0
-    working = method in ("retrain", "fine_tune", "federaser", "pgd", "not")
+    working = method in ("retrain", "fine_tune", "federaser", "pgd", "not", "sifu")
     assert (cost.gradient_passes > 0) == (cost.labels_read > 0) == (cost.bytes_up > 0) == working
     assert cost.server_passes == (50 * 6 if method == "fukd" else 0)
     if method not in ("fine_tune", "not"):
