@@ -32,8 +32,9 @@ from fedlaf.strategies.fedavg import FedAvg
 BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_cnn", "clients=4",
         "server_rows=50", "corruption.backdoor.patch=2", "engine=inline", "train.rounds=3",
         "evaluation.curve_rows=0")  # fmt: skip
-METHODS = ("retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd",
-           "sifu")
+METHODS = (
+    "retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "sifu",
+)  # fmt: skip
 SAMPLES = ("request=remove_samples",)
 
 
@@ -178,9 +179,8 @@ def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     run(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     stored = {
-        "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "sifu": 3 * 4 + 1,
-        "retrain": 1,
-        "not": 0, "fine_tune": 0,
+        "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
+        "sifu": 3 * 4 + 1, "not": 0, "fine_tune": 0,
     }  # fmt: skip
     for method, models in stored.items():
         names, report = run(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
