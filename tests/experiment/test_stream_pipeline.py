@@ -78,8 +78,9 @@ MIXED = [
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The model tells classes apart after a round, so that a client that leaves takes something with it."""
     keys = ("stream.prefixes=[2]", "forget@stream.fallback=fine_tune", "stream.fallback.rounds=1")
-    return run_stream(tmp_path_factory.mktemp("mixed"), MIXED, *keys)
+    return run_stream(tmp_path_factory.mktemp("mixed"), MIXED, "train.fit.lr=1e-2", *keys)
 
 
 def test_each_request_is_served_by_the_method_that_can(mixed: Ran) -> None:
