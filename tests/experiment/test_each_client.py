@@ -19,15 +19,23 @@ from fedlaf.experiment.comparison.runs import Done
 from fedlaf.report.alternatives import alternative_rows, alternatives_told
 
 EACH = ("request=each_client", "request.clients=[0,2]", "evaluation.curve_rows=0")
+BRIEF = {
+    "laf_paper": (
+        "forget.represent_rounds=1", "forget.represent.own_epochs=1", "forget.represent.most_rows=20",
+        "forget.forget_rounds=2",
+    ),
+}  # fmt: skip
+"""All kinds of rounds, few of them."""
 
 
 @pytest.mark.parametrize("forget", ["laf", "laf_paper", "federaser"])
 def test_each_has_the_bits_of_a_run_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: str
 ) -> None:
-    run_command(monkeypatch, tmp_path / "each", *EACH, f"forget={forget}")
+    method = (f"forget={forget}", *BRIEF.get(forget, ()))
+    run_command(monkeypatch, tmp_path / "each", *EACH, *method)
     for number, client in ((1, 0), (2, 2)):
-        own = (f"request.clients=[{client}]", "evaluation.curve_rows=0", f"forget={forget}")
+        own = (f"request.clients=[{client}]", "evaluation.curve_rows=0", *method)
         run_command(monkeypatch, tmp_path / f"own-{client}", *own)
         for stage in ("request", "retrain"):
             ours = tmp_path / "each" / "stages" / f"{stage}-{number}.safetensors"
