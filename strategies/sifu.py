@@ -4,7 +4,7 @@ influence, noise that hides what there is, and training again from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log, sqrt
 from typing import ClassVar, NamedTuple
@@ -72,16 +72,15 @@ class Sifu(Retrain):
             history = stage.inputs.require("history")
             point = self.restart(start, history, registry.request.clients, registry.retain_clients)
         noisy = self.with_noise(point.weights, stage)
-        result = super().run(grid, noisy, replace(stage, skip=min(point.round, registry.trained)))
+        result = super().run(grid, noisy, replace(stage, skip=point.round))
         return replace(result, findings=(*result.findings, self._certified(point, registry)))
 
     def restart(
-        self, start: Weights, history: UpdateHistory, leaving: Iterable[ClientId], others: Iterable[ClientId]
+        self, start: Weights, history: UpdateHistory, leaving: Sequence[ClientId], others: Sequence[ClientId]
     ) -> Restart:
         """The last model within the budget. A round adds the distance between its model and the one that it
         would have made without those who are leaving, from the same weights.
         """
-        leaving, others = list(leaving), list(others)
         found = point = Restart(0, start, 0.0)
         for round_ in history.rounds:
             whole, rest = (mean_update(history, round_, clients) for clients in ([*leaving, *others], others))

@@ -109,10 +109,6 @@ class UpdateHistory:
         """Trained minus sent, of a client in a round."""
         return load_file(self._places[round_] / file_of(client))
 
-    def updates(self, round_: int) -> Iterator[tuple[ClientId, Weights]]:
-        """The updates of a round, one after the other."""
-        return ((client, self.update(round_, client)) for client in self.clients(round_))
-
     def last(self, client: ClientId) -> Weights | None:
         """The model that a client trained last; None when it never trained."""
         for folder in reversed(self.folders):

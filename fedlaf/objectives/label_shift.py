@@ -46,14 +46,12 @@ def sureness(posteriors: Tensor, changed: Tensor | None = None) -> Tensor:
         alike = wide.argmax(1) == other.argmax(1)
         wide = torch.where(alike[:, None], wide, other)
     classes = wide.shape[1]
-    counts = wide.new_zeros(classes * LEVELS)
-    if len(wide):
-        top, predicted = wide.max(1)
-        others = wide.scatter(1, predicted[:, None], 0.0).sum(1)
-        odds = top.log() - others.clamp_min(torch.finfo(wide.dtype).tiny).log()
-        level = ((odds - LOWEST) / WIDTH).floor().clamp(0, LEVELS - 1).long()
-        counts.index_add_(0, predicted * LEVELS + level, torch.ones_like(odds))
-    return counts.view(classes, LEVELS)
+    top, predicted = wide.max(1)
+    others = wide.scatter(1, predicted[:, None], 0.0).sum(1)
+    odds = top.log() - others.clamp_min(torch.finfo(wide.dtype).tiny).log()
+    level = ((odds - LOWEST) / WIDTH).floor().clamp(0, LEVELS - 1).long()
+    counts = torch.bincount(predicted * LEVELS + level, minlength=classes * LEVELS)
+    return counts.double().view(classes, LEVELS)
 
 
 def remaining_shares(retain: Tensor, forget: Tensor) -> Tensor:

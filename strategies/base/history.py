@@ -21,9 +21,10 @@ def mean_update(history: UpdateHistory, round_: int, clients: Iterable[ClientId]
     wanted, rows = set(clients), history.rows(round_)
     total: Weights = {}
     weight = 0
-    for client, update in history.updates(round_):
+    for client in history.clients(round_):
         if client in wanted:
             weight += rows[client]
+            update = history.update(round_, client)
             total = {k: total.get(k, 0) + rows[client] * v.astype(np.float64) for k, v in update.items()}
     return {k: v / weight for k, v in total.items()} if weight else None
 

@@ -96,7 +96,11 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     assert history.rows(3) == {0: 10, 1: 20, 2: 30}
     assert history.update(3, 2)["w"].tolist() == [3, -2]
     assert history.update(3, 2)["w"].dtype == np.float32
-    assert {k: u["w"].tolist() for k, u in history.updates(1)} == {0: [1, 0], 1: [1, -1], 2: [1, -2]}
+    assert {k: history.update(1, k)["w"].tolist() for k in history.clients(1)} == {
+        0: [1, 0],
+        1: [1, -1],
+        2: [1, -2],
+    }
     assert last_of(history, 1) == [4, -1]
     # Absolute values add up over all rounds, kept ones and others: 1 + 2 + 3 + 4 and 4 k.
     assert {k: m["w"].tolist() for k, m in history.magnitudes()} == {0: [10, 0], 1: [10, 4], 2: [10, 8]}
@@ -120,8 +124,8 @@ def test_histories_that_hold_more_look_the_same(tmp_path: Path) -> None:
     seen = UpdateHistory([tmp_path / "all"], keep)
     assert seen.rounds == alone.rounds
     for t in seen.rounds:
-        assert [(k, u["w"].tolist()) for k, u in seen.updates(t)] == [
-            (k, u["w"].tolist()) for k, u in alone.updates(t)
+        assert [(k, seen.update(t, k)["w"].tolist()) for k in seen.clients(t)] == [
+            (k, alone.update(t, k)["w"].tolist()) for k in alone.clients(t)
         ]
     assert seen.nbytes == alone.nbytes == 2 * 2 * (2 * 4 + 8)
 
