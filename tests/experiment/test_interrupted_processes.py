@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 import pytest
 from support.processes import ROOT, TESTS
-from support.slow import HISTORY, LOG, SECONDS, SLOW, left_by_training
+from support.slow import HELD, HISTORY, LOG, SECONDS, SLOW, left_by_training
 
 from fedlaf.experiment import interruption
 from fedlaf.experiment.api import resume
@@ -26,10 +26,14 @@ from fedlaf.experiment.interruption import Interrupted
 
 
 @contextmanager
-def started(tmp_path: Path, *arguments: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A fedlaf whose rounds take so many seconds, with a session of its own, as a terminal gives one."""
+def started(
+    tmp_path: Path, *arguments: str, seconds: float = 0.0, held: int = 0
+) -> Iterator[subprocess.Popen[str]]:
+    """A fedlaf with a session of its own, as a terminal gives one. Its rounds take so many seconds, and the
+    one of that number, counted over all stages, lasts until its run is asked to end."""
     path = os.pathsep.join([str(ROOT), str(TESTS)])
-    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, LOG: str(tmp_path / "log"), SECONDS: str(seconds)}
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, LOG: str(tmp_path / "log")}
+    own |= {SECONDS: str(seconds), HELD: str(held)}
     with subprocess.Popen(
         [sys.executable, "-m", "fedlaf", *arguments], cwd=tmp_path, text=True, env={**os.environ, **own},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -58,7 +62,7 @@ def own_lines(err: str) -> list[str]:
 
 def test_the_first_ends_the_round_of_a_multirun_and_says_how_to_go_on(tmp_path: Path) -> None:
     keys = (*SLOW, "engine=inline", "forget=fine_tune", "train.rounds=2,5", "hydra.sweep.dir=swept")
-    with started(tmp_path, "-m", *keys, seconds=0.3) as process:
+    with started(tmp_path, "-m", *keys, held=6) as process:
         interrupt(process, tmp_path / "log", 2 + 2 + 2)  # trained, retrained, then two rounds of the second
         out, err = process.communicate(timeout=60)
     assert process.returncode == interruption.EXIT_CODE
@@ -92,7 +96,7 @@ def test_the_second_ends_at_once(tmp_path: Path) -> None:
 def test_a_comparison_starts_nothing_more_and_lists_what_is_finished(tmp_path: Path) -> None:
     base = ",".join(f"'{key}'" for key in (*SLOW, "engine=inline"))
     keys = (f"base=[{base}]", "scenario=[]", "seeds=[0,1]", "only=[fine_tune]", "jobs=1", "folder=compared")
-    with started(tmp_path, "compare", *keys, seconds=0.2) as process:
+    with started(tmp_path, "compare", *keys, held=12) as process:
         interrupt(process, tmp_path / "log", 5 + 5 + 2)  # the second training
         out, err = process.communicate(timeout=60)
     assert process.returncode == interruption.EXIT_CODE, (out, err)
@@ -111,7 +115,7 @@ def test_a_comparison_starts_nothing_more_and_lists_what_is_finished(tmp_path: P
 @pytest.mark.xdist_group("ray")
 def test_ray_workers_live_on_until_the_round_is_saved(tmp_path: Path) -> None:
     keys = (*SLOW, "engine=ray", "engine.workers=2", "hydra.run.dir=run")
-    with started(tmp_path, *keys, seconds=1.0) as process:
+    with started(tmp_path, *keys, held=2) as process:
         interrupt(process, tmp_path / "log", 2)
         _, err = process.communicate(timeout=60)
     assert process.returncode == interruption.EXIT_CODE
@@ -159,7 +163,7 @@ def test_ray_tasks_end_their_round_and_their_files_come_back(
 @pytest.mark.parametrize("library", ["_multiarray_umath", "libtorch_cpu", "_raylet"])
 def test_before_a_run_begins_it_is_a_line(tmp_path: Path, library: str) -> None:
     """Also in the middle of an import, where libraries make exceptions of their own of it."""
-    with started(tmp_path, "engine=inline", seconds=0.0) as process:
+    with started(tmp_path, "engine=inline") as process:
         # A time would come before Python itself has begun, on a busy machine.
         maps, until = Path(f"/proc/{process.pid}/maps"), monotonic() + 60
         while library not in maps.read_text():

@@ -6,15 +6,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
+from fedlaf.experiment import interruption
 from fedlaf.protocol.messages import Reply
 from fedlaf.strategies.base.phase import Phase, ServerState
 from fedlaf.strategies.fedavg import FedAvg
 
-LOG, SECONDS = "SLOW_LOG", "SLOW_SECONDS"
-"""Environment variables: the file that has a line a round, and how long a round takes."""
+LOG, SECONDS, HELD = "SLOW_LOG", "SLOW_SECONDS", "SLOW_HELD"
+"""Environment variables: the file that has a line a round, how long a round takes, and the number of lines
+after which a round lasts until its run is asked to end."""
 
 SLOW = (
     "data=digits", "data.train_rows=120", "data.test_rows=40", "model=small_cnn", "corruption=none",
@@ -34,8 +36,16 @@ class Slow(FedAvg):
         if LOG in os.environ:
             with Path(os.environ[LOG]).open("a") as log:
                 log.write(f"{state.round}\n")
-            sleep(float(os.environ[SECONDS]))
+            sleep(float(os.environ.get(SECONDS, "0")))
+            until = monotonic() + 120
+            while _lines() == int(os.environ.get(HELD, "0")) and not interruption.requested():
+                assert monotonic() < until
+                sleep(0.01)
         return super().aggregate(phase, state, replies)
+
+
+def _lines() -> int:
+    return len(Path(os.environ[LOG]).read_text().splitlines())
 
 
 def left_by_training(folder: Path) -> dict[str, Any]:
