@@ -9,7 +9,7 @@ from fedlaf.evaluation.information import InformationDifference
 from fedlaf.evaluation.leakage import leakage
 from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, catalogue_of, of_catalogue
 from fedlaf.evaluation.measures import zero_retrain_forgetting
-from fedlaf.evaluation.on_demand import Halves, KnowledgeOverlap, Layers, Probe, Relearn
+from fedlaf.evaluation.on_demand import Halves, HeadRelearn, KnowledgeOverlap, Layers, Probe, Relearn
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, represent
 from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
 from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, spaced, splits_for
@@ -24,6 +24,7 @@ __all__ = [
     "Gate",
     "Group",
     "Halves",
+    "HeadRelearn",
     "InformationDifference",
     "KnowledgeOverlap",
     "Layers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlaf.core.seeding import numpy_stream, torch_stream
-from fedlaf.core.types import Weights
+from fedlaf.core.types import Indices, Weights
 from fedlaf.data import LabelledRows, as_input
 from fedlaf.evaluation.measures import Probabilities, accuracy
-from fedlaf.evaluation.predictions import CHUNK
+from fedlaf.evaluation.predictions import CHUNK, represent
 from fedlaf.evaluation.splits import spaced
 from fedlaf.models import Classifier
 from fedlaf.models.normalisation import train_mode
 
 Matrix = npt.NDArray[np.float64]
+Inner = npt.NDArray[np.float32]
 Grams = Mapping[str, npt.NDArray[np.float32]]
 """A Gram matrix [M, M] of the activations of each layer, by the layer's name."""
 
@@ -29,6 +31,8 @@ HALVES, HALF = 50, 100
 """Splits that SDE draws, and the rows of a half at most."""
 STEPS, BATCH, RATE, CHECKED = 200, 32, 1e-3, 400
 """Relearning: steps of Adam at most, their size, their rate, and the rows on which accuracy is checked."""
+LEARNED = 0.02
+"""The share of rows from which a new head learns."""
 
 
 @torch.no_grad()
@@ -129,8 +133,8 @@ def split_halves(represented: Mapping[str, npt.NDArray[np.float32]]) -> dict[str
 
 
 def probed(
-    represented: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *,
-    others: npt.NDArray[np.float32] | None = None, other_labels: npt.NDArray[np.int64] | None = None,
+    represented: Inner, labels: Indices, *,
+    others: Inner | None = None, other_labels: Indices | None = None,
 ) -> float:  # fmt: skip
     """Accuracy in percent of a linear classifier on frozen representations [M, D] of forgotten rows.
 
@@ -138,18 +142,42 @@ def probed(
     class, it is fitted together with `others`, remaining rows. NaN where the fitted rows have less than two
     classes.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     fitted, known = represented[::2], labels[::2]
     if others is not None and other_labels is not None and len(np.unique(labels)) == 1:
         fitted, known = np.concatenate([fitted, others]), np.concatenate([known, other_labels])
     if len(labels) < 4 or len(np.unique(known)) < 2:
         return float("nan")
+    return _fitted(fitted, known, represented[1::2], labels[1::2])
+
+
+def head_relearned(model: Classifier, weights: Weights, rows: Mapping[str, LabelledRows]) -> float:
+    """Accuracy in percent on forgotten rows once a new head has learned from 2 % of the `forget` and of the
+    `retain` rows, on frozen representations; scored on at most 400 other forgotten rows.
+
+    After the relearning of heads beside the information difference index (AAAI 2026). NaN where the few rows
+    have less than two classes, or no forgotten row is left to score.
+    """
+    few = {kind: spaced(len(held), ceil(LEARNED * len(held))) for kind, held in rows.items()}
+    others = np.setdiff1d(np.arange(len(rows["forget"])), few["forget"])
+    scored = rows["forget"].at(torch.from_numpy(others[spaced(len(others), CHECKED)]))
+    learned = [rows[kind].at(torch.from_numpy(at)) for kind, at in few.items()]
+    known = np.concatenate([held.y.numpy() for held in learned])
+    if not len(scored) or len(np.unique(known)) < 2:
+        return float("nan")
+    load(model, weights)
+    fitted = np.concatenate([represent(model, held.unlabelled()) for held in learned])
+    return _fitted(fitted, known, represent(model, scored.unlabelled()), scored.y.numpy())
+
+
+def _fitted(x: Inner, y: Indices, scored: Inner, labels: Indices) -> float:
+    """Accuracy in percent of a logistic regression of standardised columns."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    probe.fit(fitted, known)
-    return 100.0 * float(probe.score(represented[1::2], labels[1::2]))
+    probe.fit(x, y)
+    return 100.0 * float(probe.score(scored, labels))
 
 
 def relearned(model: Classifier, weights: Weights, rows: LabelledRows, target: float) -> float:

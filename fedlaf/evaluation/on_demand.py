@@ -37,6 +37,22 @@ class Relearn(MeasureFunction):
 
 
 @dataclass(frozen=True)
+class HeadRelearn(MeasureFunction):
+    """Accuracy on forget rows once a new head has learned from 2 % of all rows, on frozen representations."""
+
+    catalogue: ClassVar[Catalogue] = {
+        "head_relearned": Measure("a new head, forgotten rows", Group.INSIDE, Sense.TRACE, unit="%")
+    }
+
+    def measure(
+        self, found: Predictions, splits: EvaluationSplits, model: MeasuredModel
+    ) -> Mapping[str, float]:
+        """NaN with next to no rows."""
+        rows = {"forget": splits.forget, "retain": splits.retain}
+        return {"head_relearned": inside.head_relearned(model.network(), model.weights, rows)}
+
+
+@dataclass(frozen=True)
 class Probe(MeasureFunction):
     """Accuracy of a linear classifier on the frozen representations of forget rows."""
 

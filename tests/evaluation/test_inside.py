@@ -164,6 +164,30 @@ def test_relearning_counts_steps_and_stops_at_its_goal() -> None:
     assert relearned(model, weights, rows, target=90.0) > steps
 
 
+def test_a_new_head_learns_from_two_percent_of_the_rows() -> None:
+    """One row of ten of the forgotten class and of each remaining one is enough where classes are plain."""
+    model, weights = small_model()
+    kinds = images(4).repeat_interleave(50, 0)
+    labels = torch.arange(4).repeat_interleave(50)
+    forget, retain = labels == 3, labels != 3
+    rows = {n: LabelledRows(kinds[at], labels[at]) for n, at in (("forget", forget), ("retain", retain))}
+    seen: list[int] = []
+    model.register_forward_hook(lambda _m, x, _o: seen.append(len(x[0])))
+    assert inside.head_relearned(model, weights, rows) == 100
+    assert seen == [1, 3, 49]
+    assert all(np.array_equal(weights[k], v.numpy()) for k, v in model.state_dict().items())
+    blind = {**weights, "extractor.0.weight": 0 * weights["extractor.0.weight"]}
+    assert inside.head_relearned(model, blind, rows) == 0
+
+
+def test_a_new_head_without_rows_to_score_is_nan() -> None:
+    model, weights = small_model()
+    one, many = (LabelledRows(images(n), torch.arange(n) % 4) for n in (1, 100))
+    assert math.isnan(inside.head_relearned(model, weights, {"forget": one, "retain": many}))
+    same = LabelledRows(many.x, 0 * many.y)
+    assert math.isnan(inside.head_relearned(model, weights, {"forget": same, "retain": same}))
+
+
 def test_relearning_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "STEPS", 3)
     model, weights = small_model()

@@ -14,7 +14,7 @@ from fedlaf import __main__ as entry
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 TINY = (
     "clients=3", "train.rounds=1", "engine=inline", "evaluation.curve_rows=20", "train.fit.batch_size=64",
-    "evaluation/measure=[relearn,probe,layers,halves]",
+    "evaluation/measure=[relearn,head_relearn,probe,layers,halves]",
 )  # fmt: skip
 DATA = (
     *TINY, "data=mnist1d", "data.train_rows=150", "data.test_rows=60", "data.writers=7", "partition=natural",

@@ -10,6 +10,7 @@ from support.runs import repeatable, run_command
 from fedlaf.evaluation import (
     CATALOGUE,
     Halves,
+    HeadRelearn,
     InformationDifference,
     Layers,
     Probe,
@@ -20,7 +21,7 @@ from fedlaf.evaluation.attacks import ATTACKS, FIGURES
 
 FULL = ("evaluation=full", "evaluation.reference_seeds=1", "evaluation.curve_rows=0", "data.train_rows=400")
 ALWAYS = set(CATALOGUE)
-ALL = set(catalogue_of((Relearn(), Probe(), Layers(), Halves(), InformationDifference())))
+ALL = set(catalogue_of((Relearn(), HeadRelearn(), Probe(), Layers(), Halves(), InformationDifference())))
 SOMETIMES = {
     "accuracy_test_kept", "accuracy_test_removed", "attack_success", "resurfacing", "information_difference",
     "fairness_passes",

@@ -15,7 +15,7 @@ from fedlaf.core.request import ForgetRequest
 from fedlaf.core.types import Weights
 from fedlaf.data import Digits, Iid, Rows
 from fedlaf.data.federation import build
-from fedlaf.evaluation import EvaluationSplits, Predictions, Probe, predict, splits_for
+from fedlaf.evaluation import EvaluationSplits, Predictions, Probe, inside, predict, splits_for
 from fedlaf.method.contract import Stage, StageResult
 from fedlaf.models import Classifier, SmallCnn
 from fedlaf.models.arrays import load_weights
@@ -119,6 +119,9 @@ def test_the_negative_control_passes_what_looks_at_answers_and_no_probe(trained:
     assert right(after, splits, "retain") > right(before, splits, "retain") - 0.05
     probe = [Probe().measure(model, splits, None)["probe_forget"] for model in (before, after)]  # type: ignore[arg-type]
     assert probe[0] == probe[1] > 90
+    rows = {"forget": splits.forget, "retain": splits.retain}
+    heads = [inside.head_relearned(network(), weights, rows) for weights in (trained, result.weights)]
+    assert heads[0] == heads[1]
 
 
 def test_slopes_by_hand() -> None:
