@@ -26,7 +26,7 @@ FORGET = (
     "laf_server", "laf_paper", "laf_paper_resnet18", "nothing", "retrain", "fine_tune", "gradient_ascent",
     "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "fedosd", "scrub", "bad_teacher",
     "ssd", "lfssd", "salun", "virtual_teacher", "virtual_teacher_label_free", "jit", "head_distill", "fused",
-    "boundary", "unroll", "sifu",
+    "boundary", "unroll", "sifu", "fats",
 )  # fmt: skip
 CASES: dict[str, tuple[str, ...]] = {
     **{f"forget={name}": (*SMALL, f"forget={name}") for name in FORGET},

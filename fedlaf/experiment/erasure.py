@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fedlaf.core.safe_files import write_text
 from fedlaf.core.types import ClientId
 from fedlaf.experiment.client_states import ENDING
-from fedlaf.method.update_history import INDEX, TRAINED, file_of
+from fedlaf.method.update_history import INDEX, TRAINED, contaminated, file_of
 
 
-def erase(stages: Path, request: str, before: Iterable[str], withdrawn: Iterable[ClientId]) -> list[str]:
-    """Delete the models of the stages `before` a request, and the stored updates of clients that withdrew in
-    it. Gives the names of all stages that were erased for it, now or before.
+def erase(
+    stages: Path,
+    request: str,
+    before: Iterable[str],
+    withdrawn: Iterable[ClientId],
+    forgetting: Sequence[ClientId],
+) -> list[str]:
+    """Delete the models of the stages `before` a request (also those that rounds began with, once one of the
+    `forgetting` clients had contributed), and the stored updates of clients that withdrew in it. Gives the
+    names of all stages that were erased for it, now or before.
     """
-    for name in before:
+    names = list(before)
+    for path in contaminated([stages / f"{name}.history" for name in names], forgetting):
+        path.unlink(missing_ok=True)
+    for name in names:
         _erase_stage(stages, name, request)
     for pattern in ("*.curve.safetensors", f"{request}-*.predictions.safetensors", f"*{ENDING}"):
         for path in stages.glob(pattern):

@@ -124,7 +124,8 @@ class StagedRun:
         left = {name, name.replace("request", "retrain")}
         references = f"{name.replace('request', REFERENCE)}-"
         before = [stage for stage in self.records if stage not in left and not stage.startswith(references)]
-        stages = erasure.erase(self.store.folder, name, before, registry.request.withdrawn)
+        request, forgetting = registry.request, registry.forget_clients
+        stages = erasure.erase(self.store.folder, name, before, request.withdrawn, forgetting)
         self.curves = [replace(point, represented=None) for point in self.curves]
         names = sorted(map(self.ledger.names.of_client, registry.request.withdrawn))
         body = {"request": name, "stages": stages, "stored_updates_of": names}

@@ -36,6 +36,7 @@ class Need(StrEnum):
     UPDATES = "the clients' stored updates"
     LAST = "the model that each client trained last"
     MAGNITUDES = "a sum of absolute updates for each client"
+    MODELS = "the models that the rounds of training began with"
     SERVER_ROWS = "unlabelled rows on the server"
     LINEAR = "an extractor that ends in a linear layer"
 

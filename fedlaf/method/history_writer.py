@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from fedlaf.core.safe_files import write_arrays, write_text
 from fedlaf.core.types import ClientId, Weights
 from fedlaf.core.weights import norm
-from fedlaf.method.update_history import INDEX, TRAINED, HistoryHandle, file_of, largest, of_round
+from fedlaf.method.update_history import INDEX, MODEL, TRAINED, HistoryHandle, file_of, largest, of_round
 
 UNDO = "undo"
 """Folder of sums as they were at a checkpoint, for a run that goes back to it."""
@@ -62,6 +62,8 @@ class HistoryWriter:
         """A client's answer in a round."""
         spec, folder = self.handle.spec, self.handle.folder
         update = {k: np.asarray(trained[k] - sent[k]) for k in sent}
+        if spec.models and not self._rows:
+            _save(of_round(folder, round_, "models") / MODEL, sent)
         self._rows[client], self._norms[client] = rows, norm(update)
         if spec.at(round_):
             _save(of_round(folder, round_) / file_of(client), update)
@@ -82,6 +84,9 @@ class HistoryWriter:
                 (folder / file_of(client)).unlink()
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / INDEX, json.dumps({"rows": self._rows, "norms": self._norms}), sync=False)
+        if self.handle.spec.models:
+            index = of_round(self.handle.folder, round_, "models") / INDEX
+            write_text(index, json.dumps({"rows": self._rows}), sync=False)
         for client, rows in self._rows.items():
             self.trained[client] = self.trained.get(client, 0) + rows
         write_text(self.handle.folder / TRAINED, json.dumps(self.trained), sync=False)
@@ -108,7 +113,7 @@ class HistoryWriter:
 
     def _back_to(self, round_: int) -> None:
         folder = self.handle.folder
-        for place in (folder / "updates").glob("round-*"):
+        for place in (*(folder / "updates").glob("round-*"), *(folder / "models").glob("round-*")):
             if int(place.name.partition("-")[2]) > round_:
                 shutil.rmtree(place)
         # The oldest of what was set aside since then is what there was then.
@@ -126,9 +131,11 @@ class HistoryWriter:
     def _check(self, first: int, last: int) -> None:
         spec, folder = self.handle.spec, self.handle.folder
         rounds = [of_round(folder, t) for t in range(first, last + 1) if spec.at(t)]
-        lacking = [place.name for place in rounds if not (place / INDEX).is_file()]
+        models = [of_round(folder, t, "models") for t in range(first, last + 1) if spec.models]
+        lacking = [place.name for place in (*rounds, *models) if not (place / INDEX).is_file()]
         kinds = [kind for kind in ("last", "magnitudes") if getattr(spec, kind)]
         wanted = [folder / kind / file_of(client) for kind in kinds for client in self.trained]
+        wanted += [place / MODEL for place in models]
         try:
             for place in rounds:
                 norms = json.loads((place / INDEX).read_text())["norms"] if place.name not in lacking else {}

@@ -1,7 +1,8 @@
 """What the server keeps of training for later requests, as methods see it: on disk, nothing held in memory.
 
 A folder holds `updates/round-T/client-K.safetensors` (trained minus sent), `last/client-K` (the
-model a client trained last) and `magnitudes/client-K` (its sum of absolute updates).
+model a client trained last), `magnitudes/client-K` (its sum of absolute updates) and
+`models/round-T/model` (the model that a round began with).
 """
 
 from __future__ import annotations
@@ -20,23 +21,27 @@ from safetensors.numpy import load_file
 from fedlaf.core.errors import require, require_count, require_number
 from fedlaf.core.types import ClientId, Weights
 
-KINDS = ("updates", "last", "magnitudes")
+KINDS = ("updates", "last", "magnitudes", "models")
 TRAINED = "trained.json"
 """File of the rows that each client trained on, over all rounds in which it took part."""
 INDEX = "index.json"
 """File of a round's clients: their rows and the norms of their updates."""
+MODEL = "model.safetensors"
+"""File of the model that a round began with."""
 
 
 @dataclass(frozen=True)
 class HistorySpec:
     """What is kept: updates of every `every`-th round from the first on (0: none) of the `share` of its
-    clients whose updates are largest, each client's `last` model, its sum of absolute updates (`magnitudes`).
+    clients whose updates are largest, each client's `last` model, its sum of absolute updates (`magnitudes`),
+    the `models` that rounds began with.
     """
 
     every: int = 0
     share: float = 1.0
     last: bool = False
     magnitudes: bool = False
+    models: bool = False
 
     def __post_init__(self) -> None:
         require_count("every", self.every, at_least=0)
@@ -48,22 +53,22 @@ class HistorySpec:
         named = list(kinds)
         unknown = [kind for kind in named if kind not in KINDS]
         require(not unknown, "history", f"auto, or a list of {', '.join(KINDS)}", named)
-        return cls(int("updates" in named), 1.0, "last" in named, "magnitudes" in named)
+        return cls(int("updates" in named), 1.0, *(kind in named for kind in KINDS[1:]))
 
     def __bool__(self) -> bool:
-        return bool(self.every or self.last or self.magnitudes)
+        return bool(self.every or self.last or self.magnitudes or self.models)
 
     def joined(self, other: HistorySpec) -> HistorySpec:
         """What serves both."""
         share = max((spec.share for spec in (self, other) if spec.every), default=1.0)
-        last, magnitudes = self.last or other.last, self.magnitudes or other.magnitudes
-        return HistorySpec(gcd(self.every, other.every), share, last, magnitudes)
+        whole = (getattr(self, kind) or getattr(other, kind) for kind in KINDS[1:])
+        return HistorySpec(gcd(self.every, other.every), share, *whole)
 
     def covers(self, other: HistorySpec) -> bool:
         """Whether what this keeps is enough for `other`."""
         updates = self.every > 0 and other.every % self.every == 0 and self.share >= other.share
         enough = not other.every or updates
-        return enough and self.last >= other.last and self.magnitudes >= other.magnitudes
+        return enough and all(getattr(self, kind) >= getattr(other, kind) for kind in KINDS[1:])
 
     def at(self, round_: int) -> bool:
         """Whether updates of that round are kept."""
@@ -131,6 +136,26 @@ class UpdateHistory:
             parts = [load_file(path) for path in paths if path.is_file()]
             yield client, {k: np.asarray(sum(part[k] for part in parts)) for k in parts[0]}
 
+    def before_use(self, clients: Iterable[ClientId], trained: int) -> tuple[int, Weights | None]:
+        """The first of `trained` rounds in which one of `clients`, or one that has withdrawn, took part, and
+        the model that it began with: nothing of theirs is in it. Where none did, the round after the last,
+        and no model.
+
+        A round whose model is gone ends the search at the one before. Raises LookupError without the first.
+        """
+        theirs, places, last = {*clients, *self.removed}, self._models, 0
+        for round_ in range(1, trained + 1):
+            if round_ not in places:
+                break
+            last = round_
+            if theirs & _took_part(places[round_]):
+                break
+        else:
+            return trained + 1, None
+        if not last:
+            raise LookupError("the model that training began with is not in its history")
+        return last, load_file(places[last] / MODEL)
+
     @property
     def nbytes(self) -> int:
         """Bytes of arrays that the server must hold for `spec`: those of all clients, for it cannot
@@ -141,7 +166,7 @@ class UpdateHistory:
             if getattr(self.spec, kind):
                 files = {file.name: file for folder in self.folders for file in (folder / kind).iterdir()}
                 size += sum(_size(files[file_of(k)]) for k in self._recorded(kind))
-        return size
+        return size + sum(_size(place / MODEL) for place in self._models.values() if self.spec.models)
 
     def _recorded(self, kind: str) -> list[ClientId]:
         names = {file.stem for folder in self.folders for file in (folder / kind).iterdir()}
@@ -149,9 +174,15 @@ class UpdateHistory:
 
     @cached_property
     def _places(self) -> dict[int, Path]:
-        found = (path for folder in self.folders for path in (folder / "updates").glob("round-*"))
-        numbered = {int(path.name.partition("-")[2]): path for path in found}
-        return {round_: path for round_, path in numbered.items() if self.spec.at(round_)}
+        return {
+            round_: path
+            for round_, path in _numbered(self.folders, "updates").items()
+            if self.spec.at(round_)
+        }
+
+    @cached_property
+    def _models(self) -> dict[int, Path]:
+        return {t: path for t, path in _numbered(self.folders, "models").items() if (path / MODEL).is_file()}
 
 
 def largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:
@@ -160,9 +191,29 @@ def largest(norms: dict[ClientId, float], share: float) -> list[ClientId]:
     return sorted(sorted(norms, key=lambda k: (-norms[k], k))[:most])
 
 
-def of_round(folder: Path, round_: int) -> Path:
-    """The folder of a round's updates."""
-    return folder / "updates" / f"round-{round_:04d}"
+def of_round(folder: Path, round_: int, kind: str = "updates") -> Path:
+    """The folder of a round's updates, or of the model that it began with (`models`)."""
+    return folder / kind / f"round-{round_:04d}"
+
+
+def contaminated(folders: Iterable[Path], clients: Iterable[ClientId]) -> list[Path]:
+    """Files of the models in the folders of a training's stages to which any of `clients` had contributed."""
+    theirs, used, found = set(clients), False, []
+    for _, place in sorted(_numbered(folders, "models").items()):
+        if used:
+            found.append(place / MODEL)
+        used = used or bool(theirs & _took_part(place))
+    return found
+
+
+def _numbered(folders: Iterable[Path], kind: str) -> dict[int, Path]:
+    """Folders of rounds, by round."""
+    found = (path for folder in folders for path in (folder / kind).glob("round-*"))
+    return {int(path.name.partition("-")[2]): path for path in found}
+
+
+def _took_part(place: Path) -> set[ClientId]:
+    return {int(client) for client in json.loads((place / INDEX).read_text())["rows"]}
 
 
 def file_of(client: ClientId) -> str:

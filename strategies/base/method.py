@@ -24,8 +24,8 @@ class PhasedMethod(ABC):
     @property
     def history_spec(self) -> HistorySpec:
         """What training must keep for the method."""
-        every = int(Need.UPDATES in self.needs)
-        return HistorySpec(every, last=Need.LAST in self.needs, magnitudes=Need.MAGNITUDES in self.needs)
+        kept = (need in self.needs for need in (Need.LAST, Need.MAGNITUDES, Need.MODELS))
+        return HistorySpec(int(Need.UPDATES in self.needs), 1.0, *kept)
 
     @abstractmethod
     def phases(self, registry: ClientRegistry) -> Sequence[Phase]:

@@ -12,7 +12,7 @@ import pytest
 from support.comparisons import in_order, left_by, small
 from support.processes import QUIET_RAY
 
-SEEDS = (0, 1)
+SEEDS = (0,)
 
 SCRIPT = """
     import os
@@ -52,7 +52,7 @@ SCRIPT = """
     comparison = small(folder / "found", {seeds!r}, **keys)
     done = run_all(comparison.bases(), comparison.runs, runner, watch, print)
     cluster.shutdown()
-    assert len(done) == 8
+    assert len(done) == 4 * len({seeds!r})
     assert not [one.error for one in done if one.error]
     (folder / "finished").touch()
 """
@@ -79,7 +79,7 @@ def test_a_lost_nodes_runs_start_again_elsewhere_with_the_same_bits(tmp_path: Pa
     for base in found.bases():
         assert left_by(base) == expected["nothing", base.seed]
     reports = list((tmp_path / "found").rglob("report.json"))
-    assert len(reports) == 8
+    assert len(reports) == 4 * len(SEEDS)
     weights = {path.read_bytes() for path in (tmp_path / "found").rglob("stages/request-1.safetensors")}
     wanted = {path.read_bytes() for path in (tmp_path / "expected").rglob("stages/request-1.safetensors")}
     assert weights == wanted

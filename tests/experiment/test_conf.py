@@ -12,7 +12,7 @@ from support.runs import composed
 
 from fedlaf.core.errors import InvalidValue
 from fedlaf.data import Torchvision
-from fedlaf.evaluation import Gate, Halves, InformationDifference, Layers, Probe, Relearn
+from fedlaf.evaluation import Gate, Halves, HeadRelearn, InformationDifference, Layers, Probe, Relearn
 from fedlaf.experiment import config as configuration
 from fedlaf.experiment.plan import FEDERATION, prepare
 from fedlaf.models import Cnn, ResNet18
@@ -235,7 +235,9 @@ def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
         composed(*SMALL, "evaluation=full", "evaluation.curve_rows=0", "evaluation.gate.accuracy=70")
     )
     assert (full.reference_seeds, full.curve_rows, full.gate) == (2, 0, Gate(accuracy=70))
-    assert full.measures == (Relearn(), Probe(), Layers(), Halves(), InformationDifference())
+    assert full.measures == (
+        Relearn(), HeadRelearn(), Probe(), Layers(), Halves(), InformationDifference(),
+    )  # fmt: skip
     assert prepare(composed(*SMALL, "evaluation/measure=probe")).measures == (Probe(),)
     assert full.most_rows == plain.most_rows
 

@@ -34,6 +34,7 @@ BASE = ("data=digits", "data.train_rows=250", "data.test_rows=50", "model=small_
         "evaluation.curve_rows=0")  # fmt: skip
 METHODS = (
     "retrain", "fine_tune", "federaser", "fedaccum", "pgd", "not", "conda", "fast_fedul", "fukd", "sifu",
+    "fats",
 )  # fmt: skip
 SAMPLES = ("request=remove_samples",)
 
@@ -60,7 +61,7 @@ def test_methods_for_clients_refuse_rows_of_clients_that_stay(method: str, reque
     assert str(refused.value).startswith(expected)
 
 
-@pytest.mark.parametrize("method", ["retrain", "fine_tune", "not", "laf_adam"])
+@pytest.mark.parametrize("method", ["retrain", "fine_tune", "not", "fats", "laf_adam"])
 def test_other_methods_serve_rows_and_classes(method: str) -> None:
     for request in ("remove_samples", "remove_classes"):
         assert planned(f"forget={method}", f"request={request}").schedule
@@ -166,7 +167,12 @@ def test_recording_on_ray_changes_no_bit_either(tmp_path: Path) -> None:
 
 
 def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -> None:
-    for method, kinds in (("conda", {"magnitudes"}), ("pgd", {"last"}), ("federaser", {"updates"})):
+    for method, kinds in (
+        ("conda", {"magnitudes"}),
+        ("pgd", {"last"}),
+        ("federaser", {"updates"}),
+        ("fats", {"models"}),
+    ):
         run(tmp_path / method, f"forget={method}", "train.rounds=2")
         records = tmp_path / method / "stages" / "train.history"
         assert {p.name for p in records.iterdir() if p.is_dir()} == kinds
@@ -176,11 +182,11 @@ def test_training_keeps_what_the_method_needs_and_nothing_else(tmp_path: Path) -
 
 def test_one_training_serves_many_methods(tmp_path: Path) -> None:
     """The base run keeps everything; each method takes it up, sees its own part and pays for that alone."""
-    run(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes]")
+    run(tmp_path / "base", "forget=not", "history=[updates,last,magnitudes,models]")
     bytes_of_model = sum(v.nbytes for v in initial_weights(small_spec(4)).values())
     stored = {
         "federaser": 2 * 4 + 1, "fedaccum": 3 * 4 + 1, "pgd": 4, "conda": 4, "fast_fedul": 12, "retrain": 1,
-        "sifu": 3 * 4 + 1, "not": 0, "fine_tune": 0,
+        "sifu": 3 * 4 + 1, "fats": 3, "not": 0, "fine_tune": 0,
     }  # fmt: skip
     for method, models in stored.items():
         names, report = run(tmp_path / method, f"forget={method}", f"resume={tmp_path / 'base'}")
@@ -257,7 +263,7 @@ def test_a_leaver_gets_no_message_but_those_its_help_is_asked_for_in(method: str
     cost = result.cost
     assert cost.messages == 2 * len(grid.sent)
     assert cost.bytes_stored == (0 if method in ("fine_tune", "not") else cost.bytes_stored) >= 0
-    working = method in ("retrain", "fine_tune", "federaser", "pgd", "not", "sifu")
+    working = method in ("retrain", "fine_tune", "federaser", "pgd", "not", "sifu", "fats")
     assert (cost.gradient_passes > 0) == (cost.labels_read > 0) == (cost.bytes_up > 0) == working
     assert cost.server_passes == (50 * 6 if method == "fukd" else 0)
     if method not in ("fine_tune", "not"):

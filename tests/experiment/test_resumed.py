@@ -84,7 +84,7 @@ KILLED = [
         (7,),
     ),
     ("fedosd", ("forget.gradient_rounds=2", "forget.recover_rounds=2"), (8,)),
-    ("federaser", ("train.cohort=2", "history=[updates,last,magnitudes]"), (4,)),
+    ("federaser", ("train.cohort=2", "history=[updates,last,magnitudes,models]"), (4,)),
 ]
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from fedlaf.core.errors import InvalidValue
 from fedlaf.core.types import Weights
 from fedlaf.method.history_writer import HistoryWriter
-from fedlaf.method.update_history import HistoryHandle, HistorySpec, UpdateHistory
+from fedlaf.method.update_history import KINDS, HistoryHandle, HistorySpec, UpdateHistory, contaminated
 
 history_spec = st.builds(
     HistorySpec, every=st.integers(0, 12), share=st.sampled_from([0.25, 0.5, 1.0]), last=st.booleans(),
-    magnitudes=st.booleans(),
+    magnitudes=st.booleans(), models=st.booleans(),
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_what_serves_two_covers_both_and_itself(one: HistorySpec, other: History
     assert both.covers(both)
     assert both == other.joined(one)
     assert one.covers(HistorySpec())
-    assert HistorySpec.of(["updates", "last", "magnitudes"]).covers(both)
+    assert HistorySpec.of(KINDS).covers(both)
 
 
 @given(history_spec, history_spec, st.integers(1, 40))
@@ -75,18 +75,21 @@ def test_nothing_covers_what_it_lacks() -> None:
     assert not HistorySpec()
     assert HistorySpec(every=5)
     assert HistorySpec(last=True)
-    with pytest.raises(InvalidValue, match=r"history: expected auto, or a list of updates, last, magnitudes"):
+    with pytest.raises(
+        InvalidValue, match=r"history: expected auto, or a list of updates, last, magnitudes, models"
+    ):
         HistorySpec.of(["updates", "gradients"])
 
 
-@pytest.mark.parametrize("kinds", [*product([0, 1], repeat=3)])
-def test_exactly_what_is_asked_for_is_on_disk(kinds: tuple[int, int, int], tmp_path: Path) -> None:
-    updates, last, magnitudes = kinds
-    trained(tmp_path / "r", HistorySpec(updates, 1.0, bool(last), bool(magnitudes)))
+@pytest.mark.parametrize("kinds", [*product([0, 1], repeat=4)])
+def test_exactly_what_is_asked_for_is_on_disk(kinds: tuple[int, int, int, int], tmp_path: Path) -> None:
+    updates, last, magnitudes, models = kinds
+    trained(tmp_path / "r", HistorySpec(updates, 1.0, bool(last), bool(magnitudes), bool(models)))
     names = [f"client-000{k}.safetensors" for k in range(3)]
     expected = [f"updates/round-000{t}/{name}" for t in range(1, 5) for name in names] * updates
     expected += [f"last/{name}" for name in names] * last
     expected += [f"magnitudes/{name}" for name in names] * magnitudes
+    expected += [f"models/round-000{t}/model.safetensors" for t in range(1, 5)] * models
     assert files(tmp_path / "r") == sorted(expected)
 
 
@@ -148,3 +151,46 @@ def test_an_earlier_attempt_leaves_nothing(tmp_path: Path) -> None:
     trained(tmp_path / "r", HistorySpec(every=1, last=True))
     trained(tmp_path / "r", HistorySpec(every=4))
     assert files(tmp_path / "r") == [f"updates/round-0001/client-000{k}.safetensors" for k in range(3)]
+
+
+# ---- models that rounds began with
+
+
+def taking_part(folder: Path, rounds: list[list[int]], first: int = 1) -> UpdateHistory:
+    """Round t begins with the model (t, 0)."""
+    keep = HistorySpec(models=True)
+    writer = HistoryWriter(HistoryHandle(keep, folder))
+    for t, clients in enumerate(rounds, first):
+        for k in clients:
+            writer.take(t, k, model(t, 0), model(9, 9), rows=10)
+        writer.end(t)
+    return UpdateHistory([folder], keep)
+
+
+@pytest.mark.parametrize(
+    ("clients", "first"), [([0], 2), ([1], 1), ([2], 3), ([0, 2], 2), ([3], 4), ([7], 5), ([], 5)]
+)
+def test_the_model_before_the_first_use_of_clients(clients: list[int], first: int, tmp_path: Path) -> None:
+    history = taking_part(tmp_path, [[1], [0, 1], [0, 2], [3]])
+    round_, before = history.before_use(clients, 4)
+    assert round_ == first
+    assert (before is None) if first == 5 else (before is not None and before["w"].tolist() == [first, 0])
+    assert history.nbytes == 4 * (2 * 4 + 8)
+
+
+def test_those_who_have_withdrawn_count_and_models_that_are_gone_end_the_search(tmp_path: Path) -> None:
+    taking_part(tmp_path / "train", [[1], [0, 1]])
+    taking_part(tmp_path / "train-from-2", [[2], [3]], first=3)
+    folders, keep = [tmp_path / "train", tmp_path / "train-from-2"], HistorySpec(models=True)
+    assert UpdateHistory(folders, keep).before_use([3], 4)[0] == 4
+    assert UpdateHistory(folders, keep, frozenset({0})).before_use([3], 4)[0] == 2
+    assert contaminated(folders, [3]) == contaminated(folders[:1], [0]) == []
+    assert [path.parent.name for path in contaminated(folders, [0])] == ["round-0003", "round-0004"]
+    for path in contaminated(folders, [1]):
+        path.unlink()
+    round_, before = UpdateHistory(folders, keep).before_use([3], 4)
+    assert round_ == 1
+    assert before is not None
+    assert before["w"].tolist() == [1, 0]
+    with pytest.raises(LookupError, match="began with is not in its history"):
+        UpdateHistory(folders[1:], keep).before_use([3], 4)

@@ -23,7 +23,7 @@ SLOW = (
     "clients=2",
     "train._target_=support.slow.Slow", "train.rounds=5", "evaluation.curve_rows=10",
 )  # fmt: skip
-HISTORY = "history=[updates,last,magnitudes]"
+HISTORY = "history=[updates,last,magnitudes,models]"
 """Keys of a run of five such rounds, and of all that training can keep."""
 
 
