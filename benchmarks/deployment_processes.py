@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import TracebackType
 from typing import IO
@@ -65,6 +66,9 @@ class Processes:
     def __init__(self, folder: Path, *, patience: float = 60.0) -> None:
         self.folder, self.patience = folder.absolute(), patience
         self.seats: dict[str, Seat] = {}
+        # Flower's simulation joins the Ray that is noted in Ray's folder, and ends with it. A short path, for
+        # sockets lie in it.
+        self.ray = TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,6 +87,7 @@ class Processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             sleep(0.1)
+        self.ray.cleanup()
 
     def _end(self, seats: list[Seat]) -> None:
         for seat in seats:
@@ -129,7 +134,8 @@ class Processes:
     def environment(self, name: str) -> dict[str, str]:
         """The environment of a process, with this interpreter's commands before all others."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        return {**os.environ, **SETTINGS, "FLWR_HOME": str(self.home(name)), "PATH": path}
+        own = {"FLWR_HOME": str(self.home(name)), "RAY_TMPDIR": self.ray.name, "PATH": path}
+        return {**os.environ, **SETTINGS, **own}
 
     def home(self, name: str) -> Path:
         """The folder of a process."""

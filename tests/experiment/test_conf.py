@@ -20,6 +20,7 @@ from fedlaf.objectives import ClosedForm
 from fedlaf.objectives.classification import Fit
 from fedlaf.objectives.laf import Forget, Represent
 from fedlaf.objectives.laf_targets import Alignment, TargetRule
+from fedlaf.strategies.fats import Fats
 from fedlaf.strategies.fedavg import FedAvg
 from fedlaf.strategies.laf import Laf
 from fedlaf.strategies.laf_adam import LafAdam
@@ -35,7 +36,11 @@ OPTIONS = [
     for file in sorted((CONF / group).rglob("*.yaml"))
     if f"{group}/{file.parent.name}" not in GROUPS
 ]
-PAPER = [option for _, option in OPTIONS if option.startswith("paper/") and option != "paper/pgd"]
+PAPER = [
+    option
+    for _, option in OPTIONS
+    if option.startswith("paper/") and option not in ("paper/pgd", "paper/fats")
+]
 """The tasks of the LAF paper."""
 
 
@@ -255,6 +260,19 @@ def test_evaluation_is_a_group_and_its_keys_can_be_set_alone() -> None:
 def test_what_evaluation_cannot_be_is_refused_with_its_key(override: str, key: str) -> None:
     with pytest.raises(InvalidValue, match=key.replace(".", r"\.")):
         prepare(composed(*SMALL, override))
+
+
+def test_the_published_federation_of_fats_makes_a_plan() -> None:
+    """300 clients, of whom a round draws five; the first five leave after 50 (Tao et al., VLDB 2024)."""
+    small = ("data=digits", "data.train_rows=1200", "model=small_cnn", "partition.alpha=100")
+    plan = prepare(composed("experiment=paper/fats", *small, "partition.min_rows=1"))
+    assert (len(plan.federation.sizes), plan.train.rounds, plan.train.cohort) == (300, 50, 5)
+    ((_, request),) = plan.schedule
+    assert request.clients == (0, 1, 2, 3, 4)
+    assert isinstance(plan.method, Fats)
+    assert plan.method.cohort == 5
+    assert plan.method.fit == plan.train.fit == Fit("sgd", 0.001, momentum=0.9, epochs=5, batch_size=10)
+    assert plan.history.models
 
 
 def test_the_published_federation_of_pgd_makes_a_plan() -> None:
