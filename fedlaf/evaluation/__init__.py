@@ -11,6 +11,7 @@ from fedlaf.evaluation.measure_function import MeasuredModel, MeasureFunction, c
 from fedlaf.evaluation.measures import zero_retrain_forgetting
 from fedlaf.evaluation.on_demand import Halves, HeadRelearn, KnowledgeOverlap, Layers, Probe, Relearn
 from fedlaf.evaluation.predictions import Predictions, digest, predict, probabilities, represent
+from fedlaf.evaluation.reconstruction import Reconstruction
 from fedlaf.evaluation.retrain_spread import RetrainSpread, mean_spread, spread
 from fedlaf.evaluation.splits import KINDS, EvaluationSplits, removed_classes, spaced, splits_for
 from fedlaf.evaluation.verdict import Gate, Verdict, judged
@@ -33,6 +34,7 @@ __all__ = [
     "MeasuredModel",
     "Predictions",
     "Probe",
+    "Reconstruction",
     "Relearn",
     "RetrainSpread",
     "Sense",

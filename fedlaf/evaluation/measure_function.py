@@ -21,12 +21,13 @@ from fedlaf.models import Classifier
 class MeasuredModel:
     """What a measure may use of a model beside its predictions: its weights, a `network` to load them into,
     and the predictions of all `models` of the request (`original`, `unlearned`, `retrained`, and
-    `reference-1` and so on from other seeds).
+    `reference-1` and so on from other seeds). `original` has the weights from before the request.
     """
 
     weights: Weights
     network: Callable[[], Classifier]
     models: Mapping[str, Predictions]
+    original: Weights | None = None
 
 
 class MeasureFunction(ABC):

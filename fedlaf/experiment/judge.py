@@ -134,7 +134,9 @@ class Judge:
         if original is not None:
             own |= difference_attack(original, found, self.splits, self.plan.most_rows)
         own["zrf"] = zero_retrain_forgetting(found.forget, self._untrained)
-        measured = MeasuredModel(models[model], lambda: measured_model(self.plan.spec), seen)
+        measured = MeasuredModel(
+            models[model], lambda: measured_model(self.plan.spec), seen, models.get("original")
+        )
         for function in self.plan.measures:
             own |= of_catalogue(function, function.measure(found, self.splits, measured))
         return own

@@ -80,5 +80,19 @@ def test_by_default_the_costly_measures_and_the_reference_seeds_are_left_out(
     assert request["spread"] == request["layers"] == {}
 
 
+def test_few_images_are_looked_for_in_what_a_request_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the retrained model too, which is the control; the original has not changed."""
+    keys = ("evaluation/measure=[reconstruction]", "evaluation.measure.reconstruction.steps=5",
+            "data.train_rows=200", "forget=fine_tune", "request=remove_samples", "request.share=null",
+            "request.classes=null", "request.rows={2: [0, 4]}")  # fmt: skip
+    (request,) = run_command(monkeypatch, tmp_path / "a", *keys)["requests"]
+    names = {"reconstruction_psnr", "reconstruction_ssim"}
+    found = {model: names & set(measures) for model, measures in request["models"].items()}
+    assert found == {"original": set(), "unlearned": names, "retrained": names}
+    assert names & set(request["verdict"]["distances"]) == names
+
+
 def test_attacks_of_the_always_list_are_those_of_the_catalogue() -> None:
     assert {f"mia_{a}_{f}" for a in ATTACKS for f in FIGURES} < ALWAYS
