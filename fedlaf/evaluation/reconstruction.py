@@ -128,7 +128,7 @@ def ordered(made: Images, true: Images) -> Images:
 
     errors = np.array([[np.square(one - other).mean() for one in made] for other in true])
     _, order = linear_sum_assignment(errors)
-    return made[np.asarray(order)]
+    return np.stack([made[at] for at in order])
 
 
 def similarity(one: Images, other: Images) -> float:
