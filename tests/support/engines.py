@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import ray
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -49,12 +50,32 @@ def two_ray_workers() -> Iterator[None]:
     end()
     Ray(workers=2).connect(2)
     yield
+    _kept.clear()
     end()
 
 
+class Kept(Pool):
+    """A pool whose workers stay for the next test, since starting them takes seconds. They take none of the
+    CPUs that engines ask for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"num_cpus": 0, "max_restarts": 0}, [None] * 2)
+
+    def close(self) -> None:
+        """They stay."""
+
+
+_kept: dict[str, Kept] = {}
+"""By the node of the Ray that it is on."""
+
+
 def ray_grid(app: ClientApp, clients: int, *, kind: type[RayGrid] = RayGrid, sums: bool = True) -> RayGrid:
-    """A grid with two workers of its own on the Ray that is there."""
-    return kind(app, clients, Pool({"num_cpus": 1, "max_restarts": 0}, [None] * 2), sums=sums)
+    """A grid with two workers on the Ray that is there; those of an earlier test play its clients."""
+    node = ray.get_runtime_context().get_node_id()
+    if node not in _kept:
+        _kept[node] = Kept()
+    return kind(app, clients, _kept[node], sums=sums)
 
 
 def train_unlearn_retrain(grid: Grid) -> dict[str, Weights]:
