@@ -32,7 +32,7 @@ BRIEF = {
 def test_each_has_the_bits_of_a_run_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: str
 ) -> None:
-    method = (f"forget={forget}", *BRIEF.get(forget, ()))
+    method = (f"forget={forget}", "data.train_rows=500", *BRIEF.get(forget, ()))
     run_command(monkeypatch, tmp_path / "each", *EACH, *method)
     for number, client in ((1, 0), (2, 2)):
         own = (f"request.clients=[{client}]", "evaluation.curve_rows=0", *method)
